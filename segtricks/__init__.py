@@ -1,0 +1,3 @@
+"""Unsupervised image segmentation: Sempart, multi-scale consistency and guided filtering."""
+
+__version__ = "0.1.0"

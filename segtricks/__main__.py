@@ -1,0 +1,7 @@
+"""``python -m segtricks``."""
+
+import sys
+
+from segtricks.cli import main
+
+sys.exit(main())

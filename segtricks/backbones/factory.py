@@ -1,0 +1,134 @@
+"""From a name to a ready backbone."""
+
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segtricks.backbones.base import Backbone
+from segtricks.backbones.registry import BACKBONE_NAMES, DEFAULT_TAU, DESCRIPTOR_PATCH_SIZES, PRETRAINED
+from segtricks.errors import UserError
+
+if TYPE_CHECKING:
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+
+_FEATURES = ("key", "query", "value", "token")
+_POS_INTERPS = ("dino", "timm")
+_VIT_MODULES = ("vision_transformer", "eva")  # of timm
+_NAMES_HINT = f"Short names: {', '.join(BACKBONE_NAMES)}; or timm's name of a ViT, as vit_small_patch16_224.dino."
+
+
+def create_backbone(
+    name: str,
+    pretrained: bool = True,
+    checkpoint: str | Path | None = None,
+    feature: str = "key",
+    layer: int = -1,
+    *,
+    pos_interp: str = "dino",
+) -> Backbone:
+    """A frozen backbone: normalised images (B, 3, H, W) to features (B, feature_dim, H / p, W / p).
+
+    Args:
+        name: A short name (``dino_vits8``, ``ibot_vits16``, ``dinov2_vits14_reg``, ``dinov3_vits16``, …; all are in
+            ``BACKBONE_NAMES``); timm's own name of a ``VisionTransformer`` or ``Eva``
+            (``vit_small_patch14_dinov2.lvd142m``; it gets ImageNet's normalisation, even if trained with another);
+            ``descriptor``, which needs no weights; or ``package.module:Name``, your own :class:`Backbone` (or a
+            function that returns one), called with the other arguments by keyword.
+        pretrained: Take the weights from timm's hub. False leaves them random: for tests and parameter counts.
+        checkpoint: Weight file to load instead (``.pth`` or ``.safetensors``), whatever ``pretrained`` says; see
+            :func:`segtricks.backbones.weights.load_checkpoint` for the layouts.
+        feature: ``key``, ``query``, ``value`` of the layer's attention (before any rotary embedding), or ``token``,
+            its output through the final norm.
+        layer: Layer from 0, or from the end with -1. Later ones are not computed.
+        pos_interp: How trained position embeddings reach another grid. ``dino``: as DINO, iBOT and DINOv2
+            without registers do (bicubic by the factor (n + 0.1) / n0, no antialias); the published heads were
+            trained on it. ``timm``: as timm does (bicubic to the size, antialias); so did DINOv2 with registers.
+            No difference for models without absolute positions, as DINOv3, nor on the trained grid.
+
+    Returns:
+        A :class:`Backbone` with ``patch_size``, ``feature_dim`` and ``tau``, its default affinity threshold:
+        0.4, the paper's, for DINO and iBOT; the same, unmeasured, for DINOv2, DINOv3 and other timm models
+        (see :mod:`segtricks.backbones.registry`).
+
+    Raises:
+        UserError: Unknown name, no ViT, bad option, weights that cannot be fetched, read or do not fit.
+    """
+    _check_choice("feature", feature, _FEATURES)
+    _check_choice("pos_interp", pos_interp, _POS_INTERPS)
+    backbone: Backbone
+    if name in DESCRIPTOR_PATCH_SIZES:
+        if checkpoint is not None or feature != "key" or layer != -1:
+            raise UserError(
+                f"backbone {name!r} has no weights and no layers: checkpoint, feature and layer do not apply.\n"
+                f"Leave them out, or choose one of {', '.join(list(PRETRAINED)[:4])}, …"
+            )
+        from segtricks.backbones.descriptor import DescriptorBackbone
+
+        backbone = DescriptorBackbone(name, DESCRIPTOR_PATCH_SIZES[name])
+    elif ":" in name:
+        backbone = _own_backbone(
+            name, pretrained=pretrained, checkpoint=checkpoint, feature=feature, layer=layer, pos_interp=pos_interp
+        )
+    else:
+        model = _timm_model(name, pretrained, checkpoint)
+        # here, because importing timm takes seconds that the descriptor does not need
+        from segtricks.backbones.vit import ViTBackbone
+
+        tau = PRETRAINED[name].tau if name in PRETRAINED else DEFAULT_TAU
+        backbone = ViTBackbone(model, name, tau, feature, layer, pos_interp)
+    return backbone.requires_grad_(False).eval()
+
+
+def _timm_model(name: str, pretrained: bool, checkpoint: str | Path | None) -> "VisionTransformer | Eva":
+    import timm
+    from timm.layers import PatchEmbed
+    from timm.models import is_model_in_modules
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+
+    from segtricks.backbones.hub import create_pretrained
+    from segtricks.backbones.weights import load_checkpoint
+
+    entry = PRETRAINED.get(name)
+    timm_name = entry.timm_name if entry else name
+    tagged = timm.list_pretrained(f"{timm_name.split('.')[0]}.*")
+    if not timm.is_model(timm_name) or ("." in timm_name and timm_name not in tagged):
+        models = [model for module in _VIT_MODULES for model in timm.list_models(module=module)]
+        close = get_close_matches(name, [*BACKBONE_NAMES, *models, *tagged], n=3)
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
+        raise UserError(f"unknown backbone {name!r}.{hint}\n{_NAMES_HINT}")
+    if not is_model_in_modules(timm_name, _VIT_MODULES):
+        raise _not_a_vit(name)
+    if checkpoint is None and pretrained:
+        model = create_pretrained(timm_name, name, entry, dynamic_img_size=True)
+    else:
+        model = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True)
+    # stems other than PatchEmbed (convolutions before it) have another grid
+    if not isinstance(model, VisionTransformer | Eva) or type(model.patch_embed) is not PatchEmbed:
+        raise _not_a_vit(name)
+    if checkpoint is not None:
+        load_checkpoint(model, checkpoint, name)
+    return model
+
+
+def _own_backbone(name: str, **arguments: Any) -> Backbone:
+    module, _, attribute = name.partition(":")
+    try:
+        create = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"cannot import backbone {name!r} ({error}).\n{_NAMES_HINT}") from error
+    backbone = create(**arguments)
+    if not isinstance(backbone, Backbone):
+        raise UserError(f"backbone {name!r} returned a {type(backbone).__name__}.\nDerive it from {Backbone!r}.")
+    return backbone
+
+
+def _check_choice(option: str, value: str, legal: tuple[str, ...]) -> None:
+    if value not in legal:
+        raise UserError(f"{option} {value!r} is none of {', '.join(legal)}.")
+
+
+def _not_a_vit(name: str) -> UserError:
+    return UserError(f"timm's {name!r} is not a plain ViT (VisionTransformer or Eva): no keys to take.\n{_NAMES_HINT}")

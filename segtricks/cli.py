@@ -1,0 +1,47 @@
+"""The command line. Heavy packages are imported by the command that needs them, so that ``--help`` is quick."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from segtricks import __version__
+from segtricks.errors import UserError
+
+HELP = """\
+segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, guided filtering)
+
+  segtricks fit      --config CONFIG [--name NAME] [--resume]     train without labels
+  segtricks validate --run runs/NAME                              the objective on held-out images
+  segtricks test     --run runs/NAME [--data ecssd] [--protocol fullres]
+  segtricks predict  --run runs/NAME --images PHOTOS --output MASKS
+
+Any option can be given on the command line, and beats the YAML:
+  --data.root DIR  --data.batch_size 4  --model.backbone dino_vits16  --model.tau 0.3  --trainer.max_epochs 5
+
+First run, without download, GPU or account:  segtricks fit --config demo
+All options of a command:                     segtricks fit --help
+"""
+
+COMMANDS = ("fit", "validate", "test", "predict")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status: 0 done, 2 a mistake of the user's, 130 interrupted."""
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if words[0] == "--version":
+        print(f"segtricks {__version__}")
+        return 0
+    try:
+        if words[0] not in COMMANDS:
+            raise UserError(f"Unknown command {words[0]!r}. Commands: {', '.join(COMMANDS)}.\nNext: segtricks --help")
+        importlib.import_module(f"segtricks.commands.{words[0]}").main(words[1:])
+    except UserError as error:
+        print(f"segtricks: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("segtricks: stopped", file=sys.stderr)
+        return 130
+    return 0

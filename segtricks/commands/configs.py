@@ -1,0 +1,33 @@
+"""Find configs: a local file, or one that ships with the package, by name from any folder."""
+
+import difflib
+from pathlib import Path
+
+from segtricks.errors import UserError
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def packaged_configs() -> dict[str, Path]:
+    """Return the configs that ship with segtricks, by name."""
+    folder = _PACKAGE / "configs"  # in the wheel
+    if not folder.is_dir():
+        folder = _PACKAGE.parent / "configs"  # in a checkout
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_config(name: str) -> Path:
+    """Return the path of a config given as a path, ``sempart_tricks`` or ``configs/sempart_tricks.yaml``.
+
+    Raises:
+        UserError: if there is none; the message lists the packaged ones.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = packaged_configs()
+    if path.stem in packaged and path.suffix in ("", ".yaml") and str(path.parent) in (".", "configs"):
+        return packaged[path.stem]
+    close = difflib.get_close_matches(path.stem, packaged, n=1)
+    hint = f" Did you mean --config {close[0]}?" if close else ""
+    raise UserError(f"No config at {name}, and none of that name ships.{hint}\nPackaged: {', '.join(packaged)}.")

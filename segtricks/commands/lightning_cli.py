@@ -1,0 +1,140 @@
+"""The LightningCLI of ``fit``, ``validate``, ``test`` and ``predict``: one parser, no subcommands of its own."""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+
+from segtricks.commands.parser import Parser
+from segtricks.data import SaliencyDataModule
+from segtricks.errors import UserError
+from segtricks.methods import SegmentationModule, Sempart
+
+_ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4, "betas": [0.9, 0.99], "weight_decay": 0.0}}
+
+
+class SegtricksCLI(LightningCLI):
+    """Parse options and configs, and make model, data and trainer from them.
+
+    A checkpoint's hyper-parameters are never read back, so the command line and the YAML always win.
+
+    Args:
+        args: option words, without the command.
+        callbacks: makes the command's callbacks from the parsed config; the config's own come before them.
+        loggers: makes the loggers from the parsed config.
+        trainer_options: trainer arguments that the command decides.
+    """
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        callbacks: Callable[[Namespace], list[Callback]] = lambda config: [],
+        loggers: Callable[[Namespace], list[Logger]] = lambda config: [],
+        **trainer_options: Any,
+    ) -> None:
+        self._make_callbacks, self._make_loggers, self._options = callbacks, loggers, trainer_options
+        super().__init__(
+            SegmentationModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_callback=None,
+            parser_class=Parser,
+            parser_kwargs={"prog": "segtricks", "allow_abbrev": False},
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=list(args),
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what is ours: defaults, links and the options of a run."""
+        parser.set_defaults(
+            {
+                "trainer.num_sanity_val_steps": 0,
+                "model": {"class_path": _path_of(Sempart), "init_args": {"optimizer": _ADAMW}},
+                "data": {"class_path": _path_of(SaliencyDataModule)},
+            }
+        )
+        parser.link_arguments("seed_everything", "model.init_args.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.add_argument(
+            "--test",
+            type=Literal["none", "after", "both"],
+            default="after",
+            help="Score the test sets after the fit, also before it, or not at all.",
+        )
+        parser.add_argument(
+            "--wandb", type=Literal["off", "offline", "online"], default="off", help="Log to Weights & Biases too."
+        )
+        parser.add_argument("--panels", type=int, default=8, help="Images shown in the pictures of a test set.")
+        parser.add_argument(
+            "--save_every", type=int, default=200, help="Training steps between two writes of checkpoints/last.ckpt."
+        )
+        parser.add_argument(
+            "--max_bad_share", type=float, default=0.01, help="Share of unreadable files at which a run stops."
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer with our callbacks and loggers beside the config's."""
+        self.trainer_defaults = {"callbacks": self._make_callbacks(self.config)}
+        loggers = self._make_loggers(self.config)
+        own = {"logger": loggers or False, "enable_model_summary": False, **self._options, **kwargs}
+        return super().instantiate_trainer(**own)
+
+    def after_instantiate_classes(self) -> None:
+        """Let image sides fit the backbone's patches."""
+        patch = getattr(getattr(self.model, "backbone", None), "patch_size", None)
+        if patch and isinstance(self.datamodule, SaliencyDataModule):
+            self.datamodule.fit_patches(patch)
+
+    def save(self, path: Path) -> None:
+        """Write the complete config, which ``--config`` loads again."""
+        self.parser.save(self.config, str(path), skip_unset=False, overwrite=True, multifile=False)
+
+    def plain_config(self) -> dict[str, Any]:
+        """Return the complete config as plain data."""
+        plain: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
+        return plain
+
+    @property
+    def saliency_data(self) -> SaliencyDataModule:
+        """The data module.
+
+        Raises:
+            UserError: if the config names another kind.
+        """
+        if not isinstance(self.datamodule, SaliencyDataModule):
+            raise UserError(f"data.class_path must be SaliencyDataModule, got {type(self.datamodule).__name__}.")
+        return self.datamodule
+
+
+def quiet() -> None:
+    """Silence what a user cannot act on: device lists, tips, hints on worker counts."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "LightningCLI's args parameter is intended.*",
+        ".*does not have many workers.*",
+        "Found .* module.* in eval mode at the start of training.*",
+        ".*Trainer already configured with model summary.*",
+        ".*The number of training batches .* is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*Unable to serialize instance.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="lightning.*")
+    torch.set_float32_matmul_precision("highest")
+
+
+def _path_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,62 @@
+"""Options that a command takes for itself, before the rest goes to the LightningCLI parser."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from segtricks.commands.configs import find_config
+from segtricks.errors import UserError
+from segtricks.runs import checkpoint_of, existing_run
+
+
+class OptionParser(argparse.ArgumentParser):
+    """An ``argparse`` parser whose mistakes are a :class:`UserError`."""
+
+    def __init__(self, command: str, usage: str) -> None:
+        super().__init__(prog=f"segtricks {command}", usage=f"segtricks {command} {usage}", allow_abbrev=False)
+        self._command, self._own_usage = command, usage
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the mistake with the command's usage."""
+        raise UserError(f"{message[:1].upper()}{message[1:]}.\nUsage: segtricks {self._command} {self._own_usage}")
+
+
+def config_words(names: Sequence[str]) -> list[str]:
+    """Return ``--config PATH`` words for configs given by path or packaged name."""
+    return [word for name in names for word in ("--config", str(find_config(name)))]
+
+
+def take_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split words into the values of ``--config``/``-c`` (one or several after each) and the rest."""
+    configs: list[str] = []
+    rest: list[str] = []
+    taking = False
+    for word in words:
+        if word in ("--config", "-c"):
+            taking = True
+        elif word.startswith("--config="):
+            configs.append(word.split("=", 1)[1])
+            taking = False
+        elif taking and not word.startswith("-"):
+            configs.append(word)
+        else:
+            taking = False
+            rest.append(word)
+    return configs, rest
+
+
+def run_words(run: str | None, ckpt_path: str | None, configs: Sequence[str]) -> tuple[Path | None, list[str], Path]:
+    """Resolve ``--run`` or ``--config … --ckpt_path …`` to a run folder, config words and a checkpoint.
+
+    Raises:
+        UserError: if neither way is complete, or a file is missing.
+    """
+    if run is None and (ckpt_path is None or not configs):
+        raise UserError("Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FILE.")
+    folder = existing_run(run) if run is not None else None
+    words = config_words([str(folder / "config.yaml")] if folder else []) + config_words(configs)
+    checkpoint = Path(ckpt_path) if ckpt_path else checkpoint_of(folder)  # type: ignore[arg-type]
+    if not checkpoint.is_file():
+        raise UserError(f"No checkpoint at {checkpoint}.")
+    return folder, words, checkpoint

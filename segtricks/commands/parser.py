@@ -1,0 +1,102 @@
+"""The argument parser: jsonargparse's, with its errors told in two lines."""
+
+import dataclasses
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn, get_args
+
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.cli import LightningArgumentParser
+
+from segtricks.errors import UserError
+from segtricks.methods import SegmentationModule
+
+_MORE = "Next: segtricks fit --help lists every option."
+
+
+class Parser(LightningArgumentParser):
+    """Parser of ``fit``, ``validate``, ``test`` and ``predict``; a mistake becomes a :class:`UserError`."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the mistake as one or two lines."""
+        raise UserError(explain(message, known_options(self))) from ex
+
+
+def explain(message: str, options: list[str]) -> str:
+    """Turn jsonargparse's message into what was wrong, what is allowed and what to type next."""
+    unknown = re.search(r"Option '([^']+)' is not accepted|Group '([^']+)' does not accept option '([^']+)'", message)
+    if unknown:
+        return _unknown(unknown[1] or f"{unknown[2]}.{unknown[3]}", options)
+    if unrecognized := re.search(r"unrecognized arguments: (\S+)", message):
+        argument = unrecognized[1].split("=")[0]
+        if argument.startswith("--"):
+            return _unknown(argument[2:], options)
+        return f"Unexpected word {argument!r}: options begin with --. {_MORE}"
+    if missing := re.search(r"Expected a dot import path string: (\S+)", message):
+        return f"Unknown class {missing[1]!r}. Allowed: {', '.join(_class_names())}, or a dotted import path."
+    lines = [line.strip(" -") for line in message.splitlines()]
+    key = re.match(r'Parser key "([^"]+)":', lines[0])
+    value = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("Given value:")), None)
+    expected = [match[1] for line in lines if (match := re.match(r"Expected an? (.+?)(?:\. Got value: .*)?$", line))]
+    if value is None and (got := re.search(r"Got value: (.*)", message)):
+        value = got[1]
+    if key and expected:
+        allowed = " or ".join(dict.fromkeys(_plain_type(text) for text in expected))
+        return f"{_full_name(key[1], options)} must be {allowed}, got {value!r}. {_MORE}"
+    return " ".join(" ".join(lines).split())[:500]
+
+
+def known_options(parser: LightningArgumentParser) -> list[str]:
+    """Return the option paths that users type: the parser's own, and those of the methods and data modules."""
+    own = [option[2:] for option in parser._option_string_actions if option.startswith("--")]
+    classes = [("model", kind) for kind in _subclasses(SegmentationModule)]
+    classes += [("data", kind) for kind in _subclasses(LightningDataModule) if kind.__module__.startswith("segtricks")]
+    return own + [name for group, kind in classes for name in _parameters(kind, group)]
+
+
+def _unknown(name: str, options: list[str]) -> str:
+    typed = [word.split("=")[0][2:] for word in sys.argv if word.startswith("--")]
+    full = next((word for word in typed if word == name or word.endswith("." + name)), name)
+    close = difflib.get_close_matches(full, options, n=1) or _same_leaf(full, options)
+    group, _, _ = full.rpartition(".")
+    siblings = sorted({option for option in options if option.rpartition(".")[0] == group and "-" not in option})
+    hint = f" Did you mean {close[0]}?" if close else ""
+    allowed = f"Allowed: {', '.join(siblings)}." if group and siblings else _MORE
+    return f"Unknown option {full}.{hint}\n{allowed}"
+
+
+def _same_leaf(name: str, options: list[str]) -> list[str]:
+    leaves = {option.rpartition(".")[2]: option for option in options}
+    return [leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1)]
+
+
+def _full_name(key: str, options: list[str]) -> str:
+    matches = [option for option in options if option == key or option.endswith("." + key)]
+    return matches[0] if matches else key
+
+
+def _plain_type(text: str) -> str:
+    text = re.sub(r"<class '([^']+)'>", r"\1", text)
+    text = re.sub(r"typing\.Literal\[(.*)\]", lambda match: match[1].replace("'", "").replace(", ", " or "), text)
+    return {"NoneType": "null", "int": "a whole number", "float": "a number", "str": "text"}.get(text, text)
+
+
+def _parameters(kind: type, prefix: str) -> Iterator[str]:
+    for name, parameter in inspect.signature(kind).parameters.items():
+        yield f"{prefix}.{name}"
+        for annotation in (parameter.annotation, *get_args(parameter.annotation)):
+            if dataclasses.is_dataclass(annotation):
+                yield from (f"{prefix}.{name}.{field.name}" for field in dataclasses.fields(annotation))
+
+
+def _subclasses(kind: type[Any]) -> list[type]:
+    found = kind.__subclasses__()
+    return found + [deeper for child in found for deeper in _subclasses(child)]
+
+
+def _class_names() -> list[str]:
+    kinds = _subclasses(SegmentationModule) + _subclasses(LightningDataModule)
+    return sorted({kind.__name__ for kind in kinds if kind.__module__.startswith("segtricks")})

@@ -1,0 +1,39 @@
+"""``segtricks predict``: photographs in, masks and overlays out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from segtricks.commands.lightning_cli import SegtricksCLI, quiet
+from segtricks.commands.options import OptionParser, run_words, take_configs
+from segtricks.data import find_images
+from segtricks.errors import UserError
+from segtricks.reports.mask_writer import MaskWriter
+
+USAGE = "--run runs/NAME --images PHOTOS --output MASKS [--any.option value]"
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command with its option words."""
+    parser = OptionParser("predict", USAGE)
+    parser.add_argument("--run")
+    parser.add_argument("--ckpt_path")
+    parser.add_argument("--images", required=True)
+    parser.add_argument("--output", required=True)
+    configs, words = take_configs(words)
+    options, rest = parser.parse_known_args(words)
+    photos, output = Path(options.images), Path(options.output)
+    if output.resolve() == photos.resolve():
+        raise UserError(f"--output {output} is the folder of the photographs: pass another one.")
+    paths = find_images(photos)
+    _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
+    quiet()
+    writer = MaskWriter(photos, output, paths)
+    cli = SegtricksCLI([*model_words, *rest, "--data.predict_images", str(photos)], callbacks=lambda config: [writer])
+    cli.trainer.predict(
+        cli.model, datamodule=cli.saliency_data, ckpt_path=str(checkpoint), return_predictions=False, weights_only=True
+    )
+    for path, reason in writer.skipped:
+        print(f"skipped {path}: {reason}")
+    print(
+        f"{len(writer.written):,} of {len(paths):,} photographs written to {output}: soft/, binary/, overlay/, index.json"
+    )

@@ -1,0 +1,26 @@
+"""``segtricks validate``: the training objective on the held-out training images, without labels."""
+
+from collections.abc import Sequence
+
+from segtricks.commands.lightning_cli import SegtricksCLI, quiet
+from segtricks.commands.options import OptionParser, run_words, take_configs
+from segtricks.reports.tables import text_table
+
+USAGE = "--run runs/NAME [--any.option value] (or --config CONFIG --ckpt_path FILE)"
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command with its option words."""
+    parser = OptionParser("validate", USAGE)
+    parser.add_argument("--run")
+    parser.add_argument("--ckpt_path")
+    configs, words = take_configs(words)
+    options, rest = parser.parse_known_args(words)
+    _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
+    quiet()
+    cli = SegtricksCLI([*model_words, *rest])
+    (terms,) = cli.trainer.validate(
+        cli.model, datamodule=cli.saliency_data, ckpt_path=str(checkpoint), verbose=False, weights_only=True
+    )
+    rows = [(name.removeprefix("val/"), f"{value:.6f}") for name, value in terms.items()]
+    print(text_table(("term", "held-out mean"), rows))

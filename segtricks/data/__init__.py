@@ -1,0 +1,64 @@
+"""Photographs and masks: reading, datasets by name, transforms, and the LightningDataModule that joins them."""
+
+from typing import TYPE_CHECKING, Any
+
+from segtricks.data.dut_omron import DUTOMRON
+from segtricks.data.duts import DUTSTest, DUTSTrain
+from segtricks.data.ecssd import ECSSD
+from segtricks.data.folder import ImageFolder
+from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, find_images, read_image, read_mask
+from segtricks.data.registry import DATASET_NAMES, create_dataset, open_dataset
+from segtricks.data.saliency import SaliencyDataset, Sample
+from segtricks.data.synthetic import SyntheticShapes
+from segtricks.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CenterCropTransform,
+    EvalTransform,
+    TrainTransform,
+    denormalize,
+    fit_short_side,
+    normalize,
+    to_input,
+)
+
+if TYPE_CHECKING:
+    from segtricks.data.datamodule import SaliencyDataModule
+
+__all__ = [
+    "DATASET_NAMES",
+    "DUTOMRON",
+    "ECSSD",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "IMAGE_SUFFIXES",
+    "CenterCropTransform",
+    "DUTSTest",
+    "DUTSTrain",
+    "EvalTransform",
+    "ImageFolder",
+    "SaliencyDataModule",
+    "SaliencyDataset",
+    "Sample",
+    "SyntheticShapes",
+    "TrainTransform",
+    "UnreadableImage",
+    "create_dataset",
+    "denormalize",
+    "find_images",
+    "fit_short_side",
+    "normalize",
+    "open_dataset",
+    "read_image",
+    "read_mask",
+    "to_input",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Lightning takes seconds to import, and reading a mask does not need it.
+    if name == "SaliencyDataModule":
+        from segtricks.data.datamodule import SaliencyDataModule
+
+        return SaliencyDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

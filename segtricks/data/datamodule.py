@@ -1,0 +1,314 @@
+"""The LightningDataModule: photographs to train on, sets to test on, a folder to predict."""
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+
+from segtricks.data.loading import CropItems, TrainItems, WholeItems, collate_lists, collate_stacked
+from segtricks.data.registry import open_dataset
+from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.sampler import EpochSampler, ResumableLoader, ShareSampler, position, process_rank
+from segtricks.data.splits import hold_out
+from segtricks.data.transforms import CenterCropTransform, EvalTransform, TrainTransform
+from segtricks.errors import UserError
+
+TEST_SETS = ["duts-te", "dut-omron", "ecssd"]
+JITTER = [0.4, 0.4, 0.2, 0.1]
+
+
+class SaliencyDataModule(lightning.LightningDataModule):
+    """Data of one run.
+
+    A data set is a registered name (``duts-tr``, ``duts-te``, ``dut-omron``, ``ecssd``, ``synthetic``) or the path of a
+    folder of photographs, then perhaps a part of its sorted files: ``ecssd[:320]``, ``photos[100:200]``.
+
+    Training batches: ``image`` float (B, 3, size, size) normalised, ``path`` list of B names, ``skipped`` list of
+    ``(path, reason)`` of the files of the batch that could not be read; B is 0 where that is all of them. Masks are
+    never opened. Validation batches: the same from the middle of the held-out training images, and ``mask`` float
+    (B, 1, size, size) of 0 and 1 where the training set has masks (for pictures: selection needs no labels).
+    Test batches, lists of B: ``image`` float (3, h, w) normalised, for the network; ``photo`` uint8 (3, H, W) and
+    ``mask`` uint8 (1, H, W) at their own size; ``path``; ``skipped``. Prediction: the same without ``mask``.
+
+    Order and augmentation are functions of ``(seed, epoch)`` and ``(seed, epoch, image)``: the number of workers does
+    not matter, and a run resumed from a checkpoint, also within an epoch, sees what it would have seen.
+
+    Args:
+        train: Training set.
+        test: Test sets, or a single one.
+        root: Folder above the registered datasets' folders.
+        size: Side of the training crop, and short side of whole images, in pixels.
+        resize: Short side before a crop; null is 335 for 320, in proportion for other sizes.
+        batch_size: Training images in a batch of one process.
+        eval_batch_size: Images in a batch of validation, test and prediction.
+        multiple: Sides of whole images are rounded to multiples of this: the patch size of the backbone, or several.
+        held_out: Training images kept for validation without labels: a number, or a share below 1 (at least one image).
+            The same ones for every ``seed``.
+        train_limit: Use only so many images of the training set, drawn once for all, held-out ones included.
+        test_limit: Use only the first so many images of each test set.
+        num_workers: Reading processes; null is 4, or the number of processors where that is less.
+        seed: Of order and augmentation.
+        flip: Probability of a horizontal flip.
+        jitter: Strengths of brightness, contrast, saturation and hue.
+        jitter_p: Probability that colours are jittered.
+        grayscale_p: Probability that colours are dropped.
+        masks: Folder of masks for a folder of photographs in ``test``.
+        center_crop: Test on the middle of each image and mask (``resize``, then ``size``), as the ``two-tricks``
+            protocol does; an attribute of the same name may be set until the test starts.
+        predict_images: Folder of photographs to predict.
+
+    Raises:
+        UserError: An option out of range; later also a dataset that is missing, does not pair, or is too small.
+    """
+
+    def __init__(
+        self,
+        train: str = "duts-tr",
+        test: list[str] | str = TEST_SETS,
+        root: str = "data",
+        size: int = 320,
+        resize: int | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int = 8,
+        multiple: int = 8,
+        held_out: int | float = 0.02,
+        train_limit: int | None = None,
+        test_limit: int | None = None,
+        num_workers: int | None = None,
+        seed: int = 0,
+        flip: float = 0.5,
+        jitter: list[float] = JITTER,
+        jitter_p: float = 0.8,
+        grayscale_p: float = 0.2,
+        masks: str | None = None,
+        center_crop: bool = False,
+        predict_images: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.train = train
+        self.test = [test] if isinstance(test, str) else list(test)
+        self.root = root
+        self.size = size
+        self.batch_size = _at_least(1, "batch_size", batch_size)
+        self.eval_batch_size = _at_least(1, "eval_batch_size", eval_batch_size)
+        self.multiple = _at_least(1, "multiple", multiple)
+        self.held_out = held_out
+        self.train_limit = train_limit if train_limit is None else _at_least(1, "train_limit", train_limit)
+        self.test_limit = test_limit if test_limit is None else _at_least(1, "test_limit", test_limit)
+        self.num_workers = _processors() if num_workers is None else _at_least(0, "num_workers", num_workers)
+        self.seed = _at_least(0, "seed", seed)
+        self.masks = masks
+        self.center_crop = center_crop
+        self.predict_images = predict_images
+        self._augment = TrainTransform(size, resize, flip, jitter, jitter_p, grayscale_p)
+        self._crop = self._test_crop = CenterCropTransform(size, resize)
+        self._splits: tuple[SaliencyDataset, SaliencyDataset] | None = None
+        self._tests: list[SaliencyDataset] | None = None
+        self._resume: dict[str, Any] | None = None
+
+    @property
+    def train_dataset(self) -> SaliencyDataset:
+        """Training photographs, without the held-out ones."""
+        return self._split()[0]
+
+    @property
+    def held_out_dataset(self) -> SaliencyDataset:
+        """Training photographs kept for validation."""
+        return self._split()[1]
+
+    @property
+    def test_datasets(self) -> list[SaliencyDataset]:
+        """Test sets in the order of ``test``, each with masks."""
+        if self._tests is None:
+            opened = [open_dataset(spec, self.root, masks=self.masks) for spec in self.test]
+            self._tests = [dataset.select(range(len(dataset))[: self.test_limit]) for dataset in opened]
+        return self._tests
+
+    @property
+    def test_names(self) -> list[str]:
+        """A short name for each test set: as given, or of a path its last part."""
+        short = [Path(spec).name or spec for spec in self.test]
+        return [spec if Counter(short)[name] > 1 else name for spec, name in zip(self.test, short, strict=True)]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of the datasets that are open by now: ``train``, ``held_out`` and each test set's name."""
+        fit = zip(("train", "held_out"), self._splits or (), strict=False)
+        tests = zip(self.test_names, self._tests or (), strict=False)
+        return {name: len(dataset) for name, dataset in (*fit, *tests)}
+
+    def describe(self) -> str:
+        """One line: how many images of what; opens all datasets."""
+        text = f"train {self.train} ({len(self.train_dataset):,} images, {len(self.held_out_dataset):,} held out)"
+        pairs = zip(self.test_names, self.test_datasets, strict=True)
+        tests = ", ".join(f"{name} ({len(dataset):,})" for name, dataset in pairs)
+        return f"{text}, test {tests}" if tests else text
+
+    def check(self) -> None:
+        """Open every dataset now, so that no long fit ends at a missing test set; warn where train and test overlap.
+
+        Raises:
+            UserError: As on use.
+        """
+        seen = {path for dataset in self._split() for path in dataset.images}
+        self._check_train_size()
+        for name, dataset in zip(self.test_names, self.test_datasets, strict=True):
+            if shared := sum(path in seen for path in dataset.images):
+                message = f"{shared:,} of the {len(dataset):,} images of the test set {name} are also trained on."
+                warnings.warn(message, stacklevel=2)
+
+    def fit_patches(self, patch: int) -> None:
+        """Make all image sides multiples of the backbone's patch.
+
+        Raises:
+            UserError: ``size`` is none; the nearest that is one is named.
+        """
+        if self.size % patch:
+            nearest = max(1, round(self.size / patch)) * patch
+            raise UserError(
+                f"data.size {self.size} is no multiple of {patch}, the backbone's patch: pass --data.size {nearest}."
+            )
+        if self.multiple % patch:
+            self.multiple = patch
+
+    def crop_tests(self, resize: int, size: int, batch_size: int) -> None:
+        """Test on the middle of each image and mask, cut as a protocol says, in batches of its size."""
+        self.center_crop, self.eval_batch_size = True, batch_size
+        self._test_crop = CenterCropTransform(size, resize)
+
+    def setup(self, stage: str) -> None:
+        """Open what the stage needs."""
+        if stage == "fit":
+            self._resume = None
+            self._check_train_size()
+        elif stage == "test":
+            _ = self.test_datasets
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Random crops; an unfinished epoch of a loaded checkpoint is taken up where it stopped."""
+        self._check_train_size()
+        items = TrainItems(self.train_dataset, self._augment, self.seed)
+        sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
+        if self._resume is not None:
+            self._take_up(sampler, self._resume)
+            self._resume = None
+        else:
+            sampler.set_epoch(self._epoch())
+        collate = partial(collate_stacked, names=("image", "path"), size=self.size)
+        return self._loader(items, self.batch_size, collate, sampler, ResumableLoader, drop_last=True, persistent=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The middle of the held-out training images."""
+        dataset = self.held_out_dataset
+        names = ("image", "path") if dataset.masks is None else ("image", "mask", "path")
+        collate = partial(collate_stacked, names=names, size=self.size)
+        items = CropItems(dataset, self._crop)
+        # Shares of equal length, some images twice: wrapped models wait for each other in every forward pass.
+        sampler: Sampler[Any] | None = DistributedSampler(items, shuffle=False) if process_rank()[1] > 1 else None
+        return self._loader(items, self.eval_batch_size, collate, sampler, persistent=True)
+
+    def test_dataloader(self) -> list[DataLoader[Any]]:
+        """One loader for each test set."""
+        crop = self._test_crop if self.center_crop else None
+        return [self._whole(dataset, crop) for dataset in self.test_datasets]
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """The photographs of ``predict_images``."""
+        if self.predict_images is None:
+            raise UserError("No photographs to predict: pass their folder as --data.predict_images.")
+        dataset = open_dataset(self.predict_images, self.root, require_masks=False)
+        dataset.masks = None
+        return self._whole(dataset, crop=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands: the epoch, its batches already trained on, and what they were cut from."""
+        if self.trainer is None or self._splits is None:
+            return {}
+        # The loops' checkpoint format, because their attributes are Lightning's own affair.
+        epoch, batches = position(self.trainer.fit_loop.state_dict(), self.trainer.num_training_batches)
+        return {"epoch": epoch, "batches": batches, "cut": self._cut()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the place for the next training loader."""
+        self._resume = state_dict
+
+    def _cut(self) -> dict[str, int]:
+        return {
+            "images": len(self.train_dataset),
+            "batch_size": self.batch_size,
+            "processes": process_rank()[1],
+            "seed": self.seed,
+        }
+
+    def _epoch(self) -> int:
+        return 0 if self.trainer is None else self.trainer.current_epoch
+
+    def _take_up(self, sampler: EpochSampler, state: dict[str, Any]) -> None:
+        changed = [
+            f"{key} {state['cut'][key]} -> {now}" for key, now in self._cut().items() if state["cut"][key] != now
+        ]
+        if state["batches"] and changed:
+            message = f"The checkpoint lies within an epoch and the data changed ({', '.join(changed)}): "
+            warnings.warn(message + "the rest of this epoch is not exactly what was left of it.", stacklevel=2)
+        sampler.resume(state["epoch"], state["batches"])
+
+    def _split(self) -> tuple[SaliencyDataset, SaliencyDataset]:
+        if self._splits is None:
+            dataset = open_dataset(self.train, self.root, require_masks=False)
+            self._splits = hold_out(dataset, self.held_out, self.train_limit)
+        return self._splits
+
+    def _check_train_size(self) -> None:
+        images, processes = len(self.train_dataset), process_rank()[1]
+        share = images // processes
+        if share < self.batch_size:
+            where = f" for each of {processes} processes" if processes > 1 else ""
+            raise UserError(
+                f"{self.train} leaves {share} training images{where} ({len(self.held_out_dataset)} are held out), "
+                f"less than one batch of {self.batch_size}: pass --data.batch_size {max(1, share)} or less."
+            )
+
+    def _whole(self, dataset: SaliencyDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
+        items = WholeItems(dataset, EvalTransform(self.size, self.multiple), crop)
+        names = ("image", "photo", "path") if dataset.masks is None else ("image", "photo", "mask", "path")
+        sampler = ShareSampler(items) if process_rank()[1] > 1 else None
+        return self._loader(items, self.eval_batch_size, partial(collate_lists, names=names), sampler)
+
+    def _loader(
+        self,
+        items: Dataset[Any],
+        batch_size: int,
+        collate: Callable[[Sequence[Any]], dict[str, Any]],
+        sampler: Sampler[Any] | None,
+        kind: type[DataLoader[Any]] = DataLoader,
+        drop_last: bool = False,
+        persistent: bool = False,
+    ) -> DataLoader[Any]:
+        return kind(
+            items,
+            batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            drop_last=drop_last,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=persistent and self.num_workers > 0,
+        )
+
+
+def _at_least(lowest: int, name: str, value: int) -> int:
+    if value < lowest:
+        raise UserError(f"{name} is {value}: pass {lowest} or more, for example --data.{name} {max(lowest, 1)}.")
+    return value
+
+
+def _processors() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(4, usable or 1)

@@ -1,0 +1,24 @@
+"""DUT-OMRON: 5,168 photographs, one or more salient objects each."""
+
+from segtricks.data.published import PublishedDataset
+
+
+class DUTOMRON(PublishedDataset):
+    """DUT-OMRON with its pixelwise ground truth, a test set.
+
+    Size: 5,168 images, the longer side 400 pixels. Format: ``DUT-OMRON/DUT-OMRON-image/*.jpg`` and
+    ``DUT-OMRON/pixelwiseGT-new-PNG/*.png``, masks 0/255; the archives nest both folders in themselves.
+    Source: http://saliencydetection.net/dut-omron/
+
+    Yang, Zhang, Lu, Ruan, Yang, "Saliency Detection via Graph-based Manifold Ranking", CVPR 2013.
+    """
+
+    title = "DUT-OMRON"
+    expected = 5_168
+    folders = ("DUT-OMRON", "DUTOMRON", "DUT-OMRON-gt-pixelwise", "DUT-OMRON/DUT-OMRON-gt-pixelwise")
+    image_folder = "DUT-OMRON-image"
+    mask_folder = "pixelwiseGT-new-PNG"
+    urls = (
+        "http://saliencydetection.net/dut-omron/download/DUT-OMRON-image.zip",
+        "http://saliencydetection.net/dut-omron/download/DUT-OMRON-gt-pixelwise.zip.zip",
+    )

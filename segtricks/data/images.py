@@ -1,0 +1,184 @@
+"""Photographs and masks from files: every kind of file has one defined reading.
+
+Geometry: the EXIF orientation is applied, to images and to masks; of an animation the first frame is read.
+Values: 16-bit integers are divided by 257, so that white stays white; floats must lie in [0, 1] and are multiplied
+by 255; both are rounded. Colour with 16 bits a channel is read by Pillow, which keeps the high byte.
+Only the formats of ``IMAGE_SUFFIXES`` (and PNM) are decoded, whatever the file is called: no other decoder is ever run.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from segtricks.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # JPEG: and MPO, the pairs that some phones write
+
+
+class UnreadableImage(UserError):
+    """One image or mask that cannot be used: ``path`` names it, ``reason`` says why in a few words."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Both arguments again: a loader's worker process hands the error to the main one."""
+        return type(self), (self.path, self.reason)
+
+
+def read_image(path: str | Path) -> Tensor:
+    """Photograph as uint8 (3, H, W), RGB, upright.
+
+    Grayscale gives three equal channels, palette and CMYK become RGB, transparency is laid over white.
+
+    Raises:
+        UnreadableImage: The file is missing, damaged, truncated, empty, not an image, a folder, forbidden, without
+            pixels or beyond Pillow's pixel limit (``PIL.Image.MAX_IMAGE_PIXELS``); or its floats leave [0, 1].
+    """
+    array = _decode(Path(path), _rgb)
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+
+
+def read_mask(path: str | Path) -> Tensor:
+    """Mask as uint8 (1, H, W), upright; its gray values are kept, for the protocol to binarise.
+
+    1-bit masks become 0/255. Colour and palette masks are read by the luminance of their colours (ITU-R 601, so that
+    equal channels keep their value) and transparency is ignored. A mask whose largest value is exactly 1 is a 0/1
+    mask and becomes 0/255.
+
+    Raises:
+        UnreadableImage: As for :func:`read_image`.
+    """
+    array = _decode(Path(path), _luminance)
+    return torch.from_numpy(array).unsqueeze(0)
+
+
+def find_images(folder: str | Path, recursive: bool = True) -> list[Path]:
+    """Image files of a folder by suffix (upper or lower case), sorted by their path within it.
+
+    Hidden files and folders and ``__MACOSX`` are passed over; linked folders are followed, once each.
+
+    Raises:
+        UserError: There is no such folder, it is a file, or it holds no image.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise UserError(f"No folder {folder} (looked from {Path.cwd()}): pass the path of a folder of photographs.")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file: pass the folder that holds the images, for example {folder.parent}.")
+    found = sorted(_walk(folder, recursive), key=lambda path: path.relative_to(folder).as_posix())
+    if not found:
+        depth = "or its subfolders" if recursive else "itself"
+        raise UserError(f"No images in {folder} {depth}: looked for {' '.join(IMAGE_SUFFIXES)}.")
+    return found
+
+
+def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        # A link to a parent would otherwise be walked for ever.
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if recursive and not name.startswith(".") and name != "__MACOSX"]
+        for name in files:
+            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
+                yield Path(parent, name)
+
+
+def _decode(path: Path, convert: Callable[[Image.Image], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    try:
+        _ignore_bomb_warnings()
+        with Image.open(path, formats=_FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels == 0:
+                raise UnreadableImage(path, f"has no pixels ({image.width} x {image.height})")
+            if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            image.load()
+            return convert(_upright(image))
+    except UnreadableImage:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(path, f"more than {Image.MAX_IMAGE_PIXELS} pixels, Pillow's limit") from error
+    except UnidentifiedImageError as error:
+        empty = path.stat().st_size == 0
+        raise UnreadableImage(path, "empty file" if empty else "not an image, or damaged at its start") from error
+    except FileNotFoundError as error:
+        raise UnreadableImage(path, "no such file") from error
+    except IsADirectoryError as error:
+        raise UnreadableImage(path, "is a folder, not an image") from error
+    except PermissionError as error:
+        raise UnreadableImage(path, "permission denied") from error
+    except Exception as error:  # decoders answer damage with anything from SyntaxError to struct.error
+        raise UnreadableImage(path, f"damaged: {error or type(error).__name__}") from error
+
+
+def _ignore_bomb_warnings() -> None:
+    # Between once and twice its limit Pillow only warns, and such files are refused here. One lasting rule, because
+    # warnings.catch_warnings around every file would make Python repeat all other warnings of a run without end.
+    if ("ignore", None, Image.DecompressionBombWarning, None, 0) not in warnings.filters:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF data beside sound pixels
+        return image.copy()
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    levels = _levels(image)
+    if levels is not None:
+        return np.repeat(_eight_bits(levels)[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        opaque = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(opaque, image.convert("RGBA"))
+    return np.array(image.convert("RGB"))
+
+
+def _luminance(image: Image.Image) -> NDArray[np.uint8]:
+    levels = _levels(image)
+    if levels is None:
+        levels = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB").convert("L"))
+    # Before the division by 257: a 16-bit mask of 0 and 1 is not an empty one.
+    if levels.dtype.kind != "f" and levels.max() == 1:
+        return (levels * 255).astype(np.uint8)
+    return _eight_bits(levels)
+
+
+def _levels(image: Image.Image) -> NDArray[Any] | None:
+    """Integers in 0..65535 or floats in [0, 1] of the modes that Pillow would clip; None for all other modes."""
+    if image.mode == "F":
+        levels = np.asarray(image)
+        if not (np.isfinite(levels).all() and levels.min() >= 0 and levels.max() <= 1):
+            raise ValueError("floats that are not all within 0..1")
+        return levels
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ValueError("integers that are not all within 0..65535")
+        return levels
+    return None
+
+
+def _eight_bits(levels: NDArray[Any]) -> NDArray[np.uint8]:
+    if levels.dtype == np.uint8:
+        return levels
+    scaled = levels * 255.0 if levels.dtype.kind == "f" else levels / 257.0
+    return np.rint(scaled).astype(np.uint8)

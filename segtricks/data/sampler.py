@@ -1,0 +1,112 @@
+"""The order of the training images, and how far an interrupted epoch had come."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from numpy.random import default_rng
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+
+class EpochSampler(DistributedSampler[tuple[int, int]]):
+    """Yields ``(epoch, index)``: the permutation is a function of ``(seed, epoch)`` alone.
+
+    Each of several processes gets its own share, all of the same length; the remainder of a division sits out the
+    epoch. Being a ``DistributedSampler``, it is left in place by Lightning, whose trainer calls ``set_epoch``.
+
+    Args:
+        dataset: The training images; only their number matters.
+        batch_size: Images of one batch of one process, to count interrupted epochs in.
+        seed: Another seed is another order.
+        clock: Tells the epoch instead of what ``set_epoch`` is called with: after a checkpoint that was written between
+            two epochs of a run with ``max_steps``, Lightning (2.6) calls it with one epoch too many.
+        rank: This process; both are read from ``torch.distributed`` where it is running.
+        world: Number of processes.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        batch_size: int,
+        seed: int = 0,
+        clock: Callable[[], int] | None = None,
+        rank: int | None = None,
+        world: int | None = None,
+    ) -> None:
+        here, processes = process_rank()
+        rank, world = here if rank is None else rank, processes if world is None else world
+        super().__init__(dataset, world, rank, shuffle=True, seed=seed, drop_last=True)
+        self.batch_size = batch_size
+        self._images = len(dataset)  # type: ignore[arg-type]
+        self._clock = clock
+        self._entry = (0, 0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        self.epoch = epoch if self._clock is None else self._clock()
+
+    def resume(self, epoch: int, batches: int) -> None:
+        """Start with this epoch, without the batches that were already seen; later epochs are whole."""
+        self.epoch = epoch
+        self._entry = (epoch, batches)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """This process's share of the epoch, or what is left of it; the length stays that of the whole."""
+        epoch, batches = self._entry
+        skip = batches * self.batch_size if epoch == self.epoch else 0
+        order = default_rng([self.seed, self.epoch]).permutation(self._images)
+        share = order[: self.total_size][self.rank : self.total_size : self.num_replicas]
+        return iter([(self.epoch, int(index)) for index in share[skip:]])
+
+
+class ShareSampler(DistributedSampler[int]):
+    """Every ``world``-th image from ``rank`` on: each image on exactly one process, none twice, unlike its parent."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        rank, world = process_rank()
+        super().__init__(dataset, world, rank, shuffle=False)
+        self._share = range(rank, len(dataset), world)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[int]:
+        """Indices of this process."""
+        return iter(self._share)
+
+    def __len__(self) -> int:
+        """Number of images of this process."""
+        return len(self._share)
+
+
+class ResumableLoader(DataLoader[Any]):
+    """Tells Lightning, by having these two methods, that an epoch can be entered in its middle.
+
+    Where it is entered is the datamodule's state: a loader does not know how many of its batches were trained on.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing of its own."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to load."""
+
+
+def position(loops: dict[str, Any], batches_per_epoch: float) -> tuple[int, int]:
+    """Where training goes on: the epoch, and its batches that are already trained on.
+
+    Args:
+        loops: State of Lightning's fit loop, in the format of its checkpoints.
+        batches_per_epoch: Batches after which an epoch ends.
+    """
+    epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]["current"]
+    if epochs["started"] == epochs["processed"]:  # between two epochs; the batches are still those of the last
+        return epochs["processed"], 0
+    if batches["processed"] >= batches_per_epoch:  # after an epoch's last batch, before its end
+        return epochs["processed"] + 1, 0
+    return epochs["processed"], batches["processed"]
+
+
+def process_rank() -> tuple[int, int]:
+    """Number of this process and of all, (0, 1) outside of distributed training."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -1,0 +1,168 @@
+"""From a uint8 photograph to the network's input: sizes, crops, colours, normalisation.
+
+All geometry works on uint8 with antialiased bilinear resizing, as Pillow does it; all randomness comes from torch's
+global generator, which the caller seeds.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from segtricks.errors import UserError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+LONGEST_SIDE = 8
+"""Sides that differ by more than this factor are squeezed to it: a strip of pixels would else become millions."""
+
+
+def normalize(rgb01: Tensor) -> Tensor:
+    """Float images (..., 3, H, W) in [0, 1] to ImageNet-normalised ones."""
+    return (rgb01 - _channels(IMAGENET_MEAN, rgb01)) / _channels(IMAGENET_STD, rgb01)
+
+
+def denormalize(normalised: Tensor) -> Tensor:
+    """ImageNet-normalised images (..., 3, H, W) to float ones, clamped to [0, 1]."""
+    return (normalised * _channels(IMAGENET_STD, normalised) + _channels(IMAGENET_MEAN, normalised)).clamp(0, 1)
+
+
+def fit_short_side(image: Tensor, size: int, multiple: int = 1) -> Tensor:
+    """The whole image, its short side about ``size`` pixels and both sides multiples of ``multiple``.
+
+    Args:
+        image: uint8 (C, H, W), any H and W from 1 on.
+        size: Length of the short side before rounding.
+        multiple: Both sides are rounded to the nearest multiple of it, at least one: the patch size of the network.
+
+    Returns:
+        uint8 (C, h, w). The aspect ratio is kept up to the rounding, and up to 8:1.
+    """
+    height, width = (max(multiple, round(side / multiple) * multiple) for side in _scaled(image, size))
+    return _resize(image, height, width)
+
+
+def to_input(image: Tensor) -> Tensor:
+    """uint8 (..., 3, H, W) to float32, ImageNet-normalised."""
+    return normalize(image.to(torch.float32) / 255)
+
+
+class TrainTransform:
+    """Random crop, flip and colours for training: uint8 (3, H, W) to normalised float32 (3, size, size).
+
+    The short side is resized to ``resize`` pixels, a crop of ``size`` is taken anywhere in it and flipped; only then
+    come the colours, on the small crop. The defaults are those of "Two Tricks" (arXiv 2404.03392).
+
+    Args:
+        size: Side of the crop.
+        resize: Short side before the crop; None is 335 for a crop of 320, in proportion for others.
+        flip: Probability of a horizontal flip.
+        jitter: Strengths of brightness, contrast, saturation and hue.
+        jitter_p: Probability that the colours are jittered.
+        grayscale_p: Probability that the colours are dropped.
+
+    Raises:
+        UserError: A probability outside [0, 1], a strength out of range, or ``resize`` smaller than ``size``.
+    """
+
+    def __init__(
+        self,
+        size: int = 320,
+        resize: int | None = None,
+        flip: float = 0.5,
+        jitter: Sequence[float] = (0.4, 0.4, 0.2, 0.1),
+        jitter_p: float = 0.8,
+        grayscale_p: float = 0.2,
+    ) -> None:
+        self.size = size
+        self.resize = resized_side(size, resize)
+        for name, value in (("flip", flip), ("jitter_p", jitter_p), ("grayscale_p", grayscale_p)):
+            if not 0 <= value <= 1:
+                raise UserError(f"{name} is {value}: a probability lies in [0, 1], for example --data.{name} 0.5.")
+        if len(jitter) != 4 or min(jitter) < 0 or jitter[3] > 0.5:
+            raise UserError(
+                f"jitter is {list(jitter)}: it takes brightness, contrast, saturation (0 or more) and hue (0 to 0.5), "
+                "for example --data.jitter '[0.4, 0.4, 0.2, 0.1]'."
+            )
+        from torchvision.transforms import v2  # takes seconds to import, and only training needs it
+
+        self._augment = v2.Compose(
+            [
+                v2.RandomCrop(size),
+                v2.RandomHorizontalFlip(flip),
+                v2.RandomApply([v2.ColorJitter(*jitter)], p=jitter_p),
+                v2.RandomGrayscale(grayscale_p),
+            ]
+        )
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """One random view of the image."""
+        return to_input(self._augment(_short_side(image, self.resize)))
+
+
+class EvalTransform:
+    """The whole photograph: uint8 (3, H, W) to normalised float32 (3, h, w), see :func:`fit_short_side`."""
+
+    def __init__(self, size: int = 320, multiple: int = 8) -> None:
+        self.size = size
+        self.multiple = multiple
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """The image at the network's resolution."""
+        return to_input(fit_short_side(image, self.size, self.multiple))
+
+
+class CenterCropTransform:
+    """Short side to ``resize``, centre crop of ``size``: uint8 (C, H, W) to uint8 (C, size, size).
+
+    For images and, identically (bilinear), for masks: the ``two-tricks`` protocol scores 320 pixels cut out of 335.
+    """
+
+    def __init__(self, size: int = 320, resize: int | None = None) -> None:
+        self.size = size
+        self.resize = resized_side(size, resize)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """The middle of the image or mask."""
+        image = _short_side(image, self.resize)
+        # Halves are rounded to the even pixel, as in torchvision.
+        top, left = (round((side - self.size) / 2) for side in image.shape[-2:])
+        return image[..., top : top + self.size, left : left + self.size].contiguous()
+
+
+def resized_side(size: int, resize: int | None) -> int:
+    """Short side before a crop of ``size``: ``resize``, or in the paper's proportion of 335 to 320.
+
+    Raises:
+        UserError: ``size`` is not positive, or ``resize`` is smaller than it.
+    """
+    if size < 1:
+        raise UserError(f"size is {size}: a side has at least 1 pixel, for example --data.size 320.")
+    if resize is None:
+        return round(size * 335 / 320)
+    if resize < size:
+        raise UserError(f"resize is {resize}, smaller than the crop of {size}: pass --data.resize {size} or more.")
+    return resize
+
+
+def _scaled(image: Tensor, size: int) -> tuple[float, float]:
+    height, width = image.shape[-2:]
+    scale = size / min(height, width)
+    return min(height * scale, LONGEST_SIDE * size), min(width * scale, LONGEST_SIDE * size)
+
+
+def _short_side(image: Tensor, size: int) -> Tensor:
+    height, width = image.shape[-2:]
+    # Integer arithmetic, rounded down, as torchvision.transforms.Resize and so the paper's code does it.
+    longest = min(size * max(height, width) // min(height, width), LONGEST_SIDE * size)
+    return _resize(image, *((size, longest) if height <= width else (longest, size)))
+
+
+def _resize(image: Tensor, height: int, width: int) -> Tensor:
+    return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
+
+
+def _channels(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device).view(3, 1, 1)

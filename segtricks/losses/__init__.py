@@ -1,0 +1,14 @@
+"""The loss stack as pure functions of tensors. Every loss is a mean over the batch, in float32."""
+
+from segtricks.losses.consistency import multiscale_consistency_loss, self_consistency_loss
+from segtricks.losses.normalized_cut import affinity, normalized_cut_loss
+from segtricks.losses.total_variation import feature_tv_loss, image_tv_loss
+
+__all__ = [
+    "affinity",
+    "feature_tv_loss",
+    "image_tv_loss",
+    "multiscale_consistency_loss",
+    "normalized_cut_loss",
+    "self_consistency_loss",
+]

@@ -1,0 +1,165 @@
+"""What every method shares: soft masks of images of any size, scored by protocol and refined in one pass."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from segtricks.data.transforms import denormalize
+from segtricks.methods.checkpoints import freeze_out, thaw_in
+from segtricks.metrics.protocols import SaliencyScores, apply_polarity, get_protocol
+from segtricks.refine import GuidedFilter
+
+PLAIN, REFINED = "mask", "mask + guided filter"
+
+
+@dataclass
+class Score:
+    """Figures of one row (``mask`` or ``mask + guided filter``) on one test set."""
+
+    dataset: str
+    row: str
+    metrics: dict[str, float]
+    images: int
+    empty: int
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+class SegmentationModule(lightning.LightningModule):
+    """Evaluate and predict with whatever :meth:`soft_masks` a subclass gives.
+
+    Args:
+        protocol: named protocol of ``test``.
+        refiner: the guided filter of the second row and of ``predict``.
+        refine_at: filter at the ``model``'s resolution, or after enlarging to the ``full`` photograph.
+    """
+
+    def __init__(
+        self,
+        protocol: str = "fullres",
+        refiner: GuidedFilter | None = None,
+        refine_at: Literal["model", "full"] = "model",
+    ) -> None:
+        super().__init__()
+        if refine_at not in ("model", "full"):
+            raise ValueError(f"refine_at must be model or full, got {refine_at!r}")
+        self.protocol = get_protocol(protocol)
+        self.refiner = refiner or GuidedFilter()
+        self.refine_at = refine_at
+        self.refine_predictions = True
+        self.scores: list[Score] = []
+
+    def soft_masks(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must share with this module to be loaded."""
+        return {"method": type(self).__name__}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen backbone out, and say which one it was."""
+        freeze_out(checkpoint, self.identity())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another network (``UserError``); put the frozen backbone back."""
+        thaw_in(checkpoint, self.identity(), self.state_dict())
+
+    def setup(self, stage: str) -> None:
+        """Let the protocol decide how test images are cut."""
+        choice = self.protocol
+        if stage == "test" and choice.resize and choice.size and choice.batch_size:
+            self.trainer.datamodule.crop_tests(choice.resize, choice.size, choice.batch_size)  # type: ignore[attr-defined]
+
+    def on_test_start(self) -> None:
+        """Make one set of metrics per test set and row."""
+        names = self._test_names()
+        self._metrics = [
+            {row: SaliencyScores(self.protocol).to(self.device) for row in (PLAIN, REFINED)} for _ in names
+        ]
+        self._skipped: list[list[tuple[str, str]]] = [[] for _ in names]
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:
+        """Score a batch; return the masks at the targets' own sizes, by row."""
+        self._skipped[dataloader_idx] += batch["skipped"]
+        sizes = [tuple(mask.shape[-2:]) for mask in batch["mask"]]
+        outputs = self._masks_at(batch, sizes, self.protocol.polarity)
+        for row, masks in outputs.items():
+            for mask, target in zip(masks, batch["mask"], strict=True):
+                self._metrics[dataloader_idx][row].update(mask[None], target[None])
+        return outputs
+
+    def on_test_epoch_end(self) -> None:
+        """Compute every row."""
+        self.scores = []
+        for name, rows, skipped in zip(self._test_names(), self._metrics, self._skipped, strict=True):
+            for row, scores in rows.items():
+                metrics = {key: float(value) for key, value in scores.compute().items()}
+                count, empty = int(scores["acc"].images), int(scores["iou"].empty)
+                self.scores.append(Score(name, row, metrics, count, empty, skipped))
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:
+        """Return one probability mask (1, H, W) per photograph, at its own size."""
+        sizes = [tuple(photo.shape[-2:]) for photo in batch["photo"]]
+        rows = self._masks_at(batch, sizes, "image", only=REFINED if self.refine_predictions else PLAIN)
+        return next(iter(rows.values()))
+
+    def _masks_at(
+        self, batch: dict[str, Any], sizes: list[tuple[int, ...]], polarity: str, only: str | None = None
+    ) -> dict[str, list[Tensor]]:
+        rows: dict[str, list[Tensor]] = {row: [] for row in (PLAIN, REFINED) if only in (None, row)}
+        probs = self._soft_masks_by_size(batch["image"], polarity)
+        for prob, image, photo, size in zip(probs, batch["image"], batch["photo"], sizes, strict=True):
+            if PLAIN in rows:
+                rows[PLAIN].append(_resize(prob, size)[0])
+            if REFINED in rows:
+                rows[REFINED].append(self._refined(prob, image, photo, size)[0])
+        return rows
+
+    def _refined(self, prob: Tensor, image: Tensor, photo: Tensor, size: tuple[int, ...]) -> Tensor:
+        if self.refine_at == "model":
+            return _resize(self.refiner(prob, denormalize(image[None])).clamp(0, 1), size)
+        guidance = photo[None].to(prob.device).float() / 255
+        return self.refiner(_resize(prob, size), guidance).clamp(0, 1)
+
+    def _soft_masks_by_size(self, images: list[Tensor], polarity: str) -> list[Tensor]:
+        """Run images of equal size together; return (1, 1, h, w) masks in the given order."""
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, image in enumerate(images):
+            groups[tuple(image.shape)].append(i)
+        masks: dict[int, Tensor] = {}
+        with batch_statistics(self) if self.protocol.bn_mode == "batch" else nullcontext():
+            for members in groups.values():
+                prob = apply_polarity(self.soft_masks(torch.stack([images[i] for i in members])), polarity)
+                masks |= {i: prob[k : k + 1] for k, i in enumerate(members)}
+        return [masks[i] for i in range(len(images))]
+
+    def _test_names(self) -> list[str]:
+        names: list[str] = self.trainer.datamodule.test_names  # type: ignore[attr-defined]
+        return names
+
+
+@contextmanager
+def batch_statistics(module: nn.Module) -> Iterator[None]:
+    """Let every batch norm use the statistics of its batch, and leave its running ones untouched."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(m.training, m.track_running_stats) for m in norms]
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for norm, (training, tracked) in zip(norms, before, strict=True):
+            norm.training, norm.track_running_stats = training, tracked
+
+
+def _resize(prob: Tensor, size: tuple[int, ...]) -> Tensor:
+    if prob.shape[-2:] == size:
+        return prob
+    return interpolate(prob, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,225 @@
+"""Sempart with multi-scale consistency and guided filtering: one network, its loss stack and its training step."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from segtricks.backbones import create_backbone
+from segtricks.data.transforms import denormalize
+from segtricks.errors import UserError
+from segtricks.heads import SempartHead, SempartOutput
+from segtricks.losses import (
+    feature_tv_loss,
+    image_tv_loss,
+    multiscale_consistency_loss,
+    normalized_cut_loss,
+    self_consistency_loss,
+)
+from segtricks.methods.base import SegmentationModule
+from segtricks.methods.crops import crop_and_enlarge, random_corners
+from segtricks.refine import GuidedFilter
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the six loss terms; the total is their weighted sum.
+
+    Args:
+        ncut: normalized cut of the coarse mask.
+        self_consistency: coarse mask against the reduced fine mask.
+        image_tv: total variation of the fine mask, weighted by colour.
+        feature_tv: total variation of the coarse mask, weighted by features.
+        consistency: student's crop against the teacher's mask of the enlarged crop.
+        ncut_crop: normalized cut of the crop's coarse mask.
+    """
+
+    ncut: float = 1.0
+    self_consistency: float = 1.0
+    image_tv: float = 1.0
+    feature_tv: float = 1.0
+    consistency: float = 0.01
+    ncut_crop: float = 0.01
+
+
+class Sempart(SegmentationModule):
+    """Train a :class:`SempartHead` on a frozen backbone, without labels.
+
+    Args:
+        backbone: name of the frozen network (``segtricks.backbones.create_backbone``).
+        pretrained: load its published weights.
+        backbone_checkpoint: a local file with its weights, instead of the download.
+        feature: key, query, value or token.
+        layer: block whose features are taken; -1 is the last.
+        pos_interp: position embeddings resized as dino or as timm does.
+        crop: trick 2, multi-scale consistency with an enlarged random crop.
+        guided_filter: trick 1, filter the teacher's mask, and predictions.
+        teacher: ``shared`` is the student without gradient; ``ema`` its moving average.
+        ema_decay: decay of the moving average, per step.
+        crop_fraction: side of the crop as a share of the image's.
+        refiner: window and borders of the guided filter.
+        refine_at: filter predictions at the model's or at the full resolution.
+        weights: factors of the loss terms.
+        tau: cosine threshold of the affinity; left out, the backbone's own.
+        eps: affinity below the threshold.
+        sigma: colour scale of the total variation.
+        hidden_dim: channels of the head's transformer.
+        optimizer: any torch optimiser; left out, AdamW with lr 1e-4, betas (0.9, 0.99) and no weight decay.
+        lr_scheduler: any torch schedule, stepped once an epoch.
+        protocol: how ``test`` scores.
+        seed: draws the crops; a run's ``seed_everything``.
+
+    Source: Sari, Locatello and Favaro, arXiv 2404.03392.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "dino_vits8",
+        pretrained: bool = True,
+        backbone_checkpoint: str | None = None,
+        feature: Literal["key", "query", "value", "token"] = "key",
+        layer: int = -1,
+        pos_interp: Literal["dino", "timm"] = "dino",
+        crop: bool = True,
+        guided_filter: bool = True,
+        teacher: Literal["shared", "ema"] = "shared",
+        ema_decay: float = 0.999,
+        crop_fraction: float = 0.5,
+        refiner: GuidedFilter = GuidedFilter(),  # noqa: B008 - frozen
+        refine_at: Literal["model", "full"] = "model",
+        weights: LossWeights = LossWeights(),
+        tau: float | None = None,
+        eps: float = 1e-6,
+        sigma: float = 1.0,
+        hidden_dim: int = 64,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        protocol: str = "fullres",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(protocol, refiner, refine_at)
+        if not 0 < crop_fraction <= 1:
+            raise UserError(f"model.crop_fraction must be above 0 and at most 1, got {crop_fraction}.")
+        if teacher not in ("shared", "ema"):
+            raise UserError(f"model.teacher must be shared or ema, got {teacher!r}.")
+        self.backbone = create_backbone(
+            backbone, pretrained, backbone_checkpoint, feature, layer, pos_interp=pos_interp
+        )
+        self.head = SempartHead(self.backbone.feature_dim, self.backbone.patch_size, hidden_dim)
+        self.head.to(memory_format=torch.channels_last)
+        self.ema: AveragedModel | None = None
+        if crop and teacher == "ema":
+            self.ema = AveragedModel(self.head, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)).requires_grad_(False)
+        self.crop, self.guided_filter, self.refine_predictions = crop, guided_filter, guided_filter
+        self.crop_fraction, self.weights = crop_fraction, weights
+        self.tau, self.eps, self.sigma = self.backbone.tau if tau is None else tau, eps, sigma
+        self.make_optimizer, self.make_scheduler, self.seed = optimizer or _adamw, lr_scheduler, seed
+
+    def forward(self, images: Tensor) -> SempartOutput:
+        """Normalised images (B, 3, H, W) to logits ``fine`` (B, 1, H, W) and ``coarse`` (B, 1, h, w)."""
+        output: SempartOutput = self.head(self.backbone(images), images)
+        return output
+
+    def soft_masks(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""
+        return self(images).fine.float().sigmoid()
+
+    def loss_terms(self, images: Tensor, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+        """Return every loss term, unweighted, and the fine probabilities (B, 1, H, W) of normalised images."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        views = images
+        if self.crop:
+            height, width = images.shape[-2:]
+            crop = (max(1, round(height * self.crop_fraction)), max(1, round(width * self.crop_fraction)))
+            corners = random_corners(len(images), (height, width), crop, generator)
+            views = torch.cat([images, crop_and_enlarge(images, corners, crop)])
+        features, *crop_features = self.backbone(views).split(len(images))
+        output = self.head(features, images)
+        fine, coarse = output.fine.float().sigmoid(), output.coarse.float().sigmoid()
+        terms = {
+            "ncut": normalized_cut_loss(features, coarse, self.tau, self.eps),
+            "self_consistency": self_consistency_loss(coarse, fine),
+            "image_tv": image_tv_loss(images, fine, self.sigma),
+            "feature_tv": feature_tv_loss(features, coarse, self.tau, self.eps),
+        }
+        if self.crop:
+            crops, student = views[len(images) :], crop_and_enlarge(fine, corners, crop)
+            grid, crop_coarse = self.head.encode(crop_features[0])
+            teacher = self._teacher_mask(crop_features[0], grid, crops)
+            crop_coarse = crop_coarse.float().sigmoid()
+            terms["consistency"] = multiscale_consistency_loss(student, teacher)
+            terms["ncut_crop"] = normalized_cut_loss(crop_features[0], crop_coarse, self.tau, self.eps)
+        return terms, fine
+
+    @torch.no_grad()
+    def _teacher_mask(self, features: Tensor, grid: Tensor, crops: Tensor) -> Tensor:
+        logits = self.head.decode(grid.detach(), crops) if self.ema is None else self.ema(features, crops).fine
+        mask = logits.float().sigmoid()
+        return self.refiner(mask, denormalize(crops)) if self.guided_filter else mask
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the terms."""
+        weights = asdict(self.weights)
+        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Return the objective of a batch of normalised images; masks are never read."""
+        if len(batch["image"]) == 0:
+            return None
+        terms, _ = self.loss_terms(batch["image"], self._generator(self.global_step))
+        loss = self.total(terms)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))
+        self._require_finite(loss, batch["path"])
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Log the objective on held-out training images; return their fine masks for the pictures."""
+        if len(batch["image"]) == 0:
+            return None
+        terms, fine = self.loss_terms(batch["image"], self._generator(batch_idx))
+        logged = {f"val/{name}": term for name, term in (terms | {"loss": self.total(terms)}).items()}
+        self.log_dict(logged, batch_size=len(batch["image"]), sync_dist=True)
+        return fine
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the averaged teacher."""
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
+            self.ema.update_parameters(self.head)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser of the head, with its schedule if there is one."""
+        optimizer = self.make_optimizer(self.head.parameters())
+        return optimizer if self.make_scheduler is None else ([optimizer], [self.make_scheduler(optimizer)])
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must share with this module to be loaded."""
+        backbone = self.backbone
+        return {
+            "method": type(self).__name__,
+            "backbone": backbone.name,
+            "patch_size": backbone.patch_size,
+            "feature_dim": backbone.feature_dim,
+            "teacher": "shared" if self.ema is None else "ema",
+        }
+
+    def _generator(self, step: int) -> torch.Generator:
+        """A stream of its own per seed, step and rank: a resumed run draws the crops that it would have drawn."""
+        stream = (self.seed * 1_000_003 + step) * 4_099 + self.global_rank
+        return torch.Generator().manual_seed(stream % 2**63)
+
+    def _require_finite(self, loss: Tensor, paths: list[str]) -> None:
+        if not torch.isfinite(loss.detach()):
+            raise UserError(
+                f"The loss became {float(loss)} at step {self.global_step}, on: {', '.join(paths)}. "
+                "Next: resume from the last checkpoint with a smaller --model.optimizer.lr, or remove these files."
+            )
+
+
+def _adamw(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0)

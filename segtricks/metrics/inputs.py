@@ -1,0 +1,27 @@
+"""What every metric takes: soft predictions and targets of one size."""
+
+import torch
+from torch import Tensor
+
+
+def check_masks(pred: Tensor, target: Tensor) -> None:
+    """Raise a ``ValueError`` unless ``pred`` is floating (B, 1, H, W) and ``target`` of the same shape."""
+    if pred.ndim != 4 or pred.shape[1] != 1 or pred.shape != target.shape or pred.numel() == 0:
+        raise ValueError(
+            f"pred and target must be (B, 1, H, W) of one size, got {tuple(pred.shape)} and {tuple(target.shape)}"
+        )
+    if not pred.is_floating_point():
+        raise ValueError(f"pred must hold probabilities in [0, 1] as floats, got {pred.dtype}")
+
+
+def binary_target(target: Tensor, threshold: float) -> Tensor:
+    """Return ``target > threshold`` as bool, with ``target`` read on a scale of 0 to 1.
+
+    Floats are taken as they are and bool is kept; integers are 0..255, or 0/1 where no value exceeds 1.
+    """
+    if target.dtype == torch.bool:
+        return target
+    if target.is_floating_point():
+        return target > threshold
+    scale = 1 if target.max() <= 1 else 255
+    return target > threshold * scale

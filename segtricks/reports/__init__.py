@@ -1,0 +1,1 @@
+"""What a run leaves to read and to look at: metrics.csv, tables, curves and pictures."""

@@ -1,0 +1,161 @@
+"""Callbacks of a run: pictures while it trains, a file per test set, one word on files that cannot be read."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from segtricks.data.transforms import denormalize
+from segtricks.errors import UserError
+from segtricks.reports.loggers import log_panels
+from segtricks.reports.pictures import Panel, panel_figure, save_figure
+
+log = logging.getLogger(__name__)
+
+
+class ValidationPanels(Callback):
+    """After each validation, write ``figures/validation.png`` (and one per epoch under ``figures/epochs``).
+
+    Args:
+        run: the run folder.
+        count: images shown.
+    """
+
+    def __init__(self, run: Path, count: int) -> None:
+        self.figures, self.count = run / "figures", count
+        self._panels: list[Panel] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first images of the held-out set."""
+        if not isinstance(outputs, Tensor):
+            return
+        images = denormalize(batch["image"])
+        refined = module.refiner(outputs, images)  # type: ignore[operator]
+        for i in range(min(self.count - len(self._panels), len(outputs))):
+            masks = {"soft mask": outputs[i], "guided filter": refined[i].clamp(0, 1)}
+            if batch.get("mask") is not None:
+                masks["target"] = batch["mask"][i]
+            masks = {name: mask.detach().cpu() for name, mask in masks.items()}
+            self._panels.append(Panel(Path(batch["path"][i]).name, images[i].cpu(), masks))
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the picture."""
+        if self._panels and trainer.is_global_zero and not trainer.sanity_checking:
+            figure = panel_figure(self._panels)
+            save_figure(figure, self.figures / "validation.png")
+            save_figure(figure, self.figures / "epochs" / f"validation-{trainer.current_epoch:03d}.png", dpi=80)
+            log_panels(trainer, "validation", self._panels)
+        self._panels = []
+
+
+class TestPanels(Callback):
+    """Write ``figures/test-DATASET.png``: image, mask, refined mask and target of the first images of each test set."""
+
+    def __init__(self, run: Path, count: int) -> None:
+        self.figures, self.count = run / "figures", count
+        self._panels: dict[str, list[Panel]] = {}
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first images of each set."""
+        name = trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
+        panels = self._panels.setdefault(name, [])
+        for i in range(min(self.count - len(panels), len(batch["path"]))):
+            masks = {row: masks[i].cpu() for row, masks in outputs.items()}
+            masks["target"] = batch["mask"][i].cpu() / 255
+            panels.append(Panel(Path(batch["path"][i]).name, batch["photo"][i].cpu(), masks))
+
+    def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the pictures."""
+        if trainer.is_global_zero:
+            for name, panels in self._panels.items():
+                save_figure(panel_figure(panels), self.figures / f"test-{file_name(name)}.png")
+                log_panels(trainer, f"test/{name}", panels)
+        self._panels = {}
+
+
+class BadFiles(Callback):
+    """Name every file that could not be read, once; stop when they are more than a share of the images.
+
+    One bad file never stops a run.
+
+    Args:
+        share: largest share of unreadable files, for example 0.01.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self._seen: dict[str, str] = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch's bad files."""
+        self._count(batch, trainer.datamodule.counts["train"])  # type: ignore[attr-defined]
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the batch's bad files."""
+        self._count(batch, trainer.datamodule.counts["train"])  # type: ignore[attr-defined]
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the batch's bad files."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._count(batch, data.counts[data.test_names[dataloader_idx]])
+
+    def _count(self, batch: dict[str, Any], images: int) -> None:
+        for path, reason in batch["skipped"]:
+            if path not in self._seen:
+                self._seen[path] = reason
+                log.warning("skipped %s: %s", path, reason)
+        allowed = max(1, int(self.share * images))
+        if len(self._seen) > allowed:
+            raise UserError(
+                f"{len(self._seen)} of {images} files could not be read, more than the {allowed} allowed; the last: "
+                f"{next(reversed(self._seen))}.\nNext: repair or remove them, or allow more with --max_bad_share 0.1."
+            )
+
+
+def file_name(name: str) -> str:
+    """Return a data set's name as a plain file name: ``ecssd[320:]`` becomes ``ecssd-320``."""
+    return "-".join("".join(c if c.isalnum() or c in "_-" else " " for c in name).split())
+
+
+def device_line(module: torch.nn.Module) -> str:
+    """Return how many parameters train and how many are frozen."""
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
+    return f"{trained:,} parameters to train, {frozen:,} frozen"

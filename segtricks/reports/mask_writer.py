@@ -1,0 +1,71 @@
+"""Write predictions: a soft mask, a binary mask and an overlay for every photograph."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchvision.io import write_jpeg
+from torchvision.transforms.v2.functional import to_pil_image
+
+from segtricks.reports.pictures import overlay
+from segtricks.reports.tables import write_json
+from segtricks.runs import replacing
+
+
+class MaskWriter(Callback):
+    """Write ``soft/``, ``binary/`` and ``overlay/`` under ``output``, each with the photographs' names and sub-folders.
+
+    Soft masks are 8-bit PNG (0..255), binary ones 0/255 at probability 0.5, overlays JPEG; all at the photograph's own
+    size. ``index.json`` lists what was written and what was skipped. Of photographs that differ in their suffix
+    alone, the masks keep it (``a.jpg.png``).
+
+    Args:
+        photos: folder of the photographs.
+        output: folder to write to.
+        names: all photographs, to find the names that collide.
+    """
+
+    def __init__(self, photos: Path, output: Path, names: list[Path]) -> None:
+        self.photos, self.output = photos, output
+        stems = Counter(self._relative(path).with_suffix("") for path in names)
+        self._shared = {stem for stem, count in stems.items() if count > 1}
+        self.written: list[str] = []
+        self.skipped: list[tuple[str, str]] = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write a batch."""
+        self.skipped += batch["skipped"]
+        for mask, photo, path in zip(outputs, batch["photo"], batch["path"], strict=True):
+            self.write(mask.cpu(), photo.cpu(), Path(path))
+
+    def write(self, mask: Tensor, photo: Tensor, path: Path) -> None:
+        """Write the files of one photograph: ``mask`` (1, H, W) probabilities, ``photo`` (3, H, W) uint8."""
+        relative = self._relative(path)
+        name = relative if relative.with_suffix("") in self._shared else relative.with_suffix("")
+        soft = (mask.clamp(0, 1) * 255).round().to(torch.uint8)
+        for folder, picture in (("soft", soft), ("binary", (mask > 0.5).to(torch.uint8) * 255)):
+            with replacing(self.output / folder / f"{name}.png") as temporary:
+                to_pil_image(picture).save(temporary)
+        with replacing(self.output / "overlay" / f"{name}.jpg") as temporary:
+            write_jpeg(overlay(photo, mask), str(temporary), quality=90)
+        self.written.append(str(relative))
+
+    def on_predict_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the index."""
+        skipped = [{"path": path, "reason": reason} for path, reason in self.skipped]
+        index = {"images": len(self.written), "written": self.written, "skipped": skipped}
+        write_json(self.output / "index.json", index)
+
+    def _relative(self, path: Path) -> Path:
+        return path.relative_to(self.photos) if path.is_relative_to(self.photos) else Path(path.name)

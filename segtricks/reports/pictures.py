@@ -1,0 +1,103 @@
+"""Pictures: panels of image, masks and target, overlays, and loss curves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from torch import Tensor
+
+from segtricks.runs import replacing
+
+matplotlib.use("Agg")
+
+from matplotlib.figure import Figure
+
+_TINT = torch.tensor([1.0, 0.25, 0.1])[:, None, None]
+
+
+@dataclass
+class Panel:
+    """One row of pictures.
+
+    Args:
+        title: name of the photograph.
+        image: (3, H, W) uint8, or float in [0, 1].
+        masks: by column title, (1, H, W) probabilities or binary masks of any size.
+    """
+
+    title: str
+    image: Tensor
+    masks: Mapping[str, Tensor]
+
+
+def panel_figure(panels: Sequence[Panel], height: float = 1.6) -> Figure:
+    """Return a figure with one row a panel: the image, then its masks."""
+    columns = ["image", *dict.fromkeys(name for panel in panels for name in panel.masks)]
+    figure = Figure(figsize=(height * 1.35 * len(columns), height * len(panels) + 0.3), layout="constrained")
+    axes = figure.subplots(len(panels), len(columns), squeeze=False)
+    for row, panel in zip(axes, panels, strict=True):
+        for axis, column in zip(row, columns, strict=True):
+            axis.set_axis_off()
+            if column == "image":
+                axis.imshow(as_array(panel.image))
+                axis.set_title(panel.title[-28:], fontsize=7)
+            elif column in panel.masks:
+                axis.imshow(panel.masks[column][0].float().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+                axis.set_title(column, fontsize=7)
+    return figure
+
+
+def curve_figure(rows: Sequence[Mapping[str, float]]) -> Figure | None:
+    """Return the loss terms over steps, training and validation in one plot a term; None without rows."""
+    terms = sorted({key.split("/", 1)[1] for row in rows for key in row if key.startswith(("train/", "val/"))})
+    terms = [term for term in terms if any(f"train/{term}" in row for row in rows)]
+    if not terms:
+        return None
+    columns = min(4, len(terms))
+    lines = -(-len(terms) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.3 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).flatten()
+    for axis in axes[len(terms) :]:
+        axis.set_axis_off()
+    for axis, term in zip(axes, terms, strict=False):
+        for split, style in (("train", "-"), ("val", "o-")):
+            points = [(row["step"], row[f"{split}/{term}"]) for row in rows if f"{split}/{term}" in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), style, label=split, linewidth=1, markersize=3)
+        axis.set_title(term, fontsize=9)
+        axis.tick_params(labelsize=7)
+        axis.set_xlabel("step", fontsize=7)
+    axes[0].legend(fontsize=7)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write a figure as PNG, in one step."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)
+
+
+def overlay(image: Tensor, mask: Tensor, strength: float = 0.5) -> Tensor:
+    """Tint the foreground and darken the background.
+
+    Args:
+        image: (3, H, W) uint8.
+        mask: (1, H, W) probabilities on the CPU.
+        strength: share of the tint at probability 1.
+
+    Returns:
+        (3, H, W) uint8.
+    """
+    rgb = image.float() / 255
+    alpha = mask.clamp(0, 1) * strength
+    shaded = rgb * (0.55 + 0.45 * mask.clamp(0, 1))
+    return ((shaded * (1 - alpha) + _TINT * alpha) * 255).round().to(torch.uint8)
+
+
+def as_array(image: Tensor) -> np.ndarray:
+    """Return an image (3, H, W), uint8 or float in [0, 1], as an array (H, W, 3)."""
+    image = image.cpu()
+    return (image if image.dtype == torch.uint8 else image.float().clamp(0, 1)).permute(1, 2, 0).numpy()

@@ -1,0 +1,88 @@
+"""The run folder: where it lies, what it is called and how files get into it."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segtricks.errors import UserError
+
+RUNS = Path("runs")
+
+
+def new_run(name: str | None, config_name: str) -> Path:
+    """Return the folder of a new run, not yet made: ``runs/NAME``, or the config's name and the next free number.
+
+    Raises:
+        UserError: if the name is taken or is no plain folder name.
+    """
+    if name is None:
+        taken = [re.fullmatch(rf"{re.escape(config_name)}-(\d+)", path.name) for path in _runs()]
+        return RUNS / f"{config_name}-{max((int(match[1]) for match in taken if match), default=0) + 1}"
+    check_name(name)
+    if (RUNS / name).exists():
+        raise UserError(
+            f"The run {RUNS / name} exists and is not overwritten. "
+            f"Next: add --resume to continue it, or pass another --name."
+        )
+    return RUNS / name
+
+
+def existing_run(path: str | Path) -> Path:
+    """Return the run folder ``path``, which may leave out ``runs/``.
+
+    Raises:
+        UserError: if it is no run; the message lists the newest ones.
+    """
+    for candidate in (Path(path), RUNS / path):
+        if (candidate / "config.yaml").is_file():
+            return candidate
+    newest = sorted(_runs(), key=lambda run: run.stat().st_mtime, reverse=True)[:5]
+    known = ", ".join(map(str, newest)) or f"none under {RUNS.resolve()}"
+    raise UserError(f"No run at {path}: it holds no config.yaml. Runs here: {known}.")
+
+
+def checkpoint_of(run: Path, which: str = "best") -> Path:
+    """Return ``checkpoints/best.ckpt`` of a run, or ``last.ckpt`` where there is no best.
+
+    Raises:
+        UserError: if the run holds neither.
+    """
+    for name in dict.fromkeys((which, "last", "best")):
+        path = run / "checkpoints" / f"{name}.ckpt"
+        if path.is_file():
+            return path
+    raise UserError(f"{run} holds no checkpoint yet: looked for best.ckpt and last.ckpt in {run / 'checkpoints'}.")
+
+
+def check_name(name: str) -> None:
+    """Raise a ``UserError`` unless ``name`` is a plain folder name."""
+    if not re.fullmatch(r"[\w][\w.+=,@-]*", name):
+        raise UserError(f"--name {name!r} is no plain folder name: letters, digits and any of . _ + = , @ - only.")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it replaces ``path`` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _runs() -> list[Path]:
+    return [path for path in RUNS.iterdir() if path.is_dir()] if RUNS.is_dir() else []

@@ -1,0 +1,252 @@
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from segtricks.data.datamodule import SaliencyDataModule
+from segtricks.data.ecssd import ECSSD
+from segtricks.data.transforms import CenterCropTransform, denormalize
+from segtricks.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*were published:UserWarning")
+
+
+def module(**options: Any) -> SaliencyDataModule:
+    defaults = {"train": "synthetic[:20]", "test": ["synthetic[20:23]"], "size": 32, "batch_size": 4, "num_workers": 0}
+    return SaliencyDataModule(**(defaults | {"held_out": 4} | options))
+
+
+def test_training_batches() -> None:
+    data = module()
+    batches = list(data.train_dataloader())
+    assert len(batches) == len(data.train_dataloader()) == 4
+    for batch in batches:
+        assert set(batch) == {"image", "path", "skipped"}
+        assert (batch["image"].shape, batch["image"].dtype) == ((4, 3, 32, 32), torch.float32)
+    paths = [path for batch in batches for path in batch["path"]]
+    assert sorted(paths) == [str(path) for path in data.train_dataset.images]
+
+
+def test_the_last_smaller_batch_is_dropped() -> None:
+    assert [len(batch["path"]) for batch in module(batch_size=7).train_dataloader()] == [7, 7]
+
+
+def test_the_number_of_workers_does_not_matter() -> None:
+    alone, helped = list(module().train_dataloader()), list(module(num_workers=2).train_dataloader())
+    for one, other in zip(alone, helped, strict=True):
+        assert one["path"] == other["path"]
+        assert torch.equal(one["image"], other["image"])
+
+
+def test_the_seed_decides_order_and_views() -> None:
+    first, again, other = (next(iter(module(seed=seed).train_dataloader())) for seed in (0, 0, 1))
+    assert first["path"] == again["path"] != other["path"]
+    assert torch.equal(first["image"], again["image"])
+
+
+def test_epochs_differ_in_order_and_views() -> None:
+    loader = module(batch_size=16).train_dataloader()
+    batches = []
+    for epoch in (0, 1):
+        loader.sampler.resume(epoch, 0)  # type: ignore[attr-defined]
+        batches.append(next(iter(loader)))
+    assert batches[0]["path"] != batches[1]["path"]
+    assert sorted(batches[0]["path"]) == sorted(batches[1]["path"])
+    of_first = [batch["image"][batch["path"].index(min(batch["path"]))] for batch in batches]
+    assert not torch.equal(*of_first)
+
+
+def test_validation_shows_the_middle_of_held_out_training_images() -> None:
+    data = module(eval_batch_size=3)
+    batches = list(data.val_dataloader())
+    assert [len(batch["path"]) for batch in batches] == [3, 1]
+    assert batches[0]["path"][0] == str(data.held_out_dataset.images[0])
+    middle = CenterCropTransform(32)(data.held_out_dataset.read_image(0)).float() / 255
+    torch.testing.assert_close(denormalize(batches[0]["image"][0]), middle)
+    assert batches[0]["mask"].shape == (3, 1, 32, 32)
+    assert batches[0]["mask"].unique().tolist() == [0, 1]
+    assert not set(data.held_out_dataset.images) & set(data.train_dataset.images)
+
+
+def test_held_out_images_do_not_depend_on_the_seed() -> None:
+    assert module(seed=1).held_out_dataset.images == module(seed=2).held_out_dataset.images
+
+
+def test_photographs_without_masks_can_be_trained_on(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    for i in range(6):
+        write(tmp_path / f"{i}.png", seed=i)
+    data = module(train=str(tmp_path), held_out=2)
+    assert len(next(iter(data.train_dataloader()))["path"]) == 4
+    assert "mask" not in next(iter(data.val_dataloader()))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_broken_photographs_are_listed_and_the_rest_is_used(tmp_path: Path, write, workers: int) -> None:  # type: ignore[no-untyped-def]
+    for i in range(8):
+        write(tmp_path / f"{i}.png", seed=i)
+    data = module(train=str(tmp_path), held_out=1, batch_size=7, num_workers=workers)
+    broken = data.train_dataset.images[2]
+    broken.write_bytes(broken.read_bytes()[:60])
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (6, 3, 32, 32)
+    assert len(batch["path"]) == 6
+    assert [path for path, _ in batch["skipped"]] == [str(broken)]
+    for path in data.train_dataset.images:
+        path.write_bytes(b"")
+    assert next(iter(data.train_dataloader()))["image"].shape == (0, 3, 32, 32)
+
+
+def test_test_batches_are_lists_at_the_images_own_sizes(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    for stem, size in (("a", (120, 80)), ("b", (50, 100))):
+        write(tmp_path / f"photos/{stem}.jpg", size=size)
+        write(tmp_path / f"masks/{stem}.png", mask=True, size=size)
+    write(tmp_path / "photos/c.jpg").write_bytes(b"")
+    write(tmp_path / "masks/c.png", mask=True)
+    data = module(test=f"{tmp_path}/photos", masks=f"{tmp_path}/masks")
+    (loader,) = data.test_dataloader()
+    (batch,) = list(loader)
+    assert [image.shape for image in batch["image"]] == [(3, 32, 48), (3, 64, 32)]
+    assert [photo.shape for photo in batch["photo"]] == [(3, 80, 120), (3, 100, 50)]
+    assert [mask.shape for mask in batch["mask"]] == [(1, 80, 120), (1, 100, 50)]
+    assert batch["mask"][0].dtype == torch.uint8
+    assert batch["skipped"] == [(f"{tmp_path}/photos/c.jpg", "empty file")]
+    assert data.test_names == ["photos"]
+
+
+def test_a_protocols_crop_is_set_before_the_test_and_leaves_validation_alone() -> None:
+    data = module(size=32)
+    data.crop_tests(resize=30, size=24, batch_size=2)
+    first, _ = list(data.test_dataloader()[0])
+    assert torch.stack(first["image"]).shape == (2, 3, 24, 24)
+    expected = CenterCropTransform(24, 30)(data.test_datasets[0].read_mask(0))  # type: ignore[arg-type]
+    assert torch.equal(first["mask"][0], expected)
+    assert next(iter(data.val_dataloader()))["image"].shape[2:] == (32, 32)
+
+
+def test_center_crop_option() -> None:
+    batch = next(iter(module(center_crop=True).test_dataloader()[0]))
+    assert {tensor.shape[1:] for name in ("image", "photo", "mask") for tensor in batch[name]} == {(32, 32)}
+
+
+def test_prediction_reads_a_folder_in_order_without_masks(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    paths = [write(tmp_path / f"{i}.png", size=(20 + i, 16)) for i in range(3)]
+    (batch,) = list(module(predict_images=str(tmp_path)).predict_dataloader())
+    assert set(batch) == {"image", "photo", "path", "skipped"}
+    assert batch["path"] == [str(path) for path in paths]
+    assert [photo.shape[2] for photo in batch["photo"]] == [20, 21, 22]
+    with pytest.raises(UserError, match=r"--data\.predict_images"):
+        module().predict_dataloader()
+
+
+def test_sides_become_multiples_of_the_patch() -> None:
+    data = module(size=28)
+    with pytest.raises(UserError, match=r"data\.size 28 is no multiple of 16, .*: pass --data\.size 32"):
+        data.fit_patches(16)
+    data.fit_patches(14)
+    assert data.multiple == 14
+    assert next(iter(data.test_dataloader()[0]))["image"][0].shape == (3, 28, 28)
+    unchanged = module(size=32)
+    unchanged.fit_patches(4)
+    assert unchanged.multiple == 8
+
+
+def test_limits() -> None:
+    data = module(train_limit=10, test_limit=2)
+    assert (len(data.train_dataset), len(data.held_out_dataset)) == (6, 4)
+    assert [len(dataset) for dataset in data.test_datasets] == [2]
+    assert data.test_datasets[0].images[0].stem == "000020"
+
+
+def test_counts_and_description() -> None:
+    data = module(test=["synthetic[20:23]", "synthetic[30:]"])
+    assert data.counts == {}  # a test must not ask for the training set, nor a fit for test sets
+    assert len(data.train_dataset) == 16
+    assert data.counts == {"train": 16, "held_out": 4}
+    text = "train synthetic[:20] (16 images, 4 held out), test synthetic[20:23] (3), synthetic[30:] (970)"
+    assert data.describe() == text
+    assert data.counts == {"train": 16, "held_out": 4, "synthetic[20:23]": 3, "synthetic[30:]": 970}
+
+
+def test_testing_needs_no_training_set(tmp_path: Path) -> None:
+    data = module(train="duts-tr", root=str(tmp_path))
+    data.setup("test")
+    assert data.counts == {"synthetic[20:23]": 3}
+
+
+def test_test_names_of_paths_are_short_unless_they_would_be_equal() -> None:
+    data = module(test=["a/photos", "b/photos[:5]", "c/photos", "ecssd"])
+    assert data.test_names == ["a/photos", "photos[:5]", "c/photos", "ecssd"]
+
+
+def test_check_finds_a_missing_test_set_before_training(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"ECSSD: no folder 'images' in {tmp_path}"):
+        module(test=["synthetic[:3]", "ecssd"], root=str(tmp_path)).check()
+    with pytest.raises(UserError, match="DUTS-TR: no folder"):
+        module(train="duts-tr", root=str(tmp_path)).check()
+
+
+def test_check_warns_when_test_images_are_trained_on() -> None:
+    with pytest.warns(UserWarning, match=r"5 of the 10 images of the test set synthetic\[15:25\] are also trained on"):
+        module(test="synthetic[15:25]").check()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module().check()
+
+
+@pytest.mark.parametrize("stage", ["setup", "check", "train_dataloader"])
+def test_less_than_a_batch_is_an_error_that_names_the_option(stage: str) -> None:
+    data = module(batch_size=17)
+    message = r"leaves 16 training images \(4 are held out\), less than one batch of 17: pass --data\.batch_size 16"
+    with pytest.raises(UserError, match=message):
+        data.setup("fit") if stage == "setup" else getattr(data, stage)()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": 0}, {"eval_batch_size": 0}, {"train_limit": 0}, {"num_workers": -1}, {"seed": -1}, {"flip": 2}],
+)
+def test_options_out_of_range_are_named(options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(UserError, match=rf"{name} is .*--data\.{name} "):
+        module(**options)
+
+
+def test_training_on_a_part_of_ecssd_without_its_masks(photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "ECSSD").mkdir()
+    (tmp_path / "ECSSD/images").symlink_to(photographs / "ECSSD/images")
+    data = module(train="ecssd[:320]", test="ecssd[320:]", root=str(tmp_path), size=64, held_out=0.02)
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (4, 3, 64, 64)
+    assert batch["image"].std() > 0.5
+    assert data.counts == {"train": 314, "held_out": 6}
+    with pytest.raises(UserError, match="no folder 'ground_truth_mask'"):
+        data.check()
+
+
+def test_testing_on_the_other_part_of_ecssd(photographs: Path) -> None:
+    data = module(train="ecssd[:320]", test="ecssd[320:]", root=str(photographs), test_limit=9)
+    data.check()
+    batches = list(data.test_dataloader()[0])
+    assert [len(batch["image"]) for batch in batches] == [8, 1]
+    for image, photo, mask in zip(*(batches[0][name] for name in ("image", "photo", "mask")), strict=True):
+        assert photo.shape[1:] == mask.shape[1:]
+        assert min(image.shape[1:]) == 32
+        assert image.shape[1] % 8 == image.shape[2] % 8 == 0
+
+
+def test_masks_are_found_and_lost_with_their_folder(tmp_path: Path, published) -> None:  # type: ignore[no-untyped-def]
+    published(tmp_path / "ECSSD", ECSSD, "abcdef")
+    options: dict[str, Any] = {"train": "ecssd", "root": str(tmp_path), "held_out": 2}
+    assert "mask" in next(iter(module(**options).val_dataloader()))
+    shutil.rmtree(tmp_path / "ECSSD/ground_truth_mask")
+    assert "mask" not in next(iter(module(**options).val_dataloader()))
+
+
+def test_reading_images_imports_neither_lightning_nor_torchvision() -> None:
+    code = "import sys, segtricks.data; print([m for m in ('lightning', 'torchvision') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from segtricks.data.transforms import (
+    CenterCropTransform,
+    EvalTransform,
+    TrainTransform,
+    denormalize,
+    fit_short_side,
+    normalize,
+    to_input,
+)
+from segtricks.errors import UserError
+
+
+def photo(height: int, width: int) -> torch.Tensor:
+    """Smooth colours with some noise."""
+    noise = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic")[0]
+    return (smooth.clamp(0, 1) * 255).to(torch.uint8)
+
+
+def test_normalize_agrees_with_torchvision_and_is_undone() -> None:
+    rgb = torch.rand(2, 3, 5, 7)
+    expected = v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(rgb)
+    torch.testing.assert_close(normalize(rgb), expected)
+    torch.testing.assert_close(denormalize(normalize(rgb[0, :, :1])), rgb[0, :, :1])
+
+
+def test_denormalize_stays_within_0_and_1() -> None:
+    beyond = denormalize(torch.full((1, 3, 2, 2), 9.0)), denormalize(torch.full((1, 3, 2, 2), -9.0))
+    assert (beyond[0] == 1).all()
+    assert (beyond[1] == 0).all()
+
+
+def test_to_input_of_white_and_black() -> None:
+    white = to_input(torch.full((3, 1, 1), 255, dtype=torch.uint8))
+    torch.testing.assert_close(white.flatten(), torch.tensor([2.2489, 2.4286, 2.6400]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size", "multiple", "expected"),
+    [
+        (300, 400, 320, 8, (320, 424)),  # 426.7 lies nearest to 53 * 8
+        (400, 300, 320, 8, (424, 320)),
+        (300, 400, 320, 14, (322, 420)),
+        (300, 400, 100, 16, (96, 128)),  # 100 / 16 = 6.25, 133.3 / 16 = 8.3
+        (10, 10, 3, 8, (8, 8)),  # at least one multiple
+        (1, 1, 16, 8, (16, 16)),
+        (1, 100, 16, 8, (16, 128)),  # beyond 8:1 it is squeezed
+        (5000, 1, 16, 1, (128, 16)),
+    ],
+)
+def test_fit_short_side_sizes(height: int, width: int, size: int, multiple: int, expected: tuple[int, int]) -> None:
+    fitted = fit_short_side(photo(height, width), size, multiple)
+    assert fitted.dtype == torch.uint8
+    assert fitted.shape == (3, *expected)
+
+
+@pytest.mark.parametrize("shape", [(300, 400), (60, 80)])
+def test_resizing_is_pillows_antialiased_bilinear(shape: tuple[int, int]) -> None:
+    image = photo(*shape)
+    pillow = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((160, 120), Image.Resampling.BILINEAR)
+    fitted = fit_short_side(image, 120, 8).permute(1, 2, 0).numpy()
+    assert np.abs(fitted.astype(int) - np.asarray(pillow).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(300, 400), (401, 301), (375, 500), (333, 500), (7, 9)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_center_crop_is_the_papers(shape: tuple[int, int], channels: int) -> None:
+    image = photo(*shape)[:channels]
+    reference = v2.Compose([v2.Resize(335, antialias=True), v2.CenterCrop(320)])(image)
+    cropped = CenterCropTransform(320)(image)
+    assert cropped.shape == (channels, 320, 320)
+    assert (cropped.int() - reference.int()).abs().max() <= 1
+
+
+def test_image_and_mask_are_cropped_identically() -> None:
+    image = photo(90, 130)
+    crop = CenterCropTransform(64, 80)
+    assert torch.equal(crop(image)[:1], crop(image[:1]))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (2000, 1), (10, 400), (33, 32), (500, 400)])
+def test_every_image_gives_a_training_crop(shape: tuple[int, int]) -> None:
+    crop = TrainTransform(32)(photo(*shape))
+    assert crop.shape == (3, 32, 32)
+    assert crop.dtype == torch.float32
+    assert crop.isfinite().all()
+
+
+def test_short_side_before_the_crop_is_335_for_320() -> None:
+    assert TrainTransform().resize == 335
+    assert TrainTransform(96).resize == 100  # 100.5, to the even number
+    assert CenterCropTransform(320, 355).resize == 355
+
+
+def test_without_randomness_only_the_place_of_the_crop_is_left() -> None:
+    column = torch.arange(100, dtype=torch.uint8).expand(3, 100, 100).contiguous()
+    plain = TrainTransform(60, 100, flip=0, jitter_p=0, grayscale_p=0)
+    lefts = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        crop = (denormalize(plain(column)) * 255).round()
+        lefts.add(int(crop[0, 0, 0]))
+        assert torch.equal(crop[0, 0], crop[0, 0, 0] + torch.arange(60))
+    assert min(lefts) < 8
+    assert max(lefts) > 32  # anywhere from 0 to 40
+    mirrored = TrainTransform(60, 100, flip=1, jitter_p=0, grayscale_p=0)(column)
+    assert (mirrored.diff(dim=2) < 0).all()
+
+
+def test_probabilities_of_flip_and_grayscale() -> None:
+    image = photo(40, 40)
+    image[0, :, :20] = 255
+    image[1, :, :20] = 0
+    flipped = gray = 0
+    transform = TrainTransform(32, 32, jitter_p=0)
+    torch.manual_seed(0)
+    for _ in range(400):
+        rgb = denormalize(transform(image))
+        gray += int(torch.allclose(rgb[0], rgb[1], atol=1e-3))
+        flipped += int(rgb[0, :, -1].mean() > rgb[0, :, 0].mean())
+    assert gray / 400 == pytest.approx(0.2, abs=0.06)
+    assert flipped / 400 == pytest.approx(0.5, abs=0.08)
+
+
+def test_colours_are_jittered_with_their_probability() -> None:
+    image = photo(40, 40)
+    transform = TrainTransform(32, 32, flip=0, grayscale_p=0)
+    plain = to_input(CenterCropTransform(32, 32)(image))
+    torch.manual_seed(0)
+    changed = sum(not torch.allclose(transform(image), plain) for _ in range(200))
+    assert changed / 200 == pytest.approx(0.8, abs=0.08)
+
+
+def test_the_seed_decides() -> None:
+    transform, image = TrainTransform(32), photo(50, 70)
+    views = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        views.append(transform(image))
+    assert torch.equal(views[0], views[1])
+    assert not torch.equal(views[0], views[2])
+
+
+def test_eval_transform_keeps_the_whole_image() -> None:
+    image = photo(60, 90)
+    whole = EvalTransform(60, 10)(image)
+    torch.testing.assert_close(denormalize(whole) * 255, image.float(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resize": 300}, r"resize is 300, smaller than the crop of 320: pass --data\.resize 320"),
+        ({"size": 0}, r"size is 0"),
+        ({"flip": 1.5}, r"flip is 1\.5: a probability"),
+        ({"jitter": [0.4, 0.4]}, r"jitter is \[0\.4, 0\.4\]"),
+        ({"jitter": [0.4, 0.4, 0.2, 0.6]}, r"hue \(0 to 0\.5\)"),
+        ({"grayscale_p": -0.1}, r"--data\.grayscale_p"),
+    ],
+)
+def test_options_out_of_range_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TrainTransform(**options)  # type: ignore[arg-type]

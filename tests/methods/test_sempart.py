@@ -1,0 +1,162 @@
+import copy
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from segtricks.data.transforms import denormalize
+from segtricks.errors import UserError
+from segtricks.losses import multiscale_consistency_loss, normalized_cut_loss, self_consistency_loss
+from segtricks.methods import LossWeights, Sempart
+from segtricks.methods.crops import crop_and_enlarge, random_corners
+from segtricks.refine import GuidedFilter, guided_filter
+
+
+def make(**options):
+    torch.manual_seed(0)
+    return Sempart(backbone="descriptor", hidden_dim=8, refiner=GuidedFilter(radius=2), **options)
+
+
+@pytest.fixture
+def images():
+    return torch.randn(3, 3, 32, 40, generator=torch.Generator().manual_seed(1))
+
+
+def seeded():
+    return torch.Generator().manual_seed(5)
+
+
+def test_terms_are_the_losses_of_two_separate_head_calls(images):
+    module = make().train()
+    reference = copy.deepcopy(module)
+    terms, fine = module.loss_terms(images, seeded())
+
+    corners = random_corners(3, (32, 40), (16, 20), seeded())
+    crops = crop_and_enlarge(images, corners, (16, 20))
+    output = reference.head(reference.backbone(images), images)
+    crop_output = reference.head(reference.backbone(crops), crops)
+    expected_fine = output.fine.sigmoid()
+    teacher = guided_filter(crop_output.fine.sigmoid(), denormalize(crops), 2)
+    student = crop_and_enlarge(expected_fine, corners, (16, 20))
+    torch.testing.assert_close(fine, expected_fine)
+    torch.testing.assert_close(terms["self_consistency"], self_consistency_loss(output.coarse.sigmoid(), expected_fine))
+    torch.testing.assert_close(terms["consistency"], multiscale_consistency_loss(student, teacher))
+    crop_cut = normalized_cut_loss(reference.backbone(crops), crop_output.coarse.sigmoid(), module.tau)
+    torch.testing.assert_close(terms["ncut_crop"], crop_cut)
+    for ours, theirs in zip(module.head.buffers(), reference.head.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg="running statistics of both calls")
+
+
+def test_total_is_the_weighted_sum(images):
+    weights = LossWeights(ncut=1, self_consistency=2, image_tv=3, feature_tv=4, consistency=5, ncut_crop=6)
+    module = make(weights=weights)
+    terms, _ = module.loss_terms(images, seeded())
+    expected = sum(asdict(weights)[name] * term.item() for name, term in terms.items())
+    assert module.total(terms).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_paper_weights_are_the_default():
+    assert asdict(LossWeights()) == {
+        "ncut": 1, "self_consistency": 1, "image_tv": 1, "feature_tv": 1, "consistency": 0.01, "ncut_crop": 0.01
+    }  # fmt: skip
+
+
+def test_without_crop_there_is_no_crop_term_and_one_backbone_image_each(images):
+    module = make(crop=False)
+    seen = []
+    module.backbone.register_forward_hook(lambda m, args, out: seen.append(len(args[0])))
+    terms, _ = module.loss_terms(images, seeded())
+    assert set(terms) == {"ncut", "self_consistency", "image_tv", "feature_tv"}
+    assert seen == [3]
+
+
+def test_image_and_crop_pass_the_backbone_in_one_batch(images):
+    module = make()
+    seen = []
+    module.backbone.register_forward_hook(lambda m, args, out: seen.append(len(args[0])))
+    module.loss_terms(images, seeded())
+    assert seen == [6]
+
+
+def test_consistency_moves_the_student_and_not_the_crops_fine_mask(images):
+    module = make().eval()
+    terms, _ = module.loss_terms(images, seeded())
+    terms["consistency"].backward()
+    assert module.head.fine.weight.grad.abs().sum() > 0
+    # In eval mode the student's gradient through the whole image is all there is.
+    student_only = make().eval()
+    corners = random_corners(3, (32, 40), (16, 20), seeded())
+    fine = student_only(images).fine.sigmoid()
+    crops = crop_and_enlarge(images, corners, (16, 20))
+    with torch.no_grad():
+        teacher = guided_filter(student_only(crops).fine.sigmoid(), denormalize(crops), 2)
+    multiscale_consistency_loss(crop_and_enlarge(fine, corners, (16, 20)), teacher).backward()
+    for ours, theirs in zip(module.head.parameters(), student_only.head.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_guided_filter_switch_changes_the_teacher_alone(images):
+    on, _ = make(guided_filter=True).loss_terms(images, seeded())
+    off, _ = make(guided_filter=False).loss_terms(images, seeded())
+    assert {name for name in on if on[name] != off[name]} == {"consistency"}
+
+
+def test_backbone_stays_frozen_and_out_of_the_optimiser():
+    module = make().train()
+    assert not module.backbone.training
+    optimised = {id(p) for group in module.configure_optimizers().param_groups for p in group["params"]}
+    assert optimised == {id(p) for p in module.head.parameters()}
+
+
+def test_default_optimiser_is_the_papers():
+    optimizer = make().configure_optimizers()
+    assert type(optimizer) is torch.optim.AdamW
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-4, (0.9, 0.99), 0)
+
+
+def test_tau_is_the_backbones_own_unless_given():
+    assert make().tau == make().backbone.tau
+    assert make(tau=0.123).tau == 0.123
+
+
+def test_averaged_teacher_follows_slowly_and_gives_the_target(images):
+    module = make(teacher="ema", ema_decay=0.9)
+    before = copy.deepcopy(module.ema.module.state_dict())
+    with torch.no_grad():
+        for parameter in module.head.parameters():
+            parameter.add_(1.0)
+    module.ema.update_parameters(module.head)  # the first update copies
+    with torch.no_grad():
+        for parameter in module.head.parameters():
+            parameter.add_(1.0)
+    module.ema.update_parameters(module.head)
+    for name, parameter in module.ema.module.named_parameters():
+        torch.testing.assert_close(parameter, before[name] + 1.1, msg=name)
+    assert not any(p.requires_grad for p in module.ema.parameters())
+    terms, _ = module.loss_terms(images, seeded())
+    shared = make()
+    shared.head.load_state_dict(module.head.state_dict())
+    assert terms["consistency"] != shared.loss_terms(images, seeded())[0]["consistency"]
+
+
+def test_crops_depend_on_seed_and_step_only():
+    module, same = make(seed=3), make(seed=3)
+    draw = lambda m, step: random_corners(4, (99, 99), (9, 9), m._generator(step))  # noqa: E731
+    assert draw(module, 7) == draw(same, 7)
+    assert draw(module, 7) != draw(module, 8)
+    assert draw(module, 7) != draw(make(seed=4), 7)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"crop_fraction": 0.0}, "crop_fraction"), ({"teacher": "twin"}, "shared or ema"), ({"protocol": "x"}, "fullres")],
+)
+def test_options_out_of_range_say_what_is_legal(options, said):
+    with pytest.raises(UserError, match=said):
+        make(**options)
+
+
+def test_infinite_loss_names_the_files():
+    with pytest.raises(UserError, match=r"inf at step 0, on: a\.jpg, b\.jpg"):
+        make()._require_finite(torch.tensor(float("inf")), ["a.jpg", "b.jpg"])

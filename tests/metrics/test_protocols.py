@@ -1,0 +1,44 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from segtricks.errors import UserError
+from segtricks.metrics import SaliencyScores, apply_polarity, get_protocol
+
+
+@pytest.mark.parametrize("name", ["fullres", "two-tricks"])
+def test_scores_equal_the_first_implementation(golden, name):
+    values = np.load(golden / "metrics.npz")
+    scores = SaliencyScores(get_protocol(name))
+    scores.update(torch.from_numpy(values["pred"]), torch.from_numpy(values["gt"]))
+    result = {key: value.item() for key, value in scores.compute().items()}
+    expected = {"acc": "accuracy", "iou": "iou", "max_fbeta": "max_fbeta_255"}
+    assert result == pytest.approx({key: values[name].item() for key, name in expected.items()}, abs=1e-6)
+
+
+def test_soft_targets_count_for_f_but_not_for_iou_under_the_papers_protocol():
+    pred, target = torch.ones(1, 1, 1, 2), torch.tensor([1.0, 0.2]).reshape(1, 1, 1, 2)
+    scores = SaliencyScores(get_protocol("two-tricks"))
+    scores.update(pred, target)
+    result = scores.compute()
+    assert result["iou"] == 0.5
+    assert result["max_fbeta"] == 1
+
+
+def test_every_choice_is_plain_data():
+    choices = get_protocol("two-tricks").as_dict()
+    assert json.loads(json.dumps(choices)) == choices
+    assert (choices["resize"], choices["size"], choices["batch_size"], choices["bn_mode"]) == (335, 320, 8, "batch")
+
+
+def test_unknown_protocol_lists_the_known():
+    with pytest.raises(UserError, match="fullres, two-tricks"):
+        get_protocol("fulres")
+
+
+def test_polarity_is_decided_per_image_per_batch_or_not_at_all():
+    prob = torch.tensor([0.9, 0.2]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
+    for polarity, expected in (("image", [0.1, 0.2]), ("batch", [0.1, 0.8]), ("none", [0.9, 0.2])):
+        assert apply_polarity(prob, polarity)[:, 0, 0, 0].tolist() == pytest.approx(expected)
