@@ -27,7 +27,7 @@ class DescriptorBackbone(Backbone):
 
     Seven statistics per patch: mean CIELAB colour, and, averaged over the 3x3 patches around, the standard deviation
     of L, a and b and the mean length of L's gradient. Scaled by the constants above they make a vector s. The feature
-    is ``[cos(Ws), sin(Ws)] / sqrt(192)`` with 192 fixed Gaussian rows W, of unit length, so that the cosine
+    is ``[cos(Ws), sin(Ws)] / sqrt(192)``, of unit length, W being 192 fixed Gaussian rows, so that the cosine
     of two patches is exp(-|s - s'|²/2) up to about 0.05: random Fourier features (Rahimi & Recht, NIPS 2007).
 
     How little to expect: normalized cut on these features scores IoU 0.296 on the 200 photographs of ECSSD that it

@@ -83,7 +83,6 @@ def create_backbone(
 
 def _timm_model(name: str, pretrained: bool, checkpoint: str | Path | None) -> "VisionTransformer | Eva":
     import timm
-    from timm.layers import PatchEmbed
     from timm.models import is_model_in_modules
     from timm.models.eva import Eva
     from timm.models.vision_transformer import VisionTransformer
@@ -105,8 +104,7 @@ def _timm_model(name: str, pretrained: bool, checkpoint: str | Path | None) -> "
         model = create_pretrained(timm_name, name, entry, dynamic_img_size=True)
     else:
         model = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True)
-    # stems other than PatchEmbed (convolutions before it) have another grid
-    if not isinstance(model, VisionTransformer | Eva) or type(model.patch_embed) is not PatchEmbed:
+    if not isinstance(model, VisionTransformer | Eva):  # TIMM_USE_NAFLEX=1 makes another class of the same name
         raise _not_a_vit(name)
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, name)
@@ -121,7 +119,9 @@ def _own_backbone(name: str, **arguments: Any) -> Backbone:
         raise UserError(f"cannot import backbone {name!r} ({error}).\n{_NAMES_HINT}") from error
     backbone = create(**arguments)
     if not isinstance(backbone, Backbone):
-        raise UserError(f"backbone {name!r} returned a {type(backbone).__name__}.\nDerive it from {Backbone!r}.")
+        raise UserError(
+            f"backbone {name!r} returned a {type(backbone).__name__}.\nDerive it from segtricks.backbones.Backbone."
+        )
     return backbone
 
 

@@ -92,6 +92,8 @@ def _read(path: Path) -> Any:
         # Full DINO checkpoints carry their command line: a namespace holds values and runs nothing.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"checkpoint {path} may not be read: permission denied.\nChange its permissions.") from error
     except Exception as error:  # readers of foreign bytes raise anything
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
@@ -112,7 +114,8 @@ def _unwrap(content: Any, path: Path) -> StateDict:
             f"checkpoint {path} holds no state dict ({found}).\n"
             "Expected are names and tensors, alone or under 'teacher', 'state_dict' or 'model'."
         )
-    state = {re.sub(r"^((module|backbone)\.)+", "", key): value for key, value in content.items()}
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    state = {re.sub(r"^((module|backbone)\.)+", "", key): value for key, value in tensors.items()}
     return {key: value for key, value in state.items() if not key.startswith("head.") and key != "masked_embed"}
 
 

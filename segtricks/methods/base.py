@@ -101,7 +101,7 @@ class SegmentationModule(lightning.LightningModule):
         for name, rows, skipped in zip(self._test_names(), self._metrics, self._skipped, strict=True):
             for row, scores in rows.items():
                 metrics = {key: float(value) for key, value in scores.compute().items()}
-                count, empty = int(scores["acc"].images), int(scores["iou"].empty)
+                count, empty = scores.counts()
                 self.scores.append(Score(name, row, metrics, count, empty, skipped))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:

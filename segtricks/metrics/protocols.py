@@ -99,3 +99,9 @@ class SaliencyScores(MetricCollection):
             },
             compute_groups=False,
         )
+
+    def counts(self) -> tuple[int, int]:
+        """Return the number of images, and of those empty in prediction and target, which have no IoU."""
+        accuracy, iou = self["acc"], self["iou"]
+        assert isinstance(accuracy, PixelAccuracy) and isinstance(iou, MaskIoU)
+        return int(accuracy.images), int(iou.empty)

@@ -125,6 +125,12 @@ def test_autocast_does_not_round_and_low_precision_stays_close() -> None:
     assert F.cosine_similarity(low.float(), expected).min() > 0.98
 
 
+def test_frequencies_are_pinned_so_that_a_trained_head_fits_tomorrow() -> None:
+    frequencies = create_backbone("descriptor").frequencies
+    torch.testing.assert_close(frequencies[0, :3], torch.tensor([-1.1258, -1.1524, -0.2506]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(frequencies[-1, -3:], torch.tensor([-1.1054, -0.1442, -0.3463]), atol=1e-4, rtol=0)
+
+
 def test_nothing_of_it_enters_a_checkpoint() -> None:
     assert create_backbone("descriptor").state_dict() == {}
 

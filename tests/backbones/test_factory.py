@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from vit_references import random_images
 
 from segtricks.backbones import BACKBONE_NAMES, Backbone, create_backbone
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.errors import UserError
+
+from .vit_references import random_images
 
 
 def own_backbone(**arguments: object) -> Backbone:

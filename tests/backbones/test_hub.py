@@ -6,10 +6,11 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from vit_references import random_images, scramble
 
 from segtricks.backbones import create_backbone
 from segtricks.errors import UserError
+
+from .vit_references import random_images, scramble
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ import pytest
 import torch
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
-from vit_references import cubic_matrix, fit_positions, random_images, scramble, small_dinov3, small_vit
 
 from segtricks.backbones.positions import resize_positions, use_dino_positions
+
+from .vit_references import cubic_matrix, fit_positions, random_images, scramble, small_dinov3, small_vit
 
 
 @pytest.mark.parametrize("grid", [(40, 40), (28, 41), (13, 7), (1, 60)])

@@ -8,10 +8,11 @@ from timm.models.eva import EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from vit_references import as_map, random_images, scramble, small_dinov3, small_vit
 
 from segtricks.backbones.vit import QKVSlice, ViTBackbone
 from segtricks.errors import UserError
+
+from .vit_references import as_map, random_images, scramble, small_dinov3, small_vit
 
 FEATURES = ["key", "query", "value", "token"]
 PART = {"query": 0, "key": 1, "value": 2}

@@ -7,10 +7,11 @@ import safetensors.torch
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
-from vit_references import random_images, small_dinov3, small_vit
 
 from segtricks.backbones.weights import load_checkpoint, read_checkpoint
 from segtricks.errors import UserError
+
+from .vit_references import random_images, small_dinov3, small_vit
 
 
 def blank() -> VisionTransformer:
@@ -121,6 +122,12 @@ def test_another_patch_size_is_refused_and_named_as_the_cause(extra: dict, tmp_p
     torch.save(small_vit(patch_size=16).state_dict() | extra, tmp_path / "weights.pth")
     with pytest.raises(UserError, match="16 px patches and width 32, the model has 8 px and 32"):
         load_checkpoint(blank(), tmp_path / "weights.pth", "small")
+
+
+def test_dinov3_of_another_patch_size_is_refused_and_not_resampled_silently(tmp_path: Path) -> None:
+    torch.save(official_dinov3(small_dinov3(patch_size=8).state_dict(), bias=0.0), tmp_path / "dinov3.pth")
+    with pytest.raises(UserError, match=r"patch_embed\.proj\.weight 32x3x8x8 for 32x3x16x16"):
+        load_checkpoint(small_dinov3(), tmp_path / "dinov3.pth", "dinov3_vits16")
 
 
 def test_another_depth_is_refused_instead_of_leaving_random_blocks(tmp_path: Path) -> None:
