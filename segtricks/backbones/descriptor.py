@@ -27,8 +27,9 @@ class DescriptorBackbone(Backbone):
 
     Seven statistics per patch: mean CIELAB colour, and, averaged over the 3x3 patches around, the standard deviation
     of L, a and b and the mean length of L's gradient. Scaled by the constants above they make a vector s. The feature
-    is ``[cos(Ws), sin(Ws)] / sqrt(192)``, of unit length, W being 192 fixed Gaussian rows, so that the cosine
-    of two patches is exp(-|s - s'|²/2) up to about 0.05: random Fourier features (Rahimi & Recht, NIPS 2007).
+    is ``sqrt(2) [cos(Ws), sin(Ws)]``, W being 192 fixed Gaussian rows, so that the cosine of two patches is
+    exp(-|s - s'|²/2) up to about 0.05: random Fourier features (Rahimi & Recht, NIPS 2007). Their entries have a root
+    mean square of 1, as those of a ViT do: on unit vectors a freshly initialised head sees little but its own biases.
 
     How little to expect: normalized cut on these features scores IoU 0.296 on the 200 photographs of ECSSD that it
     was not tuned on (0.321 on the 200 it was), between an all-foreground mask (0.230) and a centred ellipse (0.403).
@@ -54,12 +55,12 @@ class DescriptorBackbone(Backbone):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     def extract(self, images: Tensor) -> Tensor:
-        """Unit-length features (B, 384, h, w) in the dtype of the module's buffers."""
+        """Features (B, 384, h, w) of length sqrt(384), in the dtype of the module's buffers."""
         with torch.autocast(images.device.type, enabled=False):
             rgb01 = (images.float() * self.std.float() + self.mean.float()).clamp(0, 1)
             statistics = patch_statistics(rgb01, self.patch_size)
             phases = torch.einsum("fs,bshw->bfhw", self.frequencies.float(), statistics)
-            features = torch.cat([phases.cos(), phases.sin()], dim=1) / (FEATURE_DIM // 2) ** 0.5
+            features = torch.cat([phases.cos(), phases.sin()], dim=1) * 2**0.5
         return features.to(self.frequencies.dtype)
 
 

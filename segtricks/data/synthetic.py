@@ -108,7 +108,7 @@ def _paint(rng: Generator, alpha: Plane) -> Plane:
     size = alpha.shape[0]
     back, front = _colours(rng)
     scene = _surface(rng, size, back, rng.uniform(0.06, 0.14))
-    for _ in range(int(rng.integers(0, 6))):
+    for _ in range(int(rng.integers(0, 4))):
         cover = _blot(rng, size)
         scene += cover * (0.8 * (_shifted(rng, back, 0.35)[:, None, None] - scene))
     shift = max(1, size // 32)
@@ -124,11 +124,13 @@ def _paint(rng: Generator, alpha: Plane) -> Plane:
 
 
 def _colours(rng: Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Background and object: their hues 70 to 180 degrees apart, their lightness independent of each other."""
-    hue = rng.uniform()
-    back = _hsv(hue, rng.uniform(0.15, 0.6), rng.uniform(0.35, 0.8))
-    front = _hsv(hue + rng.choice((-1, 1)) * rng.uniform(0.2, 0.5), rng.uniform(0.4, 0.85), rng.uniform(0.4, 0.9))
-    return back, front
+    """Background and object: hues 70 to 180 degrees apart, lightness independent, together clearly different."""
+    while True:
+        hue = rng.uniform()
+        back = _hsv(hue, rng.uniform(0.15, 0.6), rng.uniform(0.35, 0.8))
+        front = _hsv(hue + rng.choice((-1, 1)) * rng.uniform(0.2, 0.5), rng.uniform(0.4, 0.85), rng.uniform(0.4, 0.9))
+        if np.linalg.norm(front - back) > 0.4:
+            return back, front
 
 
 def _hsv(hue: float, saturation: float, value: float) -> NDArray[np.float64]:

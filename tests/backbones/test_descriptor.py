@@ -74,7 +74,7 @@ def test_cosine_is_the_gaussian_kernel_of_the_statistics_distance() -> None:
     assert kernel.min() < 0.5, "patches too alike to tell anything"
     error = np.abs(cosine.numpy() - kernel)
     assert error.mean() < 0.05 and error.max() < 0.25
-    torch.testing.assert_close(features.norm(dim=1), torch.ones(len(features)))
+    torch.testing.assert_close(features.norm(dim=1), torch.full((len(features),), 384**0.5))
 
 
 @pytest.mark.parametrize(("name", "patch"), [("descriptor", 8), ("descriptor16", 16), ("descriptor4", 4)])
