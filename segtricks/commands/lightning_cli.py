@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
-from segtricks.commands.parser import Parser
+from segtricks.commands.parser import Parser, plain_mistakes
 from segtricks.data import SaliencyDataModule
 from segtricks.errors import UserError
 from segtricks.methods import SegmentationModule, Sempart
@@ -41,20 +40,21 @@ class SegtricksCLI(LightningCLI):
         **trainer_options: Any,
     ) -> None:
         self._make_callbacks, self._make_loggers, self._options = callbacks, loggers, trainer_options
-        super().__init__(
-            SegmentationModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            save_config_callback=None,
-            parser_class=Parser,
-            parser_kwargs={"prog": "segtricks", "allow_abbrev": False},
-            run=False,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=list(args),
-        )
+        with plain_mistakes():
+            super().__init__(
+                SegmentationModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                seed_everything_default=0,
+                save_config_callback=None,
+                parser_class=Parser,
+                parser_kwargs={"prog": "segtricks", "allow_abbrev": False},
+                run=False,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                args=list(args),
+            )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what is ours: defaults, links and the options of a run."""
@@ -129,11 +129,11 @@ def quiet() -> None:
         ".*Trainer already configured with model summary.*",
         ".*The number of training batches .* is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
-        ".*Unable to serialize instance.*",
+        ".*Be aware that when using `ckpt_path`, callbacks.*",
+        ".*`training_step` returned `None`.*",
     ):
         warnings.filterwarnings("ignore", message=message)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="lightning.*")
-    torch.set_float32_matmul_precision("highest")
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning.*")
 
 
 def _path_of(kind: type) -> str:

@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, get_args
 
 from lightning.pytorch import LightningDataModule
@@ -17,12 +18,34 @@ from segtricks.methods import SegmentationModule
 _MORE = "Next: segtricks fit --help lists every option."
 
 
+class Mistake(SystemExit):
+    """A parsing error on its way out. jsonargparse catches every ``ValueError`` and buries it in one of its own."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(2)
+        self.text = text
+
+
 class Parser(LightningArgumentParser):
-    """Parser of ``fit``, ``validate``, ``test`` and ``predict``; a mistake becomes a :class:`UserError`."""
+    """Parser of ``fit``, ``validate``, ``test`` and ``predict``, with errors of one or two lines."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the mistake as one or two lines."""
-        raise UserError(explain(message, known_options(self))) from ex
+        """Leave with the :class:`Mistake`."""
+        raise Mistake(explain(message, known_options(self))) from ex
+
+
+@contextmanager
+def plain_mistakes() -> Iterator[None]:
+    """Turn a :class:`Mistake`, and a ``UserError`` that was buried in other errors, into the ``UserError``."""
+    try:
+        yield
+    except Mistake as mistake:
+        raise UserError(mistake.text) from None
+    except ValueError as error:
+        buried: BaseException | None = error
+        while buried is not None and not isinstance(buried, UserError):
+            buried = buried.__cause__ or buried.__context__
+        raise buried or error from None
 
 
 def explain(message: str, options: list[str]) -> str:
@@ -52,6 +75,7 @@ def explain(message: str, options: list[str]) -> str:
 def known_options(parser: LightningArgumentParser) -> list[str]:
     """Return the option paths that users type: the parser's own, and those of the methods and data modules."""
     own = [option[2:] for option in parser._option_string_actions if option.startswith("--")]
+    own = own if "config" in own else []  # a parser of one class knows its options without their group
     classes = [("model", kind) for kind in _subclasses(SegmentationModule)]
     classes += [("data", kind) for kind in _subclasses(LightningDataModule) if kind.__module__.startswith("segtricks")]
     return own + [name for group, kind in classes for name in _parameters(kind, group)]
@@ -62,9 +86,9 @@ def _unknown(name: str, options: list[str]) -> str:
     full = next((word for word in typed if word == name or word.endswith("." + name)), name)
     close = difflib.get_close_matches(full, options, n=1) or _same_leaf(full, options)
     group, _, _ = full.rpartition(".")
-    siblings = sorted({option for option in options if option.rpartition(".")[0] == group and "-" not in option})
+    siblings = sorted({option for option in options if option.rpartition(".")[0] == group and option[-1] not in "+-"})
     hint = f" Did you mean {close[0]}?" if close else ""
-    allowed = f"Allowed: {', '.join(siblings)}." if group and siblings else _MORE
+    allowed = f"Allowed: {', '.join(siblings)}." if group and len(siblings) in range(1, 40) else _MORE
     return f"Unknown option {full}.{hint}\n{allowed}"
 
 

@@ -28,12 +28,15 @@ def main(words: Sequence[str]) -> None:
     _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
     quiet()
     writer = MaskWriter(photos, output, paths)
-    cli = SegtricksCLI([*model_words, *rest, "--data.predict_images", str(photos)], callbacks=lambda config: [writer])
+    cli = SegtricksCLI(
+        [*model_words, *rest, "--data.predict_images", str(photos)],
+        callbacks=lambda config: [writer],
+        enable_checkpointing=False,
+    )
     cli.trainer.predict(
         cli.model, datamodule=cli.saliency_data, ckpt_path=str(checkpoint), return_predictions=False, weights_only=True
     )
     for path, reason in writer.skipped:
         print(f"skipped {path}: {reason}")
-    print(
-        f"{len(writer.written):,} of {len(paths):,} photographs written to {output}: soft/, binary/, overlay/, index.json"
-    )
+    done = f"{len(writer.written):,} of {len(paths):,} photographs"
+    print(f"{done} written to {output}: soft/, binary/, overlay/, index.json")

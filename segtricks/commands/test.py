@@ -32,6 +32,7 @@ def main(words: Sequence[str]) -> None:
         [*model_words, *rest],
         callbacks=lambda config: [TestPanels(folder, config.panels), BadFiles(config.max_bad_share)],
         default_root_dir=str(folder),
+        enable_checkpointing=False,
     )
     if not cli.saliency_data.test:
         raise UserError("No test set. Next: add --data ecssd, or the path of a folder of photographs.")

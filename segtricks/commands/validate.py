@@ -18,7 +18,7 @@ def main(words: Sequence[str]) -> None:
     options, rest = parser.parse_known_args(words)
     _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
     quiet()
-    cli = SegtricksCLI([*model_words, *rest])
+    cli = SegtricksCLI([*model_words, *rest], enable_checkpointing=False)
     (terms,) = cli.trainer.validate(
         cli.model, datamodule=cli.saliency_data, ckpt_path=str(checkpoint), verbose=False, weights_only=True
     )

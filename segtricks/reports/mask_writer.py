@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchvision.io import write_jpeg
 from torchvision.transforms.v2.functional import to_pil_image
 
 from segtricks.reports.pictures import overlay
@@ -58,7 +57,7 @@ class MaskWriter(Callback):
             with replacing(self.output / folder / f"{name}.png") as temporary:
                 to_pil_image(picture).save(temporary)
         with replacing(self.output / "overlay" / f"{name}.jpg") as temporary:
-            write_jpeg(overlay(photo, mask), str(temporary), quality=90)
+            to_pil_image(overlay(photo, mask)).save(temporary, quality=90)
         self.written.append(str(relative))
 
     def on_predict_end(self, trainer: Trainer, module: LightningModule) -> None:

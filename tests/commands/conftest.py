@@ -1,0 +1,28 @@
+import pytest
+import torch
+
+from segtricks.cli import main
+
+SMALL = [
+    *("--config", "demo", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"),
+    *("--data.train", "synthetic[:14]", "--data.held_out", "2", "--data.test", "['synthetic[14:18]']"),
+    *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1"),
+]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="package")
+def trained(tmp_path_factory):
+    """Folder in which ``runs/small`` was trained for six steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["fit", *SMALL, "--name", "small"]) == 0
+    return folder

@@ -1,0 +1,111 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segtricks.cli import main
+from segtricks.commands.configs import find_config, packaged_configs
+from segtricks.errors import UserError
+
+
+def result(folder, name="synthetic-14-18"):
+    return json.loads((folder / f"runs/small/test/{name}.json").read_text())
+
+
+def test_result_holds_protocol_counts_and_both_rows(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    assert main(["test", "--run", "small"]) == 0
+    content = result(trained)
+    assert content["protocol"]["name"] == "fullres"
+    assert content["protocol"]["refine_at"] == "model"
+    assert content["images"] == 4
+    assert content["skipped"] == []
+    assert content["metrics"] == content["rows"]["mask + guided filter"]
+    assert set(content["rows"]) == {"mask", "mask + guided filter"}
+
+
+def test_scores_of_test_equal_those_of_the_written_masks(trained, tmp_path, monkeypatch):
+    """An independent way to the same figures: predict to files, compare them pixel by pixel."""
+    from torchvision.transforms.v2.functional import to_pil_image
+
+    from segtricks.data import SyntheticShapes
+
+    shapes = SyntheticShapes(4, 37, seed=9)
+    for folder in ("images", "ground_truth_mask"):
+        (tmp_path / "ECSSD" / folder).mkdir(parents=True)
+    for i in range(4):
+        to_pil_image(shapes.read_image(i)).save(tmp_path / f"ECSSD/images/{i}.png")
+        to_pil_image(shapes.read_mask(i)).save(tmp_path / f"ECSSD/ground_truth_mask/{i}.png")
+    monkeypatch.chdir(trained)
+    options = ["--data.root", str(tmp_path), "--model.guided_filter", "false"]
+    with pytest.warns(UserWarning, match="1,000"):
+        assert main(["test", "--run", "small", "--data", "ecssd", *options]) == 0
+    words = ["--images", str(tmp_path / "ECSSD/images"), "--output", str(tmp_path / "out"), *options[2:]]
+    assert main(["predict", "--run", "small", *words]) == 0
+    ious, accuracies = [], []
+    for i in range(4):
+        mask = np.asarray(Image.open(tmp_path / f"out/binary/{i}.png")) > 0
+        truth = shapes.read_mask(i)[0].numpy() > 0
+        ious.append((mask & truth).sum() / (mask | truth).sum())
+        accuracies.append((mask == truth).mean())
+    metrics = result(trained, "ecssd")["rows"]["mask"]
+    assert metrics["iou"] == pytest.approx(np.mean(ious), abs=1e-6)
+    assert metrics["acc"] == pytest.approx(np.mean(accuracies), abs=1e-6)
+
+
+def test_papers_protocol_crops_to_320_and_is_written_down(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    words = ["--protocol", "two-tricks", "--data", "synthetic[18:20]"]
+    assert main(["test", "--run", "small", *words]) == 0
+    protocol = result(trained, "synthetic-18-20")["protocol"]
+    assert (protocol["resize"], protocol["size"], protocol["bn_mode"]) == (335, 320, "batch")
+
+
+def test_test_never_trains(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    before = (trained / "runs/small/checkpoints/best.ckpt").read_bytes()
+    assert main(["test", "--run", "small", "--protocol", "two-tricks", "--data", "synthetic[18:20]"]) == 0
+    assert (trained / "runs/small/checkpoints/best.ckpt").read_bytes() == before
+
+
+def test_validate_prints_the_objective_that_chose_the_checkpoint(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    assert main(["validate", "--run", "small", "--trainer.enable_progress_bar", "false"]) == 0
+    lines = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(("loss", "ncut ")))
+    rows = [line.split(",") for line in (trained / "runs/small/metrics.csv").read_text().splitlines()]
+    column = rows[0].index("val/loss")
+    assert float(lines["loss"]) == pytest.approx(min(float(row[column]) for row in rows[1:] if row[column]), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--run runs/NAME"),
+        (["--run", "nine"], "runs/small"),
+        (["--run", "small", "--protocol", "full"], "fullres, two-tricks"),
+        (["--run", "small", "--data", "ecsd"], "ecssd"),
+        (["--run", "small", "--model.backbone", "descriptor16"], "patch_size 4 (here 16)"),
+        (["--run", "small", "--ckpt_path", "nine.ckpt"], "nine.ckpt"),
+    ],
+)
+def test_mistakes_are_one_or_two_lines(trained, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(trained)
+    assert main(["test", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert len(error.splitlines()) <= 2
+
+
+@pytest.mark.parametrize("name", ["demo", "demo.yaml", "configs/demo.yaml"])
+def test_packaged_configs_are_found_from_any_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert find_config(name) == packaged_configs()["demo"]
+
+
+def test_local_file_comes_before_a_packaged_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo.yaml").touch()
+    assert str(find_config("demo.yaml")) == "demo.yaml"
+    with pytest.raises(UserError, match="Packaged: demo"):
+        find_config("elsewhere/demo2.yaml")

@@ -1,0 +1,76 @@
+import os
+
+import pytest
+
+from segtricks.errors import UserError
+from segtricks.runs import checkpoint_of, existing_run, new_run, replacing
+
+
+@pytest.fixture(autouse=True)
+def _in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def make_run(path, tmp_path):
+    (tmp_path / path).mkdir(parents=True)
+    (tmp_path / path / "config.yaml").write_text("{}")
+
+
+def test_name_is_the_configs_and_the_next_free_number(tmp_path):
+    assert str(new_run(None, "demo")) == "runs/demo-1"
+    for name in ("demo-1", "demo-10", "demo-x", "other-30"):
+        make_run(f"runs/{name}", tmp_path)
+    assert str(new_run(None, "demo")) == "runs/demo-11"
+
+
+def test_existing_name_is_refused_with_the_two_ways_out(tmp_path):
+    make_run("runs/mine", tmp_path)
+    with pytest.raises(UserError, match=r"--resume.*another --name"):
+        new_run("mine", "demo")
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a b"])
+def test_name_stays_inside_the_runs_folder(name):
+    with pytest.raises(UserError, match="no plain folder name"):
+        new_run(name, "demo")
+
+
+def test_run_is_found_by_path_and_by_name(tmp_path):
+    make_run("runs/mine", tmp_path)
+    assert existing_run("runs/mine") == existing_run("mine")
+
+
+def test_missing_run_lists_those_that_are_there(tmp_path):
+    make_run("runs/mine", tmp_path)
+    with pytest.raises(UserError, match="runs/mine"):
+        existing_run("nine")
+
+
+def test_best_checkpoint_is_preferred_and_last_is_the_fallback(tmp_path):
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    with pytest.raises(UserError, match="no checkpoint"):
+        checkpoint_of(tmp_path / "run")
+    (folder / "last.ckpt").touch()
+    assert checkpoint_of(tmp_path / "run").name == "last.ckpt"
+    (folder / "best.ckpt").touch()
+    assert checkpoint_of(tmp_path / "run").name == "best.ckpt"
+    assert checkpoint_of(tmp_path / "run", "last").name == "last.ckpt"
+
+
+def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == ["file.txt"]
+
+
+def test_written_file_has_the_permissions_of_any_other(tmp_path):
+    (tmp_path / "plain").touch()
+    with replacing(tmp_path / "ours") as temporary:
+        temporary.touch()
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
