@@ -70,7 +70,8 @@ def main() -> None:
     options = parser.parse_args()
     with (HERE / "results.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["row", "crop", "guided_filter", "seeds", *(f"{key}{end}" for key in KEYS for end in ("", "_std"))])
+        columns = [f"{key}{end}" for key in KEYS for end in ("", "_std")]
+        writer.writerow(["row", "crop", "guided_filter", "seeds", *columns])
         for name, metrics in floors(options.root).items():
             writer.writerow([name, "", "", "", *(cell for key in KEYS for cell in (f"{metrics[key]:.4f}", ""))])
         for crop, filtered, training, row in ROWS:

@@ -16,7 +16,7 @@ from segtricks.commands.options import OptionParser, config_words, take_configs
 from segtricks.commands.scoring import Stage, print_scores, score
 from segtricks.errors import UserError
 from segtricks.reports.callbacks import BadFiles, TestPanels, ValidationPanels
-from segtricks.reports.loggers import log_config, wandb_logger
+from segtricks.reports.loggers import finish_wandb, start_wandb, wandb_logger
 from segtricks.reports.metrics_file import MetricsFile
 from segtricks.reports.pictures import curve_figure, save_figure
 from segtricks.runs import checkpoint_of, existing_run, new_run
@@ -61,7 +61,7 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str]) -> None:
     data.check()
     run.mkdir(parents=True, exist_ok=checkpoint is not None)
     cli.save(run / "config.yaml")
-    log_config(trainer, cli.plain_config())
+    start_wandb(trainer, cli.plain_config())
     print(f"{run}: {data.describe()}\n{_parameters(cli.model)}", flush=True)
 
     stages = [score(cli, run, "before")] if cli.config.test == "both" and checkpoint is None else []
@@ -80,6 +80,7 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str]) -> None:
         save_figure(curves, run / "figures" / "losses.png")
     if data.test:
         stages.append(score(cli, run, "after", checkpoint_of(run)))
+    finish_wandb(trainer)
     _close(run, stages)
 
 

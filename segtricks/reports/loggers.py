@@ -12,29 +12,26 @@ from segtricks.reports.pictures import Panel, as_array
 
 
 def wandb_logger(run: Path, mode: str) -> Logger:
-    """Return a logger for ``--wandb offline`` or ``online``, which keeps its files under the run folder.
+    """Return a logger for ``--wandb offline`` or ``online`` that will keep its files under the run folder."""
+    import wandb
+
+    settings = wandb.Settings(silent=True, console="off", save_code=False)
+    return WandbLogger(name=run.name, save_dir=run, project="segtricks", offline=mode == "offline", settings=settings)
+
+
+def start_wandb(trainer: Trainer, config: dict[str, Any]) -> None:
+    """Start W&B and give it the whole config, once.
 
     Raises:
         UserError: if the service cannot be reached or no account is set up.
     """
-    import wandb
-
-    (run / "wandb").mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(silent=True, console="off")
-    logger = WandbLogger(name=run.name, save_dir=run, project="segtricks", offline=mode == "offline", settings=settings)
-    try:
-        _ = logger.experiment
-    except Exception as error:
-        raise UserError(
-            f"Weights & Biases did not start: {error}.\nNext: wandb login, or pass --wandb offline."
-        ) from error
-    return logger
-
-
-def log_config(trainer: Trainer, config: dict[str, Any]) -> None:
-    """Give W&B the whole config, once."""
     for logger in _wandb(trainer):
-        logger.experiment.config.update(config, allow_val_change=True)
+        try:
+            logger.experiment.config.update(config, allow_val_change=True)
+        except Exception as error:
+            raise UserError(
+                f"Weights & Biases did not start: {error}.\nNext: wandb login, or pass --wandb offline."
+            ) from error
 
 
 def log_panels(trainer: Trainer, key: str, panels: Sequence[Panel]) -> None:
@@ -70,6 +67,12 @@ def log_scores(
 
         logger.experiment.summary.update(scores)
         logger.experiment.log({"test/scores": wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+
+def finish_wandb(trainer: Trainer) -> None:
+    """Write out what W&B still holds and close its run."""
+    for logger in _wandb(trainer):
+        logger.experiment.finish()
 
 
 def _wandb(trainer: Trainer) -> list[WandbLogger]:

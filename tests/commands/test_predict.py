@@ -20,7 +20,7 @@ def photos(tmp_path_factory):
     Image.fromarray(color).convert("P").save(folder / "palette.png")
     Image.fromarray(color).convert("CMYK").save(folder / "cmyk.jpg")
     Image.fromarray(np.dstack([color, color[..., :1]])).save(folder / "alpha.png")
-    Image.fromarray((color[..., 0].astype(np.uint16) * 257)).save(folder / "sixteen.png")
+    Image.fromarray(color[..., 0].astype(np.uint16) * 257).save(folder / "sixteen.png")
     rotated = Image.fromarray(color)
     exif = rotated.getexif()
     exif[0x0112] = 6

@@ -1,0 +1,74 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from segtricks.data.transforms import denormalize
+from segtricks.methods.base import PLAIN, REFINED, SegmentationModule, batch_statistics
+from segtricks.refine import GuidedFilter, guided_filter
+
+
+class Red(SegmentationModule):
+    """Foreground is red; counts the batches it is shown."""
+
+    def __init__(self, **options):
+        super().__init__(refiner=GuidedFilter(radius=2), **options)
+        self.shapes = []
+
+    def soft_masks(self, images):
+        self.shapes.append(tuple(images.shape))
+        return images[:, :1].sigmoid()
+
+
+def batch(*sizes):
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(3, *size, generator=generator) - 1 for size in sizes]
+    photos = [torch.randint(0, 255, (3, 2 * h, 2 * w), dtype=torch.uint8, generator=generator) for h, w in sizes]
+    return {"image": images, "photo": photos, "skipped": [], "path": [str(i) for i in range(len(sizes))]}
+
+
+def test_images_of_one_size_run_together_and_come_back_in_order():
+    module, data = Red(), batch((8, 8), (8, 12), (8, 8))
+    masks = module._masks_at(data, [(8, 8), (8, 12), (8, 8)], "none", only=PLAIN)[PLAIN]
+    assert sorted(module.shapes) == [(1, 3, 8, 12), (2, 3, 8, 8)]
+    for mask, image in zip(masks, data["image"], strict=True):
+        torch.testing.assert_close(mask, image[:1].sigmoid())
+
+
+def test_filter_acts_at_the_models_resolution_and_then_enlarges():
+    module, data = Red(refine_at="model"), batch((16, 16))
+    (mask,) = module._masks_at(data, [(32, 32)], "none", only=REFINED)[REFINED]
+    image = data["image"][0][None]
+    filtered = guided_filter(image[:, :1].sigmoid(), denormalize(image), 2).clamp(0, 1)
+    torch.testing.assert_close(mask[None], interpolate(filtered, size=(32, 32), mode="bilinear"))
+
+
+def test_filter_acts_on_the_photograph_at_full_resolution():
+    module, data = Red(refine_at="full"), batch((16, 16))
+    (mask,) = module._masks_at(data, [(32, 32)], "none", only=REFINED)[REFINED]
+    large = interpolate(data["image"][0][None, :1].sigmoid(), size=(32, 32), mode="bilinear")
+    torch.testing.assert_close(mask[None], guided_filter(large, data["photo"][0][None] / 255, 2).clamp(0, 1))
+
+
+def test_both_rows_come_from_one_forward_pass():
+    module, data = Red(), batch((8, 8), (8, 8))
+    rows = module._masks_at(data, [(8, 8), (8, 8)], "image")
+    assert set(rows) == {PLAIN, REFINED}
+    assert len(module.shapes) == 1
+
+
+def test_batch_statistics_are_used_and_the_running_ones_left_alone():
+    norm = nn.BatchNorm2d(2).eval()
+    norm.running_mean.fill_(5.0)
+    x = torch.randn(4, 2, 3, 3)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    with batch_statistics(norm):
+        torch.testing.assert_close(norm(x), nn.functional.batch_norm(x, None, None, training=True))
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+    assert not norm.training
+    assert norm(x).mean() < -3, "eval mode uses the running mean again"
+
+
+def test_refine_at_must_be_one_of_two():
+    with pytest.raises(ValueError, match="model or full"):
+        Red(refine_at="photo")
