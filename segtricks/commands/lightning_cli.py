@@ -131,6 +131,7 @@ def quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*Be aware that when using `ckpt_path`, callbacks.*",
         ".*`training_step` returned `None`.*",
+        ".*isinstance.treespec, LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning.*")

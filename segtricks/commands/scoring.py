@@ -8,6 +8,7 @@ from segtricks.commands.lightning_cli import SegtricksCLI
 from segtricks.methods.base import PLAIN, REFINED, Score
 from segtricks.reports.callbacks import file_name
 from segtricks.reports.loggers import log_scores
+from segtricks.reports.per_image import image_rows, write_csv
 from segtricks.reports.tables import figure, text_table, write_json
 
 _HEADER = ("test set", "", "mask", "acc", "iou", "max F", "images")
@@ -31,7 +32,10 @@ def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path
         for name in dict.fromkeys(entry.dataset for entry in scores):
             suffix = "-before" if label == "before" else ""
             rows = [entry for entry in scores if entry.dataset == name]
-            write_json(run / "test" / f"{file_name(name)}{suffix}.json", result(cli, rows, checkpoint))
+            stem = run / "test" / f"{file_name(name)}{suffix}"
+            write_json(stem.with_name(f"{stem.name}.json"), result(cli, rows, checkpoint))
+            each = [{"mask": entry.row} | image for entry in rows for image in image_rows(entry.per_image, {})]
+            write_csv(stem.with_name(f"{stem.name}-per-image.csv"), each)
     flat = {f"test/{label}{entry.dataset}/{entry.row}/{key}": v for entry in scores for key, v in entry.metrics.items()}
     log_scores(trainer, flat, _HEADER, _rows([Stage(label, scores)]))
     return Stage(label, scores)
@@ -53,6 +57,7 @@ def result(cli: SegtricksCLI, rows: Sequence[Score], checkpoint: Path | None) ->
         "skipped": [{"path": path, "reason": reason} for path, reason in rows[0].skipped],
         "metrics": next(entry.metrics for entry in rows if entry.row == main),
         "rows": {entry.row: entry.metrics for entry in rows},
+        "size_bins": {entry.row: entry.size_bins for entry in rows},
     }
 
 

@@ -1,0 +1,190 @@
+"""``segtricks discover``: photographs in, masks and boxes of a training-free method out."""
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from segtricks.commands.options import OptionParser
+from segtricks.data import find_images
+from segtricks.data.loading import WholeItems, collate_lists
+from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.transforms import EvalTransform, denormalize
+from segtricks.discovery.predictor import DISCOVERY_METHODS, Discoverer
+from segtricks.errors import UserError
+from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
+from segtricks.reports.boxes import coco_boxes
+from segtricks.reports.mask_writer import MaskWriter
+from segtricks.reports.tables import write_json
+
+USAGE = (
+    "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--backbone_checkpoint FILE]\n"
+    "       [--head FILE] [--refine none|guided_filter|bilateral_solver] [--bilateral_preset two-tricks|tokencut]\n"
+    "       [--refine_at model|full] [--size 320] [--shard 1/4] [--overwrite] [--batch_size 8]"
+)
+SETTINGS = ("method", "backbone", "backbone_checkpoint", "head", "tau", "k", "threshold", "size")
+REFINEMENT = ("refine", "bilateral_preset", "refine_at")
+log = logging.getLogger(__name__)
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command with its option words."""
+    options = _options(words)
+    photos, output = Path(options.images), Path(options.output)
+    if output.resolve() == photos.resolve():
+        raise UserError(f"--output {output} is the folder of the photographs: pass another one.")
+    paths = find_images(photos)
+    share, suffix = _share(paths, options.shard)
+    settings = {name: getattr(options, name) for name in SETTINGS + REFINEMENT}
+    if not options.overwrite:
+        _check_settings(output, settings)
+    writer = MaskWriter(photos, output, paths)
+    todo = [path for path in share if options.overwrite or not writer.exists(path)]
+    if todo:
+        choices = {name: getattr(options, name) for name in ("method", "backbone", "head", "tau", "k", "threshold")}
+        discoverer = Discoverer(checkpoint=options.backbone_checkpoint, **choices).to(options.device)
+        refine = _refiner(options)
+        write_json(output / "settings.json", settings)
+        with tqdm(total=len(todo), desc=options.method, unit="image", disable=None) as bar:
+            for items in _equal_sizes(_loader(todo, discoverer.patch_size, options), options.batch_size, writer, bar):
+                _write(items, discoverer, refine, writer, options)
+                bar.update(len(items))
+    _report(writer, paths, share, len(share) - len(todo), suffix)
+
+
+def _report(writer: MaskWriter, paths: list[Path], share: list[Path], there: int, suffix: str) -> None:
+    """Write the boxes and the index, and say what was done."""
+    broken = {path for path, _ in writer.skipped}
+    boxes = coco_boxes(writer, paths, [path for path in share if str(path) not in broken])
+    boxed = {annotation["image_id"] for annotation in boxes["annotations"]}
+    empty = [image["file_name"] for image in boxes["images"] if image["id"] not in boxed]
+    index = {
+        "images": len(writer.written),
+        "written": writer.written,
+        "already_there": there,
+        "empty": empty,
+        "skipped": [{"path": path, "reason": reason} for path, reason in writer.skipped],
+    }
+    write_json(writer.output / f"boxes{suffix}.json", boxes)
+    write_json(writer.output / f"index{suffix}.json", index)
+    for path, reason in writer.skipped:
+        print(f"skipped {path}: {reason}")
+    before = f", {there:,} were there" if there else ""
+    print(
+        f"{len(writer.written):,} of {len(share):,} photographs written to {writer.output}{before}; "
+        f"{len(empty):,} empty masks, {len(writer.skipped):,} unreadable files: "
+        f"soft/, binary/, overlay/, boxes{suffix}.json, index{suffix}.json"
+    )
+
+
+def _options(words: Sequence[str]) -> Any:
+    parser = OptionParser("discover", USAGE)
+    parser.add_argument("--images", required=True)
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--method", choices=DISCOVERY_METHODS, default="tokencut")
+    parser.add_argument("--backbone", default="dino_vits16")
+    parser.add_argument("--backbone_checkpoint")
+    parser.add_argument("--head")
+    parser.add_argument("--tau", type=float, default=0.2)
+    parser.add_argument("--k", type=int, default=100)
+    parser.add_argument("--threshold", type=float, default=0.3)
+    parser.add_argument("--refine", choices=("none", "guided_filter", "bilateral_solver"), default="none")
+    parser.add_argument("--bilateral_preset", choices=tuple(BILATERAL_PRESETS), default="two-tricks")
+    parser.add_argument("--refine_at", choices=("model", "full"), default="model")
+    parser.add_argument("--size", type=int, default=320)
+    parser.add_argument("--shard", default="1/1")
+    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--num_workers", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args(words)
+    for name, lowest in (("size", 1), ("batch_size", 1), ("num_workers", 0), ("k", 1)):
+        if getattr(options, name) < lowest:
+            raise UserError(f"--{name} is {getattr(options, name)}: it must be at least {lowest}.")
+    try:
+        torch.zeros(1, device=options.device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {options.device!r} cannot be used here ({str(error).splitlines()[0]}).") from error
+    return options
+
+
+def _share(paths: list[Path], shard: str) -> tuple[list[Path], str]:
+    """Return every n-th photograph from the i-th on for ``i/n``, and what the names of its result files end with."""
+    first, slash, of = shard.partition("/")
+    if not (slash and first.isdecimal() and of.isdecimal() and 1 <= int(first) <= int(of)):
+        raise UserError(f"--shard {shard!r} is no part: pass i/n with i from 1 to n, for example --shard 1/4.")
+    return paths[int(first) - 1 :: int(of)], "" if int(of) == 1 else f"-{first}-of-{of}"
+
+
+def _check_settings(output: Path, settings: dict[str, Any]) -> None:
+    """Keep masks of different origin out of one folder."""
+    path = output / "settings.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    changed = [f"{key} {before.get(key)!r}" for key, value in settings.items() if before.get(key) != value]
+    if changed and (before or (output / "soft").exists()):
+        made = f"with {', '.join(changed)}" if before else "by another command"
+        raise UserError(
+            f"{output} holds masks made {made}.\n"
+            "Pass the same options, another --output, or --overwrite to make them again."
+        )
+
+
+def _refiner(options: Any) -> Callable[[Tensor, Tensor], Tensor] | None:
+    if options.refine == "none":
+        return None
+    return GuidedFilter() if options.refine == "guided_filter" else BILATERAL_PRESETS[options.bilateral_preset]
+
+
+def _loader(paths: list[Path], patch_size: int, options: Any) -> DataLoader[Any]:
+    items = WholeItems(SaliencyDataset("photographs", paths), EvalTransform(options.size, patch_size))
+    collate = partial(collate_lists, names=("image", "photo", "path"))
+    return DataLoader(items, batch_size=1, num_workers=options.num_workers, collate_fn=collate)
+
+
+def _equal_sizes(loader: DataLoader[Any], size: int, writer: MaskWriter, bar: Any) -> Iterator[list[dict[str, Any]]]:
+    """Gather images of equal size into batches; list broken ones. No more than four batches of images are held."""
+    waiting: dict[tuple[int, ...], list[dict[str, Any]]] = defaultdict(list)
+    for batch in loader:
+        for path, reason in batch["skipped"]:
+            writer.skipped.append((path, reason))
+            bar.update()
+        for image, photo, path in zip(batch["image"], batch["photo"], batch["path"], strict=True):
+            waiting[tuple(image.shape)].append({"image": image, "photo": photo, "path": path})
+        longest = max(waiting, key=lambda shape: len(waiting[shape]), default=None)
+        if longest and (len(waiting[longest]) == size or sum(map(len, waiting.values())) >= 4 * size):
+            yield waiting.pop(longest)
+    yield from waiting.values()
+
+
+def _write(
+    items: list[dict[str, Any]],
+    discoverer: Discoverer,
+    refine: Callable[[Tensor, Tensor], Tensor] | None,
+    writer: MaskWriter,
+    options: Any,
+) -> None:
+    """Write the masks of images of one size, and log which are empty."""
+    images = torch.stack([item["image"] for item in items]).to(options.device)
+    grids = discoverer(images)
+    if refine is not None and options.refine_at == "model":
+        masks = refine(discoverer.enlarge(grids, images.shape[-2:]), denormalize(images)).clamp(0, 1)
+    for i, item in enumerate(items):
+        size, photo = item["photo"].shape[-2:], item["photo"]
+        if refine is None:
+            mask = discoverer.enlarge(grids[i : i + 1], size)
+        elif options.refine_at == "model":
+            mask = torch.nn.functional.interpolate(masks[i : i + 1], size=size, mode="bilinear", align_corners=False)
+        else:
+            guidance = photo[None].to(options.device).float() / 255
+            mask = refine(discoverer.enlarge(grids[i : i + 1], size), guidance).clamp(0, 1)
+        writer.write(mask[0].cpu(), photo, Path(item["path"]))
+        if not bool((mask > 0.5).any()):
+            log.warning("%s: empty mask (uniform image, nothing to cut, or features that are not finite)", item["path"])

@@ -1,0 +1,148 @@
+"""``segtricks refine``: any method's masks and their photographs in, refined soft masks out."""
+
+import dataclasses
+import os
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import torch
+from torchvision.transforms.v2.functional import to_pil_image
+
+from segtricks.commands.mask_pairs import pair_masks, prediction_folder
+from segtricks.commands.mask_reading import PREDICTION_NOTES, fit, read_prediction
+from segtricks.commands.options import OptionParser
+from segtricks.commands.parallel import in_threads
+from segtricks.data.images import UnreadableImage, read_image
+from segtricks.errors import UserError
+from segtricks.refine import BILATERAL_PRESETS, BilateralSolver, GuidedFilter
+from segtricks.reports.tables import write_json
+from segtricks.runs import replacing
+
+
+@dataclass(frozen=True)
+class Method:
+    """A refiner that can be named: a dataclass of options, callable as ``(mask, image)``, and its presets."""
+
+    kind: type
+    presets: Mapping[str, Any] = field(default_factory=dict)
+
+
+METHODS = {
+    "guided_filter": Method(GuidedFilter, {"two-tricks": GuidedFilter()}),
+    "bilateral_solver": Method(BilateralSolver, BILATERAL_PRESETS),
+}
+
+USAGE = "--masks MASKS --images PHOTOS --output OUT [--method NAME] [--preset NAME] [--option value]\n\n" + "\n".join(
+    f"  {name}: {', '.join(f'--{f.name} {f.default}' for f in dataclasses.fields(method.kind))}; "
+    f"presets {', '.join(method.presets)}"
+    for name, method in METHODS.items()
+)
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command with its option words."""
+    parser = OptionParser("refine", USAGE)
+    for name in ("masks", "images", "output"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--method", choices=METHODS, default="guided_filter")
+    parser.add_argument("--preset")
+    parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
+    for name in dict.fromkeys(f.name for method in METHODS.values() for f in dataclasses.fields(method.kind)):
+        parser.add_argument(f"--{name}")
+    options = parser.parse_args(list(words))
+    refiner = make_refiner(options)
+    source = prediction_folder(options.masks)
+    for folder in (options.masks, source, options.images):
+        if options.output.resolve() == folder.resolve():
+            raise UserError(f"--output {options.output} is a folder of the input: pass another one.")
+    pairs = pair_masks(options.masks, options.images)
+    skipped, notes, written = list(pairs.skipped), Counter[str](), 0
+
+    def work(pair: tuple[str, Path, Path | None]) -> set[str] | tuple[str, str]:
+        _, mask, photo = pair
+        assert photo is not None
+        name = mask.relative_to(source).with_suffix(".png")
+        try:
+            return _refine(mask, photo, options.output / name, refiner)
+        except UnreadableImage as error:
+            return error.path, error.reason
+
+    for outcome in in_threads(work, pairs.found, max(1, options.workers), "refine"):
+        if isinstance(outcome, tuple):
+            skipped.append(outcome)
+        else:
+            notes.update(outcome)
+            written += 1
+    listed = [{"path": path, "reason": reason} for path, reason in skipped]
+    settings = {"method": options.method, **dataclasses.asdict(refiner)}
+    write_json(options.output / "index.json", {"refiner": settings, "images": written, "skipped": listed})
+    for key, count in sorted(notes.items()):
+        print(f"{count:,} {PREDICTION_NOTES[key].replace('their target', 'their photograph')}.")
+    for path, reason in skipped[:5]:
+        print(f"skipped {path}: {reason}")
+    print(f"{written:,} of {written + len(skipped):,} masks refined to {options.output} ({_plain(settings)})")
+    if not written:
+        raise UserError(
+            f"No mask could be refined: {len(skipped):,} were skipped, see {options.output / 'index.json'}."
+        )
+
+
+def make_refiner(options: Namespace) -> Any:
+    """Return the refiner that the options describe: a preset or the defaults, with the options that were given.
+
+    Raises:
+        UserError: an unknown preset, an option of another method, or a value that is out of range.
+    """
+    method = METHODS[options.method]
+    if options.preset is not None and options.preset not in method.presets:
+        raise UserError(f"{options.method} has no preset {options.preset!r}. Allowed: {', '.join(method.presets)}.")
+    own = get_type_hints(method.kind)
+    everyone = {f.name for other in METHODS.values() for f in dataclasses.fields(other.kind)}
+    given = {name: getattr(options, name) for name in everyone if getattr(options, name) is not None}
+    if foreign := sorted(set(given) - set(own)):
+        raise UserError(f"{options.method} has no option --{foreign[0]}. Allowed: {', '.join(f'--{n}' for n in own)}.")
+    base = method.presets[options.preset] if options.preset else method.kind()
+    refiner = dataclasses.replace(base, **{name: _value(name, text, own[name]) for name, text in given.items()})
+    try:
+        refiner(torch.zeros(1, 1, 64, 64), torch.zeros(1, 3, 64, 64))
+    except ValueError as error:
+        raise UserError(f"{options.method}: {error}.") from error
+    return refiner
+
+
+def _refine(mask: Path, photo: Path, output: Path, refiner: Any) -> set[str]:
+    image = read_image(photo)[None].float() / 255
+    values, notes = read_prediction(mask)
+    size = (image.shape[-2], image.shape[-1])
+    soft = values[None].float() / 255
+    if soft.shape[-2:] != size:
+        notes.add("resized")
+        soft = fit(soft, size, "bilinear")
+    try:
+        refined = refiner(soft, image).clamp(0, 1)
+    except ValueError as error:
+        raise UnreadableImage(mask, f"cannot be refined: {error}") from error
+    with replacing(output) as temporary:
+        to_pil_image((refined[0] * 255).round().to(torch.uint8)).save(temporary)
+    return notes
+
+
+def _value(name: str, text: str, kind: Any) -> Any:
+    legal = get_args(kind)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if legal and text not in legal:
+            raise ValueError
+        return text if legal else kind(text)
+    except (KeyError, ValueError) as error:
+        names = {int: "a whole number", float: "a number", bool: "true or false"}
+        raise UserError(f"--{name} must be {names.get(kind) or ' or '.join(legal)}, got {text!r}.") from error
+
+
+def _plain(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
