@@ -14,6 +14,9 @@ segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, gu
   segtricks validate --run runs/NAME                              the objective on held-out images
   segtricks test     --run runs/NAME [--data ecssd] [--protocol fullres]
   segtricks predict  --run runs/NAME --images PHOTOS --output MASKS
+  segtricks discover --method tokencut --images PHOTOS --output MASKS    masks without training
+  segtricks evaluate --predictions MASKS --targets GT [--protocol fullres]   any method's masks
+  segtricks refine   --masks MASKS --images PHOTOS --output OUT [--method guided_filter]
 
 Any option can be given on the command line, and beats the YAML:
   --data.root DIR  --data.batch_size 4  --model.backbone dino_vits16  --model.tau 0.3  --trainer.max_epochs 5
@@ -22,7 +25,7 @@ First run, without download, GPU or account:  segtricks fit --config demo
 All options of a command:                     segtricks fit --help
 """
 
-COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = ("fit", "validate", "test", "predict", "evaluate", "refine", "discover")
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """Trainable heads: patch features and the image in, mask logits out."""
 
+from segtricks.heads.found import FoundHead, load_found_head
 from segtricks.heads.original import load_original_head
 from segtricks.heads.sempart import SempartHead, SempartOutput
 
-__all__ = ["SempartHead", "SempartOutput", "load_original_head"]
+__all__ = ["FoundHead", "SempartHead", "SempartOutput", "load_found_head", "load_original_head"]

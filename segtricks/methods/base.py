@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import lightning
 import torch
@@ -13,10 +13,12 @@ from torch.nn.functional import interpolate
 
 from segtricks.data.transforms import denormalize
 from segtricks.methods.checkpoints import freeze_out, thaw_in
-from segtricks.metrics.protocols import SaliencyScores, apply_polarity, get_protocol
+from segtricks.metrics import ImageScores, SaliencyScores, apply_polarity, get_protocol, image_scores
 from segtricks.refine import GuidedFilter
 
 PLAIN, REFINED = "mask", "mask + guided filter"
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -29,6 +31,8 @@ class Score:
     images: int
     empty: int
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    size_bins: list[dict[str, Any]] = field(default_factory=list)
+    per_image: dict[str, ImageScores] = field(default_factory=dict)
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -84,25 +88,32 @@ class SegmentationModule(lightning.LightningModule):
             {row: SaliencyScores(self.protocol).to(self.device) for row in (PLAIN, REFINED)} for _ in names
         ]
         self._skipped: list[list[tuple[str, str]]] = [[] for _ in names]
+        self._images: list[list[tuple[str, str, ImageScores]]] = [[] for _ in names]
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:
         """Score a batch; return the masks at the targets' own sizes, by row."""
         self._skipped[dataloader_idx] += batch["skipped"]
         sizes = [tuple(mask.shape[-2:]) for mask in batch["mask"]]
-        outputs = self._masks_at(batch, sizes, self.protocol.polarity)
+        outputs = self._masks_at(batch, sizes, self.protocol.polarity, self.protocol.interpolation)
         for row, masks in outputs.items():
-            for mask, target in zip(masks, batch["mask"], strict=True):
-                self._metrics[dataloader_idx][row].update(mask[None], target[None])
+            for mask, target, path in zip(masks, batch["mask"], batch["path"], strict=True):
+                scores = image_scores(mask[None], target[None], self.protocol)
+                self._metrics[dataloader_idx][row].add(scores)
+                self._images[dataloader_idx].append((row, path, scores.brief()))
         return outputs
 
     def on_test_epoch_end(self) -> None:
         """Compute every row."""
         self.scores = []
-        for name, rows, skipped in zip(self._test_names(), self._metrics, self._skipped, strict=True):
+        for name, rows, skipped, images in zip(
+            self._test_names(), self._metrics, self._skipped, self._images, strict=True
+        ):
+            skipped, images = gathered(skipped), gathered(images)
             for row, scores in rows.items():
                 metrics = {key: float(value) for key, value in scores.compute().items()}
                 count, empty = scores.counts()
-                self.scores.append(Score(name, row, metrics, count, empty, skipped))
+                own = {path: image for kind, path, image in images if kind == row}
+                self.scores.append(Score(name, row, metrics, count, empty, skipped, scores.size_bins(), own))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:
         """Return one probability mask (1, H, W) per photograph, at its own size."""
@@ -111,22 +122,27 @@ class SegmentationModule(lightning.LightningModule):
         return next(iter(rows.values()))
 
     def _masks_at(
-        self, batch: dict[str, Any], sizes: list[tuple[int, ...]], polarity: str, only: str | None = None
+        self,
+        batch: dict[str, Any],
+        sizes: list[tuple[int, ...]],
+        polarity: str,
+        interpolation: str = "bilinear",
+        only: str | None = None,
     ) -> dict[str, list[Tensor]]:
         rows: dict[str, list[Tensor]] = {row: [] for row in (PLAIN, REFINED) if only in (None, row)}
         probs = self._soft_masks_by_size(batch["image"], polarity)
         for prob, image, photo, size in zip(probs, batch["image"], batch["photo"], sizes, strict=True):
             if PLAIN in rows:
-                rows[PLAIN].append(_resize(prob, size)[0])
+                rows[PLAIN].append(_resize(prob, size, interpolation)[0])
             if REFINED in rows:
-                rows[REFINED].append(self._refined(prob, image, photo, size)[0])
+                rows[REFINED].append(self._refined(prob, image, photo, size, interpolation)[0])
         return rows
 
-    def _refined(self, prob: Tensor, image: Tensor, photo: Tensor, size: tuple[int, ...]) -> Tensor:
+    def _refined(self, prob: Tensor, image: Tensor, photo: Tensor, size: tuple[int, ...], interpolation: str) -> Tensor:
         if self.refine_at == "model":
-            return _resize(self.refiner(prob, denormalize(image[None])).clamp(0, 1), size)
+            return _resize(self.refiner(prob, denormalize(image[None])).clamp(0, 1), size, interpolation)
         guidance = photo[None].to(prob.device).float() / 255
-        return self.refiner(_resize(prob, size), guidance).clamp(0, 1)
+        return self.refiner(_resize(prob, size, interpolation), guidance).clamp(0, 1)
 
     def _soft_masks_by_size(self, images: list[Tensor], polarity: str) -> list[Tensor]:
         """Run images of equal size together; return (1, 1, h, w) masks in the given order."""
@@ -159,7 +175,17 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
             norm.training, norm.track_running_stats = training, tracked
 
 
-def _resize(prob: Tensor, size: tuple[int, ...]) -> Tensor:
+def gathered(items: list[Item]) -> list[Item]:
+    """Return the items of all processes, in the order of their ranks; of one process, its own."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return items
+    shares: list[list[Item]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(shares, items)
+    return [item for share in shares for item in share]
+
+
+def _resize(prob: Tensor, size: tuple[int, ...], interpolation: str) -> Tensor:
     if prob.shape[-2:] == size:
         return prob
-    return interpolate(prob, size=size, mode="bilinear", align_corners=False)
+    corners = False if interpolation == "bilinear" else None
+    return interpolate(prob, size=size, mode=interpolation, align_corners=corners)

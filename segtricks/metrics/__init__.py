@@ -1,16 +1,39 @@
 """Scores of saliency masks as torchmetrics classes, and the named protocols that combine them."""
 
+from segtricks.metrics.alignment import EnhancedAlignmentMeasure, enhanced_alignment
+from segtricks.metrics.components import Components, connected_components
+from segtricks.metrics.corloc import CorLoc, mask_box
+from segtricks.metrics.error import MeanAbsoluteError, mean_absolute_error
 from segtricks.metrics.fbeta import MaxFBeta
+from segtricks.metrics.image_scores import ImageScores, image_scores
 from segtricks.metrics.overlap import MaskIoU, PixelAccuracy
-from segtricks.metrics.protocols import PROTOCOLS, Protocol, SaliencyScores, apply_polarity, get_protocol
+from segtricks.metrics.protocols import PROTOCOLS, Protocol, apply_polarity, get_protocol
+from segtricks.metrics.scores import METRICS, SaliencyScores
+from segtricks.metrics.structure import StructureMeasure, structure_measure
+from segtricks.metrics.weighted import WeightedFBeta, weighted_fbeta
 
 __all__ = [
+    "METRICS",
     "PROTOCOLS",
+    "Components",
+    "CorLoc",
+    "EnhancedAlignmentMeasure",
+    "ImageScores",
     "MaskIoU",
     "MaxFBeta",
+    "MeanAbsoluteError",
     "PixelAccuracy",
     "Protocol",
     "SaliencyScores",
+    "StructureMeasure",
+    "WeightedFBeta",
     "apply_polarity",
+    "connected_components",
+    "enhanced_alignment",
     "get_protocol",
+    "image_scores",
+    "mask_box",
+    "mean_absolute_error",
+    "structure_measure",
+    "weighted_fbeta",
 ]

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from segtricks.metrics.inputs import binary_target, check_masks
+from segtricks.metrics.thresholds import f_beta, precision_recall, threshold_counts
 
 
 class MaxFBeta(Metric):
@@ -46,10 +47,7 @@ class MaxFBeta(Metric):
         truth = binary_target(target, self.target_threshold)
         hits, predicted = threshold_counts(pred, truth, self.thresholds)
         relevant = truth.flatten(1).sum(dim=1, keepdim=True)
-        precision = torch.where(predicted > 0, hits / predicted.clamp(min=1), 1.0)
-        recall = torch.where(relevant > 0, hits / relevant.clamp(min=1), 1.0)
-        f = (1 + self.beta2) * precision * recall / (self.beta2 * precision + recall)
-        self.f_sum += f.nan_to_num(0.0).sum(dim=0)
+        self.f_sum += f_beta(*precision_recall(hits, predicted, relevant), self.beta2).sum(dim=0)
         self.images += len(pred)
 
     def curve(self) -> Tensor:
@@ -59,24 +57,3 @@ class MaxFBeta(Metric):
     def compute(self) -> Tensor:
         """Return the maximum of :meth:`curve`, float64."""
         return self.curve().max()
-
-
-def threshold_counts(pred: Tensor, truth: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
-    """Count, per image and threshold, the pixels above it inside the truth, and all the pixels above it.
-
-    Args:
-        pred: (B, 1, H, W) probabilities.
-        truth: (B, 1, H, W) bool.
-        thresholds: (T,) ascending; a pixel counts at t where ``pred > t``.
-
-    Returns:
-        Two (B, T) float64 tensors of whole numbers.
-    """
-    # A pixel in bin i exceeds exactly the first i thresholds.
-    bins = torch.bucketize(pred.float().flatten(1).contiguous(), thresholds)
-    count = len(thresholds) + 1
-    offset = torch.arange(len(pred), device=pred.device)[:, None] * 2 * count
-    cells = (bins + truth.flatten(1) * count + offset).flatten()
-    histogram = torch.bincount(cells, minlength=len(pred) * 2 * count).view(len(pred), 2, count).double()
-    above = histogram.flip(-1).cumsum(-1).flip(-1)[..., 1:]
-    return above[:, 1], above.sum(dim=1)

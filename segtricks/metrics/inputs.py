@@ -25,3 +25,9 @@ def binary_target(target: Tensor, threshold: float) -> Tensor:
         return target > threshold
     scale = 1 if target.max() <= 1 else 255
     return target > threshold * scale
+
+
+def stretch(pred: Tensor) -> Tensor:
+    """Return each map (B, 1, H, W) stretched to 0..1 by its own minimum and maximum; a constant map stays as it is."""
+    low, high = pred.amin(dim=(1, 2, 3), keepdim=True), pred.amax(dim=(1, 2, 3), keepdim=True)
+    return torch.where(high > low, (pred - low) / (high - low), pred)

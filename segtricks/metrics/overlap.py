@@ -4,35 +4,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from segtricks.metrics.image_mean import ImageMean
 from segtricks.metrics.inputs import binary_target, check_masks
 
 
-class _ImageMean(Metric):
-    """Sum of one score per image, in float64, and the number of images it stands for."""
-
-    full_state_update = False
-    higher_is_better = True
-    total: Tensor
-    images: Tensor
+class _Overlap(ImageMean):
+    """What accuracy and IoU share: both masks are cut at a threshold."""
 
     def __init__(self, threshold: float = 0.5, target_threshold: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.threshold, self.target_threshold = threshold, target_threshold
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def _binary(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         check_masks(pred, target)
         return (pred > self.threshold).flatten(1), binary_target(target, self.target_threshold).flatten(1)
 
-    def compute(self) -> Tensor:
-        """Return the mean over images, float64; nan before the first."""
-        return self.total / self.images
 
-
-class PixelAccuracy(_ImageMean):
+class PixelAccuracy(_Overlap):
     """Mean over images of the share of pixels on which prediction and target agree.
 
     ``update(pred, target)`` takes (B, 1, H, W): probabilities in [0, 1], and masks as bool, 0/1 or 0..255.
@@ -45,11 +34,10 @@ class PixelAccuracy(_ImageMean):
     def update(self, pred: Tensor, target: Tensor) -> None:
         """Add a batch of images."""
         foreground, truth = self._binary(pred, target)
-        self.total += (foreground == truth).double().mean(dim=1).sum()
-        self.images += len(pred)
+        self.add((foreground == truth).double().mean(dim=1))
 
 
-class MaskIoU(_ImageMean):
+class MaskIoU(_Overlap):
     """Mean over images of the intersection over union of the foreground.
 
     An image whose prediction and target are both empty has no IoU: it is left out of the mean and counted in

@@ -2,15 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from segtricks.errors import UserError
-from segtricks.metrics.fbeta import MaxFBeta
-from segtricks.metrics.overlap import MaskIoU, PixelAccuracy
 
 
 @dataclass(frozen=True)
@@ -18,15 +15,24 @@ class Protocol:
     """How predictions and targets become numbers; written whole into every result.
 
     Args:
-        name: the protocol's name.
+        name: the protocol's name, with the choices that were changed.
         resolution: ``target`` scores at the target's own size; ``crop`` at the model's, on a resized centre crop.
+        interpolation: how a prediction of another size is brought to the target's.
         polarity: which masks are inverted where their mean exceeds 0.5: each ``image`` by its own, a whole ``batch``
             by the batch's, or ``none``.
         bn_mode: ``eval`` uses the running statistics; ``batch`` those of the test batch, as the first code did.
+        stretch: stretch every map to 0..1 by its own minimum and maximum first.
+        components: ``all``, or only the ``largest`` 4-connected component of ``pred > threshold``; the map is 0
+            elsewhere.
         threshold: accuracy and IoU count ``pred > threshold``.
         target_threshold: and ``target > target_threshold`` (0 to 1; 0.5 is ≥ 128 of 255).
         f_target_threshold: the same for the F-measure.
         beta2: β² of the F-measure.
+        f_compare: foreground at the k-th threshold is ``above`` it, ``pred > k/255`` for k = 0..254, or ``level``,
+            ``floor(255 pred) >= k`` for k = 0..255.
+        f_average: maximum and mean F over thresholds are those of the mean F of the ``images`` at each; of the F of
+            mean ``precision_recall``; or, for the maximum, the mean of each image's ``own_maximum``.
+        f_empty: the precision of an empty prediction and the recall of an empty target.
         resize: short side in pixels before the crop, for ``crop``.
         size: side of the crop, for ``crop``.
         batch_size: images per batch, where polarity or batch norm depend on it.
@@ -34,12 +40,18 @@ class Protocol:
 
     name: str
     resolution: Literal["target", "crop"] = "target"
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
     polarity: Literal["image", "batch", "none"] = "image"
     bn_mode: Literal["eval", "batch"] = "eval"
+    stretch: bool = False
+    components: Literal["all", "largest"] = "all"
     threshold: float = 0.5
     target_threshold: float = 0.5
     f_target_threshold: float = 0.5
     beta2: float = 0.3
+    f_compare: Literal["above", "level"] = "above"
+    f_average: Literal["images", "precision_recall", "own_maximum"] = "images"
+    f_empty: float = 1.0
     resize: int | None = None
     size: int | None = None
     batch_size: int | None = None
@@ -48,6 +60,8 @@ class Protocol:
         """Return every choice as plain data."""
         return dataclasses.asdict(self)
 
+
+_FULL = 254.5 / 255  # above it lies 255 alone
 
 PROTOCOLS = {
     protocol.name: protocol
@@ -63,19 +77,61 @@ PROTOCOLS = {
             size=320,
             batch_size=8,
         ),
+        Protocol("tokencut", interpolation="nearest", target_threshold=0.0, f_target_threshold=0.0),
+        Protocol("sod", stretch=True, f_compare="level", f_average="precision_recall", f_empty=0.0),
+        Protocol(
+            "found-single",
+            components="largest",
+            target_threshold=_FULL,
+            f_target_threshold=_FULL,
+            beta2=0.09,
+            f_average="own_maximum",
+        ),
+        Protocol("found-multi", target_threshold=_FULL, f_target_threshold=_FULL, beta2=0.09, f_average="own_maximum"),
+        Protocol("selfmask", target_threshold=0.0, f_target_threshold=0.0, beta2=0.09, f_average="own_maximum"),
+        Protocol("move"),
     )
 }
 
 
-def get_protocol(name: str) -> Protocol:
-    """Return the protocol of that name.
+def get_protocol(spec: str, **defaults: Any) -> Protocol:
+    """Return a protocol by name, with choices changed where the name goes on: ``sod:f_average=images,beta2=1``.
+
+    Args:
+        spec: name, then perhaps a colon and ``choice=value`` pairs.
+        defaults: choices that differ from the named protocol's unless ``spec`` sets them.
 
     Raises:
-        UserError: if there is none; the message lists the names.
+        UserError: if there is no such protocol, choice or value; the message lists the allowed ones.
     """
+    name, _, rest = spec.partition(":")
     if name not in PROTOCOLS:
         raise UserError(f"Unknown protocol {name!r}. Allowed: {', '.join(PROTOCOLS)}.")
-    return PROTOCOLS[name]
+    changes = dict(_choice(name, pair) for pair in rest.split(",") if pair)
+    return dataclasses.replace(PROTOCOLS[name], **{"name": spec.rstrip(":"), **defaults, **changes})
+
+
+def _choice(protocol: str, pair: str) -> tuple[str, Any]:
+    key, _, text = pair.partition("=")
+    kinds = get_type_hints(Protocol)
+    del kinds["name"]
+    if key not in kinds:
+        raise UserError(f"Unknown choice {key!r} of protocol {protocol}. Allowed: {', '.join(kinds)}.")
+    legal = get_args(kinds[key])
+    try:
+        if kinds[key] is bool:
+            return key, {"true": True, "false": False}[text.lower()]
+        if kinds[key] is float:
+            return key, float(text)
+        if int in legal:
+            return key, int(text)
+        if text in legal:
+            return key, text
+    except (KeyError, ValueError):
+        pass
+    kind = "true or false" if kinds[key] is bool else "a number" if kinds[key] is float else "a whole number"
+    allowed = " or ".join(legal) if legal and int not in legal else kind
+    raise UserError(f"{key} must be {allowed}, got {text!r}: write --protocol {protocol}:{key}=VALUE.")
 
 
 def apply_polarity(prob: Tensor, polarity: str) -> Tensor:
@@ -84,24 +140,3 @@ def apply_polarity(prob: Tensor, polarity: str) -> Tensor:
         return prob
     dims = (1, 2, 3) if polarity == "image" else (0, 1, 2, 3)
     return torch.where(prob.mean(dim=dims, keepdim=True) > 0.5, 1 - prob, prob)
-
-
-class SaliencyScores(MetricCollection):
-    """Accuracy, IoU and maximum F of one protocol; ``compute`` returns ``{"acc", "iou", "max_fbeta"}``."""
-
-    def __init__(self, protocol: Protocol | None = None) -> None:
-        choice = protocol or PROTOCOLS["fullres"]
-        super().__init__(
-            {
-                "acc": PixelAccuracy(choice.threshold, choice.target_threshold),
-                "iou": MaskIoU(choice.threshold, choice.target_threshold),
-                "max_fbeta": MaxFBeta(choice.beta2, choice.f_target_threshold),
-            },
-            compute_groups=False,
-        )
-
-    def counts(self) -> tuple[int, int]:
-        """Return the number of images, and of those empty in prediction and target, which have no IoU."""
-        accuracy, iou = self["acc"], self["iou"]
-        assert isinstance(accuracy, PixelAccuracy) and isinstance(iou, MaskIoU)
-        return int(accuracy.images), int(iou.empty)

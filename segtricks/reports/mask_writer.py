@@ -29,7 +29,7 @@ class MaskWriter(Callback):
 
     def __init__(self, photos: Path, output: Path, names: list[Path]) -> None:
         self.photos, self.output = photos, output
-        stems = Counter(self._relative(path).with_suffix("") for path in names)
+        stems = Counter(self.relative(path).with_suffix("") for path in names)
         self._shared = {stem for stem, count in stems.items() if count > 1}
         self.written: list[str] = []
         self.skipped: list[tuple[str, str]] = []
@@ -50,15 +50,23 @@ class MaskWriter(Callback):
 
     def write(self, mask: Tensor, photo: Tensor, path: Path) -> None:
         """Write the files of one photograph: ``mask`` (1, H, W) probabilities, ``photo`` (3, H, W) uint8."""
-        relative = self._relative(path)
-        name = relative if relative.with_suffix("") in self._shared else relative.with_suffix("")
         soft = (mask.clamp(0, 1) * 255).round().to(torch.uint8)
         for folder, picture in (("soft", soft), ("binary", (mask > 0.5).to(torch.uint8) * 255)):
-            with replacing(self.output / folder / f"{name}.png") as temporary:
+            with replacing(self.file(path, folder)) as temporary:
                 to_pil_image(picture).save(temporary)
-        with replacing(self.output / "overlay" / f"{name}.jpg") as temporary:
+        with replacing(self.file(path, "overlay")) as temporary:
             to_pil_image(overlay(photo, mask)).save(temporary, quality=90)
-        self.written.append(str(relative))
+        self.written.append(str(self.relative(path)))
+
+    def file(self, path: Path, kind: str) -> Path:
+        """Return where a photograph's ``soft``, ``binary`` or ``overlay`` picture goes."""
+        relative = self.relative(path)
+        name = relative if relative.with_suffix("") in self._shared else relative.with_suffix("")
+        return self.output / kind / f"{name}.{'jpg' if kind == 'overlay' else 'png'}"
+
+    def exists(self, path: Path) -> bool:
+        """Whether all three pictures of a photograph are there."""
+        return all(self.file(path, kind).is_file() for kind in ("soft", "binary", "overlay"))
 
     def on_predict_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the index."""
@@ -66,5 +74,6 @@ class MaskWriter(Callback):
         index = {"images": len(self.written), "written": self.written, "skipped": skipped}
         write_json(self.output / "index.json", index)
 
-    def _relative(self, path: Path) -> Path:
+    def relative(self, path: Path) -> Path:
+        """Return a photograph's path below the folder of photographs."""
         return path.relative_to(self.photos) if path.is_relative_to(self.photos) else Path(path.name)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from segtricks.metrics import MaxFBeta
-from segtricks.metrics.fbeta import threshold_counts
+from segtricks.metrics.thresholds import threshold_counts
 
 
 @pytest.mark.parametrize("batch", [1, 5, 24])

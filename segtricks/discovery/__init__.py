@@ -1,0 +1,22 @@
+"""Training-free methods: patch features in, one object mask and box per image out."""
+
+from segtricks.discovery.deep_spectral import DeepSpectralResult, deep_spectral
+from segtricks.discovery.eigen import Spectrum, smallest_eigenvectors
+from segtricks.discovery.found import FoundResult, found_background
+from segtricks.discovery.inputs import mask_boxes
+from segtricks.discovery.lost import LostResult, lost
+from segtricks.discovery.tokencut import TokenCutResult, tokencut
+
+__all__ = [
+    "DeepSpectralResult",
+    "FoundResult",
+    "LostResult",
+    "Spectrum",
+    "TokenCutResult",
+    "deep_spectral",
+    "found_background",
+    "lost",
+    "mask_boxes",
+    "smallest_eigenvectors",
+    "tokencut",
+]

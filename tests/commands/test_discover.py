@@ -1,0 +1,132 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segtricks.cli import main
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Photographs with a bright object on a dark ground, two sizes; a uniform one, and a broken file."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, (height, width) in {"a": (64, 96), "sub/b": (64, 96), "c": (96, 64), "d": (128, 192)}.items():
+        picture = rng.integers(20, 30, (height, width, 3))
+        picture[height // 4 : height // 2, width // 4 : 3 * width // 4] += np.array([200, 60, 10])
+        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{name}.png")
+    Image.new("RGB", (96, 64), (90, 90, 90)).save(folder / "flat.png")
+    (folder / "cut.jpg").write_bytes(b"")
+    return folder
+
+
+def _discover(photos, output, *words):
+    base = ["discover", "--backbone", "descriptor", "--size", "64", "--images", str(photos), "--output", str(output)]
+    return main([*base, *words])
+
+
+def _read(path):
+    return np.asarray(Image.open(path))
+
+
+@pytest.mark.parametrize("method", ["tokencut", "deep_spectral"])
+def test_masks_and_boxes_are_those_of_the_objects(photos, tmp_path, method):
+    assert _discover(photos, tmp_path / "out", "--method", method) == 0
+    boxes = json.loads((tmp_path / "out/boxes.json").read_text())
+    names = {image["id"]: image["file_name"] for image in boxes["images"]}
+    found = {names[annotation["image_id"]]: annotation["bbox"] for annotation in boxes["annotations"]}
+    assert found == {"a.png": [24, 16, 48, 16], "sub/b.png": [24, 16, 48, 16], "c.png": [16, 24, 32, 24],
+                     "d.png": [48, 32, 96, 32]}  # fmt: skip
+    expected = np.zeros((64, 96))
+    expected[16:32, 24:72] = 255
+    for kind in ("soft", "binary"):
+        np.testing.assert_array_equal(_read(tmp_path / f"out/{kind}/sub/b.png"), expected)
+    assert _read(tmp_path / "out/overlay/d.jpg").shape == (128, 192, 3)
+
+
+def test_broken_and_empty_ones_are_named_and_counted(photos, tmp_path, capsys, caplog):
+    assert _discover(photos, tmp_path / "out") == 0
+    index = json.loads((tmp_path / "out/index.json").read_text())
+    assert index["images"] == 5 and index["empty"] == ["flat.png"]
+    assert [entry["path"].rsplit("/", 1)[-1] for entry in index["skipped"]] == ["cut.jpg"]
+    assert "flat.png: empty mask" in caplog.text
+    assert "cut.jpg: empty file" in (said := capsys.readouterr().out) and "1 empty masks, 1 unreadable files" in said
+
+
+def test_a_second_call_makes_what_is_missing_and_overwrite_makes_all(photos, tmp_path):
+    _discover(photos, tmp_path / "out")
+    first = json.loads((tmp_path / "out/boxes.json").read_text())
+    (tmp_path / "out/soft/c.png").unlink()
+    (tmp_path / "out/binary/a.png").write_bytes((tmp_path / "out/binary/sub/b.png").read_bytes())
+    stamp = (tmp_path / "out/soft/a.png").stat().st_mtime_ns
+    _discover(photos, tmp_path / "out")
+    index = json.loads((tmp_path / "out/index.json").read_text())
+    assert (index["written"], index["already_there"]) == (["c.png"], 4)
+    assert index["empty"] == ["flat.png"]
+    assert (tmp_path / "out/soft/a.png").stat().st_mtime_ns == stamp
+    assert json.loads((tmp_path / "out/boxes.json").read_text()) == first
+    _discover(photos, tmp_path / "out", "--overwrite")
+    assert json.loads((tmp_path / "out/index.json").read_text())["images"] == 5
+
+
+def test_shards_share_the_photographs_and_a_last_call_joins_their_boxes(photos, tmp_path):
+    _discover(photos, tmp_path / "whole")
+    for shard in ("1/2", "2/2"):
+        assert _discover(photos, tmp_path / "out", "--shard", shard) == 0
+    parts = [json.loads((tmp_path / f"out/boxes-{i}-of-2.json").read_text())["images"] for i in (1, 2)]
+    whole = json.loads((tmp_path / "whole/boxes.json").read_text())
+    assert sorted(parts[0] + parts[1], key=lambda image: image["id"]) == whole["images"]
+    _discover(photos, tmp_path / "out")
+    assert json.loads((tmp_path / "out/boxes.json").read_text()) == whole
+
+
+@pytest.mark.parametrize("place", ["model", "full"])
+@pytest.mark.parametrize("refine", ["guided_filter", "bilateral_solver"])
+def test_refinement_moves_the_mask_towards_the_object(tmp_path, refine, place):
+    picture = np.full((64, 96, 3), 20, np.uint8)
+    picture[18:34, 26:74] = (220, 80, 30)  # off the grid of patches
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(picture).save(tmp_path / "photos/a.png")
+    truth = picture[..., 0] > 100
+    errors = {}
+    for name in ("none", refine):
+        words = ["--refine", name, "--refine_at", place, "--method", "deep_spectral"]
+        assert _discover(tmp_path / "photos", tmp_path / name, *words) == 0
+        errors[name] = ((_read(tmp_path / name / "binary/a.png") > 0) != truth).sum()
+    assert errors[refine] < errors["none"]
+
+
+def test_a_head_of_found_gives_soft_masks(photos, tmp_path):
+    torch.save({"decoder": {"weight": torch.randn(1, 384, 1, 1), "bias": torch.zeros(1)}}, tmp_path / "head.pt")
+    assert _discover(photos, tmp_path / "out", "--method", "found", "--head", str(tmp_path / "head.pt")) == 0
+    assert len(np.unique(_read(tmp_path / "out/soft/a.png"))) > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--method", "found"], "Take a ViT such as dino_vits8"),
+        (["--method", "cut"], "invalid choice: 'cut'"),
+        (["--shard", "3/2"], "--shard '3/2' is no part"),
+        (["--size", "0"], "--size is 0"),
+        (["--device", "nowhere"], "--device 'nowhere' cannot be used here"),
+        (["--backbone", "descripter"], "unknown backbone 'descripter'"),
+    ],
+)
+def test_mistakes_are_named(photos, tmp_path, capsys, words, said):
+    assert _discover(photos, tmp_path / "out", *words) == 2
+    assert said in capsys.readouterr().err
+    assert _discover(photos, tmp_path / "out") == 0  # a mistake leaves nothing behind that would stop the next call
+
+
+def test_a_folder_of_other_masks_is_not_mixed_with_these(photos, tmp_path, capsys):
+    _discover(photos, tmp_path / "out")
+    assert _discover(photos, tmp_path / "out", "--method", "lost") == 2
+    assert "holds masks made with method 'tokencut'" in capsys.readouterr().err
+    (tmp_path / "out/settings.json").unlink()
+    assert _discover(photos, tmp_path / "out") == 2
+    assert "made by another command" in capsys.readouterr().err
+    assert _discover(photos, photos) == 2

@@ -1,0 +1,99 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segtricks.cli import main
+from segtricks.refine import GuidedFilter, bilateral_solver, guided_filter
+
+
+@pytest.fixture
+def folders(tmp_path):
+    rng = np.random.default_rng(0)
+    masks, photos = tmp_path / "masks", tmp_path / "photos"
+    for name in ("a", "sub/b"):
+        for root, suffix, shape in ((masks, ".png", (40, 50)), (photos, ".jpg", (40, 50, 3))):
+            path = (root / name).with_suffix(suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(path)
+    return masks, photos, tmp_path / "out"
+
+
+def _refine(folders, *words):
+    masks, photos, out = folders
+    return main(["refine", "--masks", str(masks), "--images", str(photos), "--output", str(out), *words])
+
+
+def _arrays(folders, name="sub/b"):
+    masks, photos, out = folders
+    mask, photo, refined = (
+        np.array(Image.open(root / f"{name}{suffix}"))
+        for root, suffix in zip((masks, photos, out), (".png", ".jpg", ".png"), strict=True)
+    )
+    return torch.from_numpy(mask)[None, None] / 255, torch.from_numpy(photo).permute(2, 0, 1)[None] / 255, refined
+
+
+@pytest.mark.parametrize(
+    ("words", "refine"),
+    [
+        ((), guided_filter),
+        (("--radius", "3", "--eps", "0.01", "--border", "reflect"), GuidedFilter(3, 0.01, "reflect")),
+        (("--method", "bilateral_solver", "--preset", "tokencut"), lambda m, i: bilateral_solver(m, i, 16, 16, 8)),
+        (("--method", "bilateral_solver", "--sigma_spatial", "8"), lambda m, i: bilateral_solver(m, i, 8)),
+    ],
+)
+def test_files_are_the_functions_results_in_8_bits_with_names_and_folders_kept(folders, words, refine):
+    assert _refine(folders, *words) == 0
+    mask, photo, refined = _arrays(folders)
+    expected = (refine(mask, photo).clamp(0, 1) * 255).round()[0, 0].numpy()
+    assert np.abs(refined.astype(float) - expected).max() <= 1
+    found = sorted(path.relative_to(folders[2]).as_posix() for path in folders[2].rglob("*") if path.is_file())
+    assert found == ["a.png", "index.json", "sub/b.png"]
+
+
+def test_index_says_what_was_done_and_what_was_skipped(folders, capsys):
+    (folders[0] / "broken.png").write_bytes(b"no image")
+    Image.new("RGB", (8, 8)).save(folders[1] / "broken.jpg")
+    Image.new("RGB", (8, 8)).save(folders[1] / "lonely.jpg")
+    assert _refine(folders, "--radius", "4") == 0
+    index = json.loads((folders[2] / "index.json").read_text())
+    assert index["refiner"]["method"] == "guided_filter"
+    assert (index["refiner"]["radius"], index["refiner"]["eps"]) == (4, 1e-3)
+    assert index["images"] == 2
+    assert len(index["skipped"]) == 2
+    assert "2 of 4 masks refined" in capsys.readouterr().out
+
+
+def test_mask_of_another_size_is_enlarged_to_its_photograph_and_said_so(folders, capsys):
+    Image.new("L", (25, 20), 255).save(folders[0] / "a.png")
+    assert _refine(folders) == 0
+    assert Image.open(folders[2] / "a.png").size == (50, 40)
+    assert "1 predictions differ from their photograph in size" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--method", "bilateral"), "invalid choice: 'bilateral'"),
+        (("--preset", "nobody"), "has no preset 'nobody'. Allowed: two-tricks"),
+        (("--sigma_luma", "3"), "guided_filter has no option --sigma_luma"),
+        (("--radius", "wide"), "--radius must be a whole number, got 'wide'"),
+        (("--radius", "0"), "radius >= 1"),
+        (("--border", "soft"), "--border must be exact or reflect or replicate or circular"),
+        (("--output", "MASKS"), "is a folder of the input"),
+    ],
+)
+def test_mistakes_are_told_in_one_or_two_lines(folders, words, message, capsys):
+    assert _refine(folders, *(str(folders[0]) if word == "MASKS" else word for word in words)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_image_smaller_than_a_padded_window_is_skipped_and_not_a_crash(folders):
+    Image.new("L", (3, 2), 255).save(folders[0] / "a.png")
+    Image.new("RGB", (3, 2)).save(folders[1] / "a.jpg")
+    assert _refine(folders, "--border", "reflect") == 0
+    index = json.loads((folders[2] / "index.json").read_text())
+    assert (index["images"], len(index["skipped"])) == (1, 1)
+    assert "cannot be refined" in index["skipped"][0]["reason"]
