@@ -79,8 +79,10 @@ def main() -> None:
             cells = []
             for key in KEYS:
                 values = [run[key] for run in runs]
-                spread = statistics.stdev(values) if len(values) > 1 else 0.0
-                cells += [f"{statistics.mean(values):.4f}", f"{spread:.4f}"]
+                cells += [
+                    f"{statistics.mean(values):.4f}",
+                    f"{statistics.stdev(values):.4f}" if len(values) > 1 else "",
+                ]
             writer.writerow(["Sempart, descriptor", crop, filtered, " ".join(map(str, options.seeds)), *cells])
     print((HERE / "results.csv").read_text())
 
