@@ -1,5 +1,6 @@
 """Write the pictures of an evaluation; the best and worst images are read again, so that none is kept in memory."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def write_figures(
     save_figure(pr_figure(scores), folder / "pr.png")
     save_figure(f_figure(scores), folder / "f.png")
     save_figure(size_figure(scores), folder / "iou-by-size.png")
-    photos = {path.stem: path for path in find_images(images)} if images else {}
+    photos = _photos(images) if images else {}
     for name, found in evaluations.items():
         ranked = _ranked(found)
         worst = ranked[: min(_SHOWN, len(ranked) // 2)]
@@ -39,6 +40,14 @@ def write_figures(
         pictures = [[_verdict(found, *entry, protocol, photos) for entry in some] for some in (best[::-1], worst)]
         if best:
             save_figure(verdict_figure(*pictures), path)
+
+
+def _photos(folder: Path) -> dict[str, Path]:
+    """Photographs by path below the folder, and by name where only one has it."""
+    found = find_images(folder)
+    count = Counter(path.stem for path in found)
+    names = {path.stem: path for path in found if count[path.stem] == 1}
+    return names | {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
 
 
 def _ranked(found: Evaluation) -> list[tuple[str, float]]:
@@ -52,9 +61,10 @@ def _verdict(found: Evaluation, name: str, iou: float, protocol: Protocol, photo
     assert target is not None
     pred, truth, _ = read_pair(prediction, target, protocol)
     photo = None
-    if Path(name).name in photos:
+    path = photos.get(name) or photos.get(Path(name).name)
+    if path is not None:
         try:
-            photo = read_image(photos[Path(name).name])
+            photo = read_image(path)
         except UnreadableImage:
             photo = None
     return Verdict(name, iou, pred, binary_target(truth, protocol.target_threshold), photo)

@@ -23,11 +23,11 @@ class Pairs:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
-def pair_masks(predictions: Path, targets: Path) -> Pairs:
+def pair_masks(predictions: Path, targets: Path, what: tuple[str, str] = ("prediction", "target")) -> Pairs:
     """Pair the images of two folders by their path below the folder, suffixes apart.
 
     Where no two such paths are equal, they pair by name alone, if the names of each folder differ among themselves.
-    Of several files of one name the ``.png`` counts.
+    Of several files of one name the ``.png`` counts. ``what`` says what the files of the two folders are called.
 
     Raises:
         UserError: a folder is missing or empty, or nothing pairs.
@@ -43,15 +43,15 @@ def pair_masks(predictions: Path, targets: Path) -> Pairs:
         if name in masks:
             pairs.found.append((name, masks[name], target))
         else:
-            pairs.skipped.append((str(target), "no prediction of this name"))
+            pairs.skipped.append((str(target), f"no {what[0]} of this name"))
     pairs.skipped += [
-        (str(path), "no target of this name") for name, path in sorted(masks.items()) if name not in wanted
+        (str(path), f"no {what[1]} of this name") for name, path in sorted(masks.items()) if name not in wanted
     ]
     if not pairs.found:
         few = [", ".join(path.name for path in some[:2]) for some in (files, truths)]
         raise UserError(
-            f"No prediction in {folder} has the name of a target in {targets}: {few[0]}, … and {few[1]}, ….\n"
-            "Next: give each prediction its target's name; the suffix may differ."
+            f"No {what[0]} in {folder} has the name of a {what[1]} in {targets}: {few[0]}, … and {few[1]}, ….\n"
+            f"Next: give each {what[0]} the name of its {what[1]}; the suffix may differ."
         )
     return pairs
 

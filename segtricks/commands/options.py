@@ -9,6 +9,8 @@ from segtricks.commands.configs import find_config
 from segtricks.errors import UserError
 from segtricks.runs import checkpoint_of, existing_run
 
+NO_MODEL = "Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FILE."
+
 
 class OptionParser(argparse.ArgumentParser):
     """An ``argparse`` parser whose mistakes are a :class:`UserError`."""
@@ -53,7 +55,7 @@ def run_words(run: str | None, ckpt_path: str | None, configs: Sequence[str]) ->
         UserError: if neither way is complete, or a file is missing.
     """
     if run is None and (ckpt_path is None or not configs):
-        raise UserError("Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FILE.")
+        raise UserError(NO_MODEL)
     folder = existing_run(run) if run is not None else None
     words = config_words([str(folder / "config.yaml")] if folder else []) + config_words(configs)
     checkpoint = Path(ckpt_path) if ckpt_path else checkpoint_of(folder)  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def main(words: Sequence[str]) -> None:
     for folder in (options.masks, source, options.images):
         if options.output.resolve() == folder.resolve():
             raise UserError(f"--output {options.output} is a folder of the input: pass another one.")
-    pairs = pair_masks(options.masks, options.images)
+    pairs = pair_masks(options.masks, options.images, ("mask", "photograph"))
     skipped, notes, written = list(pairs.skipped), Counter[str](), 0
 
     def work(pair: tuple[str, Path, Path | None]) -> set[str] | tuple[str, str]:
@@ -84,6 +84,8 @@ def main(words: Sequence[str]) -> None:
         print(f"{count:,} {PREDICTION_NOTES[key].replace('their target', 'their photograph')}.")
     for path, reason in skipped[:5]:
         print(f"skipped {path}: {reason}")
+    if len(skipped) > 5:
+        print(f"… and {len(skipped) - 5:,} more, listed in {options.output / 'index.json'}")
     print(f"{written:,} of {written + len(skipped):,} masks refined to {options.output} ({_plain(settings)})")
     if not written:
         raise UserError(

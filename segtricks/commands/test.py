@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
-from segtricks.commands.options import OptionParser, run_words, take_configs
+from segtricks.commands.options import NO_MODEL, OptionParser, config_words, run_words, take_configs
 from segtricks.commands.scoring import print_scores, score
 from segtricks.errors import UserError
 from segtricks.reports.callbacks import BadFiles, TestPanels
+from segtricks.runs import new_run
 
-USAGE = "--run runs/NAME [--data ecssd …] [--protocol fullres] (or --config CONFIG --ckpt_path FILE)"
+USAGE = (
+    "--run runs/NAME [--data ecssd …] [--protocol fullres]\n"
+    "       (or --config CONFIG --ckpt_path FILE, or --config tokencut: a method that is not trained)"
+)
 
 
 def main(words: Sequence[str]) -> None:
@@ -21,21 +25,30 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--protocol")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
-    run, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
+    run, checkpoint = None, None
+    if configs and options.run is None and options.ckpt_path is None:  # a method without training
+        model_words, folder = config_words(configs), new_run(None, f"test-{Path(configs[0]).stem}")
+    else:
+        run, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
+        folder = run or Path(checkpoint).parent
     if options.data:
         rest += [f"--data.test=[{','.join(map(_quoted, options.data))}]"]
     if options.protocol:
         rest += ["--model.protocol", options.protocol]
     quiet()
-    folder = run or Path(checkpoint).parent
     cli = SegtricksCLI(
         [*model_words, *rest],
         callbacks=lambda config: [TestPanels(folder, config.panels), BadFiles(config.max_bad_share)],
         default_root_dir=str(folder),
         enable_checkpointing=False,
     )
+    if checkpoint is None and cli.model.needs_checkpoint:
+        raise UserError(NO_MODEL)
     if not cli.saliency_data.test:
         raise UserError("No test set. Next: add --data ecssd, or the path of a folder of photographs.")
+    if checkpoint is None:
+        folder.mkdir(parents=True)
+        cli.save(folder / "config.yaml")
     print_scores([score(cli, folder, checkpoint=checkpoint)])
     print(f"Figures as JSON in {folder / 'test'}, pictures in {folder / 'figures'}")
 

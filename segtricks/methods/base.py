@@ -1,7 +1,7 @@
 """What every method shares: soft masks of images of any size, scored by protocol and refined in one pass."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -18,6 +18,8 @@ from segtricks.refine import GuidedFilter
 
 PLAIN, REFINED = "mask", "mask + guided filter"
 
+Refine = Callable[[Tensor, Tensor], Tensor]
+"""From a mask (1, 1, H, W) and its image in [0, 1] to the refined mask."""
 Item = TypeVar("Item")
 
 
@@ -44,6 +46,8 @@ class SegmentationModule(lightning.LightningModule):
         refine_at: filter at the ``model``'s resolution, or after enlarging to the ``full`` photograph.
     """
 
+    needs_checkpoint = True
+
     def __init__(
         self,
         protocol: str = "fullres",
@@ -58,6 +62,11 @@ class SegmentationModule(lightning.LightningModule):
         self.refine_at = refine_at
         self.refine_predictions = True
         self.scores: list[Score] = []
+
+    @property
+    def rows(self) -> dict[str, Refine | None]:
+        """Rows of the result: a name, and what refines the mask."""
+        return {PLAIN: None, REFINED: self.refiner}
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""
@@ -84,9 +93,7 @@ class SegmentationModule(lightning.LightningModule):
     def on_test_start(self) -> None:
         """Make one set of metrics per test set and row."""
         names = self._test_names()
-        self._metrics = [
-            {row: SaliencyScores(self.protocol).to(self.device) for row in (PLAIN, REFINED)} for _ in names
-        ]
+        self._metrics = [{row: SaliencyScores(self.protocol).to(self.device) for row in self.rows} for _ in names]
         self._skipped: list[list[tuple[str, str]]] = [[] for _ in names]
         self._images: list[list[tuple[str, str, ImageScores]]] = [[] for _ in names]
 
@@ -129,20 +136,24 @@ class SegmentationModule(lightning.LightningModule):
         interpolation: str = "bilinear",
         only: str | None = None,
     ) -> dict[str, list[Tensor]]:
-        rows: dict[str, list[Tensor]] = {row: [] for row in (PLAIN, REFINED) if only in (None, row)}
+        refiners = {row: refine for row, refine in self.rows.items() if only in (None, row)}
+        rows: dict[str, list[Tensor]] = {row: [] for row in refiners}
         probs = self._soft_masks_by_size(batch["image"], polarity)
         for prob, image, photo, size in zip(probs, batch["image"], batch["photo"], sizes, strict=True):
-            if PLAIN in rows:
-                rows[PLAIN].append(_resize(prob, size, interpolation)[0])
-            if REFINED in rows:
-                rows[REFINED].append(self._refined(prob, image, photo, size, interpolation)[0])
+            for row, refine in refiners.items():
+                if refine is None:
+                    rows[row].append(_resize(prob, size, interpolation)[0])
+                else:
+                    rows[row].append(self._refined(refine, prob, image, photo, size, interpolation)[0])
         return rows
 
-    def _refined(self, prob: Tensor, image: Tensor, photo: Tensor, size: tuple[int, ...], interpolation: str) -> Tensor:
+    def _refined(
+        self, refine: Refine, prob: Tensor, image: Tensor, photo: Tensor, size: tuple[int, ...], interpolation: str
+    ) -> Tensor:
         if self.refine_at == "model":
-            return _resize(self.refiner(prob, denormalize(image[None])).clamp(0, 1), size, interpolation)
+            return _resize(refine(prob, denormalize(image[None])).clamp(0, 1), size, interpolation)
         guidance = photo[None].to(prob.device).float() / 255
-        return self.refiner(_resize(prob, size, interpolation), guidance).clamp(0, 1)
+        return refine(_resize(prob, size, interpolation), guidance).clamp(0, 1)
 
     def _soft_masks_by_size(self, images: list[Tensor], polarity: str) -> list[Tensor]:
         """Run images of equal size together; return (1, 1, h, w) masks in the given order."""

@@ -30,14 +30,12 @@ class MaxFBeta(Metric):
     higher_is_better = True
     f_sum: Tensor
     images: Tensor
-    thresholds: Tensor
 
     def __init__(self, beta2: float = 0.3, target_threshold: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not beta2 > 0:
             raise ValueError(f"beta2 must be above 0, got {beta2}")
         self.beta2, self.target_threshold = beta2, target_threshold
-        self.register_buffer("thresholds", torch.arange(255) / 255, persistent=False)
         self.add_state("f_sum", torch.zeros(255, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -45,7 +43,7 @@ class MaxFBeta(Metric):
         """Add a batch of images."""
         check_masks(pred, target)
         truth = binary_target(target, self.target_threshold)
-        hits, predicted = threshold_counts(pred, truth, self.thresholds)
+        hits, predicted = threshold_counts(pred, truth)
         relevant = truth.flatten(1).sum(dim=1, keepdim=True)
         self.f_sum += f_beta(*precision_recall(hits, predicted, relevant), self.beta2).sum(dim=0)
         self.images += len(pred)

@@ -109,4 +109,4 @@ def _above(pred: Tensor, truth: Tensor, levels: tuple[Tensor, Tensor]) -> tuple[
     # A map of 8 bits exceeds k/255 where its level is k + 1 or more: no second histogram is needed.
     if torch.equal(scaled, scaled.floor()):
         return levels[0][:, 1:], levels[1][:, 1:]
-    return threshold_counts(pred, truth, torch.arange(255, device=pred.device) / 255)
+    return threshold_counts(pred, truth)

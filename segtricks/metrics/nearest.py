@@ -1,5 +1,8 @@
 """The exact Euclidean distance transform, with the pixel it belongs to."""
 
+import functools
+import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,22 @@ def nearest_foreground(mask: NDArray[np.bool_]) -> tuple[Whole, Whole, Whole]:
     """
     if not mask.any():
         raise ValueError("an empty mask has no nearest foreground pixel")
+    row, column = (_scipy() or _search_strips)(mask)
+    across, along = np.arange(mask.shape[1], dtype=np.int32), np.arange(len(mask), dtype=np.int32)[:, None]
+    return (column - across) ** 2 + (row - along) ** 2, row, column
+
+
+@functools.cache
+def _scipy() -> Callable[[NDArray[np.bool_]], tuple[Whole, Whole]] | None:
+    """Return scipy's transform where it is installed: it breaks ties the same way, in half the time."""
+    if importlib.util.find_spec("scipy") is None:
+        return None
+    transform = importlib.import_module("scipy.ndimage").distance_transform_edt
+    return lambda mask: tuple(transform(~mask, return_distances=False, return_indices=True))
+
+
+def _search_strips(mask: NDArray[np.bool_]) -> tuple[Whole, Whole]:
+    """Return row and column of the nearest pixel, (H, W) each, a strip of rows at a time."""
     height, width = mask.shape
     rows = _nearest_row(mask)
     columns = np.flatnonzero(mask.any(axis=0))
@@ -32,10 +51,7 @@ def nearest_foreground(mask: NDArray[np.bool_]) -> tuple[Whole, Whole, Whole]:
     for top in range(0, height, step):
         strip = slice(top, top + step)
         owner[strip] = _nearest_column(vertical[strip], columns, mask[strip])
-    row = np.take_along_axis(rows, owner, axis=1)
-    across, along = np.arange(width, dtype=np.int32), np.arange(height, dtype=np.int32)[:, None]
-    distance = (owner - across) ** 2 + (row - along) ** 2
-    return distance, row, owner
+    return np.take_along_axis(rows, owner, axis=1), owner
 
 
 def _nearest_row(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -58,7 +74,7 @@ def _nearest_column(vertical: Whole, columns: Whole, mask: NDArray[np.bool_]) ->
         columns: (C,) these columns.
         mask: (h, W) bool.
     """
-    (height, width), count = mask.shape, len(columns)
+    width, count = mask.shape[1], len(columns)
     # The sort key of _search must fit: 32 bits are enough below about a megapixel, and twice as fast.
     kind = np.int32 if (int(vertical.max()) + width * width) * count < 2**31 else np.int64
     flat, columns = vertical.astype(kind).reshape(-1), columns.astype(kind)

@@ -1,25 +1,30 @@
 """Pixels above every threshold at once, from one histogram an image."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 LEVELS = 256
 
 
-def threshold_counts(pred: Tensor, truth: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
-    """Count, per image and threshold, the pixels above it inside the truth, and all the pixels above it.
+def threshold_counts(pred: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Count, per image and threshold k/255, k = 0..254, the pixels above it inside the truth, and all of them.
 
     Args:
-        pred: (B, 1, H, W) probabilities.
+        pred: (B, 1, H, W) probabilities, compared as float32 with float32 thresholds.
         truth: (B, 1, H, W) bool.
-        thresholds: (T,) ascending; a pixel counts at t where ``pred > t``.
 
     Returns:
-        Two (B, T) float64 tensors of whole numbers.
+        Two (B, 255) float64 tensors of whole numbers.
     """
-    # A pixel in bin i exceeds exactly the first i thresholds.
-    bins = torch.bucketize(pred.float().flatten(1).contiguous(), thresholds)
-    hits, predicted = _at_least(bins, truth.flatten(1), len(thresholds) + 1)
+    thresholds = torch.arange(255, device=pred.device) / 255
+    bins = []
+    for image in pred.flatten(1).float():
+        # However the product is rounded, a pixel exceeds all thresholds below its level and none beyond it.
+        level = (image * 255).clamp_(0, 254).int()
+        bins.append(level.add_(image > thresholds.index_select(0, level)))
+    hits, predicted = _at_least(bins, truth)
     return hits[:, 1:], predicted[:, 1:]
 
 
@@ -33,8 +38,7 @@ def level_counts(pred: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Two (B, 256) float64 tensors of whole numbers.
     """
-    levels = (pred.flatten(1) * 255).long().clamp(0, LEVELS - 1)
-    return _at_least(levels, truth.flatten(1), LEVELS)
+    return _at_least([(image * 255).clamp_(0, LEVELS - 1).int() for image in pred.flatten(1)], truth)
 
 
 def adaptive_counts(pred: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,10 +62,12 @@ def f_beta(precision: Tensor, recall: Tensor, beta2: float) -> Tensor:
     return f.nan_to_num(0.0)
 
 
-def _at_least(bins: Tensor, truth: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Count pixels with ``bins >= k`` for k = 0..count-1, inside the truth and in all; bins and truth are (B, N)."""
-    offset = torch.arange(len(bins), device=bins.device)[:, None] * 2 * count
-    cells = (bins + truth * count + offset).flatten()
-    histogram = torch.bincount(cells, minlength=len(bins) * 2 * count).view(len(bins), 2, count).double()
+def _at_least(bins: Sequence[Tensor], truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Count pixels with ``bins >= k`` for k = 0..255, inside the truth and in all; ``bins`` (N,) are overwritten."""
+    counts = [
+        torch.bincount(cells.add_(inside, alpha=LEVELS), minlength=2 * LEVELS)
+        for cells, inside in zip(bins, truth.flatten(1), strict=True)
+    ]
+    histogram = torch.stack(counts).view(-1, 2, LEVELS).double()
     above = histogram.flip(-1).cumsum(-1).flip(-1)
     return above[:, 1], above.sum(dim=1)

@@ -45,8 +45,17 @@ def test_curve_equals_the_definition_threshold_by_threshold_with_ties_and_empty_
 def test_value_on_a_threshold_is_not_above_it():
     thresholds = torch.arange(255) / 255
     pred = thresholds[10].reshape(1, 1, 1, 1)
-    _, predicted = threshold_counts(pred, torch.ones(1, 1, 1, 1, dtype=torch.bool), thresholds)
+    _, predicted = threshold_counts(pred, torch.ones(1, 1, 1, 1, dtype=torch.bool))
     assert predicted.sum() == 10
+
+
+def test_every_float_beside_a_threshold_falls_on_its_right_side():
+    thresholds = torch.arange(255) / 255
+    one = torch.ones(255)
+    near = [torch.nextafter(thresholds, 2 * one), thresholds, torch.nextafter(thresholds, -one)]
+    pred = torch.cat([*near, torch.tensor([1.0, 0.0, 1.1, -0.1])])
+    _, predicted = threshold_counts(pred.reshape(1, 1, 1, -1), torch.ones(1, 1, 1, len(pred), dtype=torch.bool))
+    assert torch.equal(predicted[0], (pred[:, None] > thresholds).sum(dim=0).double())
 
 
 def test_maximum_is_of_the_mean_and_not_the_mean_of_maxima():

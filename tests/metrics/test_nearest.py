@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
+from segtricks.metrics import nearest
 from segtricks.metrics.nearest import nearest_foreground
+
+
+@pytest.fixture(autouse=True, params=["own", "scipy"])
+def way(request, monkeypatch):
+    """Both ways to the same answer: our own, and scipy's where it is installed."""
+    if request.param == "own":
+        monkeypatch.setattr(nearest, "_scipy", lambda: None)
+    else:
+        pytest.importorskip("scipy", reason="scipy is not installed")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.95])

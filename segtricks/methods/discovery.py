@@ -1,0 +1,74 @@
+"""Training-free methods under the same protocols as trained ones: three rows a test set, and nothing to fit."""
+
+from typing import Any, Literal
+
+from torch import Tensor
+
+from segtricks.discovery.predictor import Discoverer
+from segtricks.errors import UserError
+from segtricks.methods.base import PLAIN, REFINED, Refine, SegmentationModule
+from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
+
+BILATERAL = "mask + bilateral solver"
+
+
+class Discovery(SegmentationModule):
+    """TokenCut, LOST, Deep Spectral or FOUND: plain, with the guided filter, and with the bilateral solver.
+
+    ``segtricks test --config tokencut`` needs no checkpoint; there is nothing to ``fit``.
+
+    Args:
+        method: tokencut, lost, deep_spectral or found.
+        backbone: name of the frozen network (``segtricks.backbones.create_backbone``).
+        pretrained: load its published weights.
+        backbone_checkpoint: a local file with its weights, instead of the download.
+        head: a trained head for found, in place of its first step.
+        tau: cosine threshold of tokencut.
+        k: voters of lost.
+        threshold: cosine threshold of found.
+        refiner: window and borders of the guided filter.
+        bilateral_preset: cell sizes of the bilateral solver: two-tricks 24/4/4, tokencut 16/16/8.
+        refine_at: refine at the model's or at the full resolution.
+        protocol: how ``test`` scores.
+        seed: unused, there is no chance in it.
+    """
+
+    needs_checkpoint = False
+
+    def __init__(
+        self,
+        method: Literal["tokencut", "lost", "deep_spectral", "found"] = "tokencut",
+        backbone: str = "dino_vits16",
+        pretrained: bool = True,
+        backbone_checkpoint: str | None = None,
+        head: str | None = None,
+        tau: float = 0.2,
+        k: int = 100,
+        threshold: float = 0.3,
+        refiner: GuidedFilter = GuidedFilter(),  # noqa: B008 - frozen
+        bilateral_preset: Literal["two-tricks", "tokencut"] = "two-tricks",
+        refine_at: Literal["model", "full"] = "model",
+        protocol: str = "fullres",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(protocol, refiner, refine_at)
+        discoverer = Discoverer(method, backbone, pretrained, backbone_checkpoint, head, tau, k, threshold)
+        self.discoverer, self.backbone = discoverer, discoverer.backbone
+        self.bilateral_solver = BILATERAL_PRESETS[bilateral_preset]
+        self.refine_predictions = False
+
+    @property
+    def rows(self) -> dict[str, Refine | None]:
+        """Every row's refiner."""
+        return {PLAIN: None, REFINED: self.refiner, BILATERAL: self.bilateral_solver}
+
+    def soft_masks(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to masks (B, 1, H, W), of 0 and 1 unless there is a head."""
+        return self.discoverer.enlarge(self.discoverer(images), images.shape[-2:])
+
+    def configure_optimizers(self) -> Any:
+        """Refuse to train (``UserError``)."""
+        raise UserError(
+            f"{self.discoverer.method} needs no training.\n"
+            "Next: segtricks test --config tokencut, or segtricks discover."
+        )
