@@ -1,6 +1,7 @@
 """The command line. Heavy packages are imported by the command that needs them, so that ``--help`` is quick."""
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -31,6 +32,9 @@ COMMANDS = ("fit", "validate", "test", "predict", "evaluate", "refine", "discove
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: 0 done, 2 a mistake of the user's, 130 interrupted."""
     words = list(sys.argv[1:] if words is None else words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -43,8 +47,16 @@ def main(words: Sequence[str] | None = None) -> int:
         importlib.import_module(f"segtricks.commands.{words[0]}").main(words[1:])
     except UserError as error:
         print(f"segtricks: {error}", file=sys.stderr)
+        return error.status
+    except OSError as error:
+        print(f"segtricks: {error.strerror or error}: {error.filename}", file=sys.stderr)
         return 2
+    except SystemExit as leaving:
+        if not leaving.code:  # --help
+            return 0
+        print("\nsegtricks: stopped", file=sys.stderr)  # Lightning's answer to Ctrl-C
+        return 130
     except KeyboardInterrupt:
-        print("segtricks: stopped", file=sys.stderr)
+        print("\nsegtricks: stopped", file=sys.stderr)
         return 130
     return 0

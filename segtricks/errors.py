@@ -5,5 +5,13 @@ class UserError(ValueError):
     """A mistake in options, files or data, told in one or two lines.
 
     The message says what was wrong, what is allowed and, where there is one, the command to type next.
-    ``segtricks.cli`` prints it without a traceback and exits with status 2; Python callers see a ``ValueError``.
+    ``segtricks.cli`` prints it without a traceback and exits with ``status``; Python callers see a ``ValueError``.
     """
+
+    status = 2
+
+
+class Stopped(UserError):
+    """The user interrupted a run; the message says how to go on."""
+
+    status = 130

@@ -39,7 +39,7 @@ KEYS = ("acc", "iou", "max_fbeta")
 def train(training: str, seed: int, root: str) -> dict[str, dict[str, float]]:
     """Return the rows of the result file of one run, training it first if it is not there."""
     name = f"ecssd_cpu-{training}-{seed}"
-    result = Path("runs") / name / "test" / "ecssd-320.json"
+    result = Path("runs") / name / "test" / "ecssd-320-end.json"
     if not result.is_file():
         words = ["fit", "--config", str(HERE / "config.yaml"), "--name", name, "--seed_everything", str(seed)]
         words += ["--data.root", root, *TRAININGS[training]]

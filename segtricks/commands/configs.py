@@ -3,6 +3,8 @@
 import difflib
 from pathlib import Path
 
+import yaml
+
 from segtricks.errors import UserError
 
 _PACKAGE = Path(__file__).parents[1]
@@ -31,3 +33,17 @@ def find_config(name: str) -> Path:
     close = difflib.get_close_matches(path.stem, packaged, n=1)
     hint = f" Did you mean --config {close[0]}?" if close else ""
     raise UserError(f"No config at {name}, and none of that name ships.{hint}\nPackaged: {', '.join(packaged)}.")
+
+
+def check_config(path: Path) -> None:
+    """Raise a ``UserError`` unless the file is YAML with ``key: value`` lines."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where is not None else ""
+        raise UserError(f"{path}{line} is no YAML: {getattr(error, 'problem', None) or error}.") from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} is no config: it needs lines such as 'trainer: {{max_epochs: 5}}'.\nNext: --config demo."
+        )

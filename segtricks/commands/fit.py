@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
+from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
-from segtricks.commands.options import OptionParser, config_words, take_configs
+from segtricks.commands.options import OptionParser, config_name, config_words, take_configs
 from segtricks.commands.scoring import Stage, print_scores, score
-from segtricks.errors import UserError
-from segtricks.reports.callbacks import BadFiles, TestPanels, ValidationPanels
+from segtricks.errors import Stopped, UserError
+from segtricks.methods.checkpoints import check_identity, read_checkpoint
+from segtricks.reports.callbacks import BadFiles, RunCheckpoint, TestPanels, ValidationPanels
 from segtricks.reports.loggers import finish_wandb, start_wandb, wandb_logger
 from segtricks.reports.metrics_file import MetricsFile
 from segtricks.reports.pictures import curve_figure, save_figure
@@ -26,6 +27,8 @@ USAGE = "--config CONFIG [--name NAME] [--resume] [--any.option value]"
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
+    if wants_help(words):
+        return show_help("fit", USAGE)
     parser = OptionParser("fit", USAGE)
     parser.add_argument("--name")
     parser.add_argument("--resume", action="store_true")
@@ -36,18 +39,21 @@ def main(words: Sequence[str]) -> None:
         if options.name is None:
             raise UserError("Which run shall go on? Pass --name NAME beside --resume.")
         run = existing_run(options.name)
-        checkpoint = checkpoint_of(run, "last")
+        checkpoint = run / "checkpoints" / "last.ckpt"
+        if not checkpoint.is_file():
+            print(f"{run} holds no checkpoint yet: starting at step 0.")
+            checkpoint = None
         configs = configs or [str(run / "config.yaml")]
-    elif configs or {"-h", "--help"} & set(rest):
-        run = new_run(options.name, Path(configs[-1]).stem if configs else "run")
+    elif configs:
+        run = new_run(options.name, config_name(configs[-1]))
     else:
         raise UserError(f"fit needs a config, such as --config demo.\nUsage: segtricks fit {USAGE}")
     quiet()
-    fit(run, checkpoint, [*config_words(configs), *rest])
+    fit(run, checkpoint, [*config_words(configs), *rest], options.resume)
 
 
-def fit(run: Path, checkpoint: Path | None, words: Sequence[str]) -> None:
-    """Train in the folder ``run``, going on from ``checkpoint`` if there is one."""
+def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool = False) -> None:
+    """Train in the folder ``run``, new unless ``resume``, going on from ``checkpoint`` if there is one."""
     metrics = MetricsFile(run)
     cli = SegtricksCLI(
         words,
@@ -59,19 +65,26 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str]) -> None:
     if cli.config.test == "none":
         data.test = []
     data.check()
-    run.mkdir(parents=True, exist_ok=checkpoint is not None)
+    # Nothing of a run is touched before it is sure that it can go on.
+    step = 0
+    if checkpoint is not None:
+        content = read_checkpoint(checkpoint)
+        check_identity(content, cli.model.identity())
+        step = int(content["global_step"])
+    run.mkdir(parents=True, exist_ok=resume)
     cli.save(run / "config.yaml")
     start_wandb(trainer, cli.plain_config())
     print(f"{run}: {data.describe()}\n{_parameters(cli.model)}", flush=True)
 
     stages = [score(cli, run, "before")] if cli.config.test == "both" and checkpoint is None else []
-    if checkpoint is not None:
-        metrics.truncate(int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"]))
+    if resume:
+        metrics.truncate(step)
     started = time.perf_counter()
     try:
         trainer.fit(cli.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
-        raise UserError(
+        print()
+        raise Stopped(
             f"Stopped at step {trainer.global_step:,}. Next: segtricks fit --resume --name {run.name}"
         ) from None
     seconds = round(time.perf_counter() - started)
@@ -79,21 +92,25 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str]) -> None:
     if (curves := curve_figure(metrics.rows())) is not None:
         save_figure(curves, run / "figures" / "losses.png")
     if data.test:
-        stages.append(score(cli, run, "after", checkpoint_of(run)))
+        try:
+            stages.append(score(cli, run, "after", checkpoint_of(run)))
+        except UserError as error:
+            told = str(error).splitlines()[0]
+            raise UserError(f"The model is trained, but: {told}\nNext: segtricks test --run {run}") from error
     finish_wandb(trainer)
     _close(run, stages)
 
 
 def _close(run: Path, stages: list[Stage]) -> None:
     print_scores(stages)
-    figures = sorted(path.name for path in (run / "figures").glob("*.png"))
+    figures = sorted(path.name for path in (run / "figures").glob("[!.]*.png"))
     print(f"Pictures in {run / 'figures'}: {', '.join(figures)}")
     print(f"Next: segtricks predict --run {run} --images PHOTOS --output MASKS")
 
 
 def _callbacks(run: Path, config: Namespace) -> list[Callback]:
     checkpoint = partial(
-        ModelCheckpoint, dirpath=run / "checkpoints", enable_version_counter=False, auto_insert_metric_name=False
+        RunCheckpoint, dirpath=run / "checkpoints", enable_version_counter=False, auto_insert_metric_name=False
     )
     return [
         ValidationPanels(run, config.panels),

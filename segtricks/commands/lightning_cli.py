@@ -131,10 +131,12 @@ def quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*Be aware that when using `ckpt_path`, callbacks.*",
         ".*`training_step` returned `None`.*",
+        "Total length of .* across ranks is zero.*",
         ".*isinstance.treespec, LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning.*")
+    warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"segtricks: warning: {message}\n"
 
 
 def _path_of(kind: type) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from segtricks.commands.configs import find_config
+from segtricks.commands.configs import check_config, find_config
 from segtricks.errors import UserError
+from segtricks.methods.checkpoints import read_checkpoint
 from segtricks.runs import checkpoint_of, existing_run
 
 NO_MODEL = "Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FILE."
@@ -16,7 +17,9 @@ class OptionParser(argparse.ArgumentParser):
     """An ``argparse`` parser whose mistakes are a :class:`UserError`."""
 
     def __init__(self, command: str, usage: str) -> None:
-        super().__init__(prog=f"segtricks {command}", usage=f"segtricks {command} {usage}", allow_abbrev=False)
+        super().__init__(
+            prog=f"segtricks {command}", usage=f"segtricks {command} {usage}", allow_abbrev=False, add_help=False
+        )
         self._command, self._own_usage = command, usage
 
     def error(self, message: str) -> NoReturn:
@@ -25,8 +28,21 @@ class OptionParser(argparse.ArgumentParser):
 
 
 def config_words(names: Sequence[str]) -> list[str]:
-    """Return ``--config PATH`` words for configs given by path or packaged name."""
-    return [word for name in names for word in ("--config", str(find_config(name)))]
+    """Return ``--config PATH`` words for configs given by path or packaged name.
+
+    Raises:
+        UserError: if there is no such config, or it is no YAML with ``key: value`` lines.
+    """
+    paths = [find_config(name) for name in names]
+    for path in paths:
+        check_config(path)
+    return [word for path in paths for word in ("--config", str(path))]
+
+
+def config_name(config: str) -> str:
+    """Return what a run with this config is called: its name, or for ``runs/NAME/config.yaml`` the run's."""
+    path = Path(config)
+    return path.parent.name if path.name == "config.yaml" and path.parent.name else path.stem
 
 
 def take_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -60,5 +76,6 @@ def run_words(run: str | None, ckpt_path: str | None, configs: Sequence[str]) ->
     words = config_words([str(folder / "config.yaml")] if folder else []) + config_words(configs)
     checkpoint = Path(ckpt_path) if ckpt_path else checkpoint_of(folder)  # type: ignore[arg-type]
     if not checkpoint.is_file():
-        raise UserError(f"No checkpoint at {checkpoint}.")
+        raise UserError(f"No checkpoint at {checkpoint}.\nNext: pass one of runs/NAME/checkpoints with --ckpt_path.")
+    read_checkpoint(checkpoint)
     return folder, words, checkpoint

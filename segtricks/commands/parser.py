@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, get_args
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -41,11 +42,11 @@ def plain_mistakes() -> Iterator[None]:
         yield
     except Mistake as mistake:
         raise UserError(mistake.text) from None
-    except ValueError as error:
+    except (ValueError, TypeError, MisconfigurationException) as error:
         buried: BaseException | None = error
         while buried is not None and not isinstance(buried, UserError):
             buried = buried.__cause__ or buried.__context__
-        raise buried or error from None
+        raise buried or UserError(explain(str(error), [])) from error
 
 
 def explain(message: str, options: list[str]) -> str:
@@ -59,7 +60,9 @@ def explain(message: str, options: list[str]) -> str:
             return _unknown(argument[2:], options)
         return f"Unexpected word {argument!r}: options begin with --. {_MORE}"
     if missing := re.search(r"Expected a dot import path string: (\S+)", message):
-        return f"Unknown class {missing[1]!r}. Allowed: {', '.join(_class_names())}, or a dotted import path."
+        return _unknown_class(missing[1], message)
+    if "class_path" in message and (buried := _reason(message)):
+        return buried
     lines = [line.strip(" -") for line in message.splitlines()]
     key = re.match(r'Parser key "([^"]+)":', lines[0])
     value = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("Given value:")), None)
@@ -83,13 +86,28 @@ def known_options(parser: LightningArgumentParser) -> list[str]:
 
 def _unknown(name: str, options: list[str]) -> str:
     typed = [word.split("=")[0][2:] for word in sys.argv if word.startswith("--")]
-    full = next((word for word in typed if word == name or word.endswith("." + name)), name)
+    full = name if name in typed else next((word for word in typed if word.endswith("." + name)), name)
     close = difflib.get_close_matches(full, options, n=1) or _same_leaf(full, options)
     group, _, _ = full.rpartition(".")
     siblings = sorted({option for option in options if option.rpartition(".")[0] == group and option[-1] not in "+-"})
     hint = f" Did you mean {close[0]}?" if close else ""
     allowed = f"Allowed: {', '.join(siblings)}." if group and len(siblings) in range(1, 40) else _MORE
     return f"Unknown option {full}.{hint}\n{allowed}"
+
+
+def _reason(message: str) -> str | None:
+    """Of the errors that jsonargparse lists for the types of a class option, the one that is about the class."""
+    reasons = [line.strip(" -") for line in message.splitlines() if line.strip().startswith("- ")]
+    told = [reason for reason in reasons if not re.match(r"Expected an? <class 'NoneType'>", reason)]
+    if told and (unknown := re.match(r"Problem with given class_path '([^']+)'", told[0])):
+        return _unknown_class(unknown[1], "")
+    return told[0] if told else None
+
+
+def _unknown_class(name: str, message: str) -> str:
+    if "optim" in message.split("Given value")[0].lower() or "scheduler" in message.lower()[:200]:
+        return f"Unknown class {name!r}. Allowed: a class of torch.optim, such as torch.optim.AdamW."
+    return f"Unknown class {name!r}. Allowed: {', '.join(_class_names())}, or a dotted import path."
 
 
 def _same_leaf(name: str, options: list[str]) -> list[str]:
@@ -105,7 +123,13 @@ def _full_name(key: str, options: list[str]) -> str:
 def _plain_type(text: str) -> str:
     text = re.sub(r"<class '([^']+)'>", r"\1", text)
     text = re.sub(r"typing\.Literal\[(.*)\]", lambda match: match[1].replace("'", "").replace(", ", " or "), text)
-    return {"NoneType": "null", "int": "a whole number", "float": "a number", "str": "text"}.get(text, text)
+    return {
+        "NoneType": "null",
+        "bool": "true or false",
+        "int": "a whole number",
+        "float": "a number",
+        "str": "text",
+    }.get(text, text)
 
 
 def _parameters(kind: type, prefix: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, OptionParser, config_words, run_words, take_configs
 from segtricks.commands.scoring import print_scores, score
@@ -18,6 +19,8 @@ USAGE = (
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
+    if wants_help(words):
+        return show_help("test", USAGE)
     parser = OptionParser("test", USAGE)
     parser.add_argument("--run")
     parser.add_argument("--ckpt_path")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import OptionParser, run_words, take_configs
 from segtricks.reports.tables import text_table
@@ -11,6 +12,8 @@ USAGE = "--run runs/NAME [--any.option value] (or --config CONFIG --ckpt_path FI
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
+    if wants_help(words):
+        return show_help("validate", USAGE)
     parser = OptionParser("validate", USAGE)
     parser.add_argument("--run")
     parser.add_argument("--ckpt_path")

@@ -68,6 +68,10 @@ def open_dataset(
     Raises:
         UserError: Neither a name nor a folder, a part that is none or is empty, or as for :func:`create_dataset`.
     """
+    if not str(spec).strip():
+        raise UserError(
+            f"No data set given. Allowed: {', '.join(DATASET_NAMES)}, or the path of a folder of photographs."
+        )
     name, start, stop = _parse(str(spec))
     if name in _DATASETS:
         dataset = create_dataset(name, root, require_masks=require_masks, strict=strict)

@@ -36,7 +36,9 @@ class SempartHead(nn.Module):
         super().__init__()
         if patch_size < 2:
             raise ValueError(f"patch_size must be at least 2, got {patch_size}")
-        self.feature_dim, self.patch_size = feature_dim, patch_size
+        if hidden_dim < 1:
+            raise ValueError(f"hidden_dim must be at least 1, got {hidden_dim}")
+        self.feature_dim, self.patch_size, self.hidden_dim = feature_dim, patch_size, hidden_dim
         self.project = nn.Conv2d(feature_dim, hidden_dim, 1)
         self.transformer = nn.Sequential(*(_TransformerLayer(hidden_dim) for _ in range(_LAYERS)))
         self.coarse = nn.Conv2d(hidden_dim, 1, 1)

@@ -1,12 +1,32 @@
 """What a checkpoint holds: everything that was trained, and the name of what was frozen."""
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from segtricks.errors import UserError
 
 _FROZEN = "backbone."
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a Lightning checkpoint, on the CPU; nothing in it is executed.
+
+    Raises:
+        UserError: if the file is damaged, or none of Lightning's.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"The checkpoint {path} is damaged or holds more than tensors ({type(error).__name__}).\n"
+            "Next: pass another one with --ckpt_path FILE."
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "global_step"} <= set(checkpoint):
+        raise UserError(f"{path} is no checkpoint of a run.\nNext: pass one of runs/NAME/checkpoints with --ckpt_path.")
+    return checkpoint
 
 
 def freeze_out(checkpoint: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -18,6 +38,17 @@ def freeze_out(checkpoint: dict[str, Any], identity: dict[str, Any]) -> None:
 
 def thaw_in(checkpoint: dict[str, Any], identity: dict[str, Any], state: dict[str, Tensor]) -> None:
     """Check that the checkpoint is of this network, and add the frozen tensors of ``state`` to it.
+
+    Raises:
+        UserError: see :func:`check_identity`.
+    """
+    check_identity(checkpoint, identity)
+    frozen = {key: value for key, value in state.items() if key.startswith(_FROZEN)}
+    checkpoint["state_dict"] = checkpoint["state_dict"] | frozen
+
+
+def check_identity(checkpoint: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Check that the checkpoint is of this network.
 
     Raises:
         UserError: if the file was not written by segtricks, or a part of ``identity`` differs; both are named.
@@ -36,5 +67,26 @@ def thaw_in(checkpoint: dict[str, Any], identity: dict[str, Any], state: dict[st
             f"The checkpoint belongs to another network: {', '.join(differing)}. "
             "Next: use the options it was trained with (segtricks test --run runs/NAME does), or another checkpoint."
         )
-    frozen = {key: value for key, value in state.items() if key.startswith(_FROZEN)}
-    checkpoint["state_dict"] = checkpoint["state_dict"] | frozen
+
+
+def prefer_options(checkpoint: dict[str, Any], options: dict[str, Any]) -> None:
+    """Let the optimiser options of today beat those that the checkpoint remembers, where they were changed.
+
+    Args:
+        checkpoint: a Lightning checkpoint that was saved with ``optimizer_options``; changed in place.
+        options: the ``defaults`` of the optimiser as configured now. A new learning rate scales the current one, so
+            that a schedule goes on from where it was.
+    """
+    saved = checkpoint.get("optimizer_options", options)
+    changed = {key: value for key, value in options.items() if key in saved and saved[key] != value}
+    groups = [group for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
+    for group in groups:
+        group.update({key: value for key, value in changed.items() if key != "lr"})
+    if "lr" in changed:
+        factor = changed["lr"] / saved["lr"] if saved["lr"] else 1.0
+        for group in groups:
+            group["lr"] *= factor
+            if "initial_lr" in group:
+                group["initial_lr"] = changed["lr"]
+        for schedule in checkpoint["lr_schedulers"]:
+            schedule["base_lrs"] = [changed["lr"]] * len(schedule.get("base_lrs", []))

@@ -21,6 +21,7 @@ from segtricks.losses import (
     self_consistency_loss,
 )
 from segtricks.methods.base import SegmentationModule
+from segtricks.methods.checkpoints import prefer_options
 from segtricks.methods.crops import crop_and_enlarge, random_corners
 from segtricks.refine import GuidedFilter
 
@@ -104,6 +105,8 @@ class Sempart(SegmentationModule):
         super().__init__(protocol, refiner, refine_at)
         if not 0 < crop_fraction <= 1:
             raise UserError(f"model.crop_fraction must be above 0 and at most 1, got {crop_fraction}.")
+        if not 0 <= ema_decay < 1:
+            raise UserError(f"model.ema_decay must be at least 0 and below 1, got {ema_decay}.")
         if teacher not in ("shared", "ema"):
             raise UserError(f"model.teacher must be shared or ema, got {teacher!r}.")
         self.backbone = create_backbone(
@@ -194,8 +197,21 @@ class Sempart(SegmentationModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser of the head, with its schedule if there is one."""
-        optimizer = self.make_optimizer(self.head.parameters())
+        try:
+            optimizer = self.make_optimizer(self.head.parameters())
+        except ValueError as error:
+            raise UserError(f"model.optimizer: {error}.") from error
         return optimizer if self.make_scheduler is None else ([optimizer], [self.make_scheduler(optimizer)])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the optimiser's options, to tell on resume which of them were changed."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["optimizer_options"] = self.make_optimizer(self.head.parameters()).defaults
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the network is the same; changed optimiser options beat the checkpoint's."""
+        super().on_load_checkpoint(checkpoint)
+        prefer_options(checkpoint, self.make_optimizer(self.head.parameters()).defaults)
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded."""
@@ -205,6 +221,7 @@ class Sempart(SegmentationModule):
             "backbone": backbone.name,
             "patch_size": backbone.patch_size,
             "feature_dim": backbone.feature_dim,
+            "hidden_dim": self.head.hidden_dim,
             "teacher": "shared" if self.ema is None else "ema",
         }
 
@@ -216,7 +233,7 @@ class Sempart(SegmentationModule):
     def _require_finite(self, loss: Tensor, paths: list[str]) -> None:
         if not torch.isfinite(loss.detach()):
             raise UserError(
-                f"The loss became {float(loss)} at step {self.global_step}, on: {', '.join(paths)}. "
+                f"The loss became {float(loss.detach())} at step {self.global_step}, on: {', '.join(paths)}. "
                 "Next: resume from the last checkpoint with a smaller --model.optimizer.lr, or remove these files."
             )
 

@@ -74,6 +74,10 @@ class GuidedFilter:
     guidance: Guidance = "gray"
     subsample: int = 1
 
+    def __post_init__(self) -> None:
+        """Refuse options out of range at once (``ValueError``), not in the first step of a run."""
+        _check_options(self.radius, self.eps, self.border, self.guidance, self.subsample)
+
     def __call__(self, mask: Tensor, image: Tensor) -> Tensor:
         """Filter ``mask`` (B, 1, H, W) by ``image`` (B, 3, H, W) in [0, 1]."""
         return guided_filter(
@@ -108,6 +112,12 @@ def _check(mask: Tensor, image: Tensor, radius: int, eps: float, border: str, gu
         raise ValueError(f"image must be (B, 3, H, W) or (B, 1, H, W), got {tuple(image.shape)}")
     if (mask.shape[0], *mask.shape[2:]) != (image.shape[0], *image.shape[2:]):
         raise ValueError(f"mask {tuple(mask.shape)} and image {tuple(image.shape)} differ in batch or size")
+    _check_options(radius, eps, border, guidance, subsample)
+    if border in ("reflect", "circular") and min(image.shape[-2:]) <= radius // subsample:
+        raise ValueError(f'border="{border}" needs an image larger than the radius {radius}; pass border="exact"')
+
+
+def _check_options(radius: int, eps: float, border: str, guidance: str, subsample: int) -> None:
     if radius < 1 or not eps > 0 or subsample < 1:
         raise ValueError(f"radius >= 1, eps > 0 and subsample >= 1 needed, got {radius}, {eps}, {subsample}")
     if border not in ("exact", "reflect", "replicate", "circular"):
@@ -116,5 +126,3 @@ def _check(mask: Tensor, image: Tensor, radius: int, eps: float, border: str, gu
         raise ValueError(f"guidance must be gray or color, got {guidance!r}")
     if border == "exact" and (guidance == "color" or subsample > 1):
         raise ValueError('border="exact" goes with gray guidance and subsample=1; pass border="reflect"')
-    if border in ("reflect", "circular") and min(image.shape[-2:]) <= radius // subsample:
-        raise ValueError(f'border="{border}" needs an image larger than the radius {radius}; pass border="exact"')

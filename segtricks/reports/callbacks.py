@@ -1,11 +1,13 @@
 """Callbacks of a run: pictures while it trains, a file per test set, one word on files that cannot be read."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from segtricks.data.transforms import denormalize
@@ -92,6 +94,21 @@ class TestPanels(Callback):
         self._panels = {}
 
 
+class RunCheckpoint(ModelCheckpoint):
+    """A ``ModelCheckpoint`` that still knows its best value when the run folder was moved or copied."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state, with its paths under the folder of today."""
+        here = str(self.dirpath)
+
+        def moved(path: str) -> str:
+            return str(Path(here) / Path(path).name) if path else path
+
+        paths = {key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        best = {moved(path): value for path, value in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": here})
+
+
 class BadFiles(Callback):
     """Name every file that could not be read, once; stop when they are more than a share of the images.
 
@@ -144,13 +161,14 @@ class BadFiles(Callback):
         allowed = max(1, int(self.share * images))
         if len(self._seen) > allowed:
             raise UserError(
-                f"{len(self._seen)} of {images} files could not be read, more than the {allowed} allowed; the last: "
+                f"{len(self._seen)} of {images} files could not be used, more than the {allowed} allowed; the last: "
                 f"{next(reversed(self._seen))}.\nNext: repair or remove them, or allow more with --max_bad_share 0.1."
             )
 
 
 def file_name(name: str) -> str:
-    """Return a data set's name as a plain file name: ``ecssd[320:]`` becomes ``ecssd-320``."""
+    """Return a data set's name as a plain file name: ``ecssd[320:]`` becomes ``ecssd-320-end``."""
+    name = re.sub(r"\[(\d*):(\d*)\]$", lambda part: f" {part[1] or 0} {part[2] or 'end'}", name)
     return "-".join("".join(c if c.isalnum() or c in "_-" else " " for c in name).split())
 
 

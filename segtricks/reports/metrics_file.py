@@ -79,7 +79,7 @@ class MetricsFile(Logger):
         """Return the rows of the file, without its empty cells."""
         if not self.path.is_file():
             return []
-        with self.path.open(newline="", encoding="utf-8") as file:
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
             return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
     @rank_zero_only

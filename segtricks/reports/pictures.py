@@ -43,7 +43,7 @@ def panel_figure(panels: Sequence[Panel], height: float = 1.6) -> Figure:
             axis.set_axis_off()
             if column == "image":
                 axis.imshow(as_array(panel.image))
-                axis.set_title(panel.title[-28:], fontsize=7)
+                axis.set_title(_printable(panel.title[-28:]), fontsize=7)
             elif column in panel.masks:
                 axis.imshow(panel.masks[column][0].float().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
                 axis.set_title(column, fontsize=7)
@@ -95,6 +95,11 @@ def overlay(image: Tensor, mask: Tensor, strength: float = 0.5) -> Tensor:
     alpha = mask.clamp(0, 1) * strength
     shaded = rgb * (0.55 + 0.45 * mask.clamp(0, 1))
     return ((shaded * (1 - alpha) + _TINT * alpha) * 255).round().to(torch.uint8)
+
+
+def _printable(name: str) -> str:
+    """A file name without what a font cannot draw: bytes that are no UTF-8, and the signs of formulas."""
+    return name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
 
 
 def as_array(image: Tensor) -> np.ndarray:

@@ -34,7 +34,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` to ``path`` in one step; nan becomes null."""
     clean = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(clean, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(clean, indent=2, default=str) + "\n")
 
 
 def _is_number(text: str) -> bool:

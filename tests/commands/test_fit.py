@@ -126,8 +126,65 @@ def test_too_many_broken_photographs_stop_the_run_by_name(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     assert main(["fit", *SMALL, "--data.train", "photos", "--test", "none", "--name", "x"]) == 2
     error = capsys.readouterr().err
-    assert "could not be read" in error
+    assert "could not be used" in error
     assert "--max_bad_share" in error
+
+
+@pytest.fixture
+def copied(trained, tmp_path, monkeypatch):
+    """A copy of the trained run in a folder of its own, which is the current one."""
+    shutil.copytree(trained / "runs/small", tmp_path / "runs/small")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs/small"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model.backbone", "descriptor"], "patch_size 4 (here 8)"),
+        (["--model.hidden_dim", "16"], "hidden_dim 8 (here 16)"),
+        (["--model.teacher", "ema"], "teacher 'shared' (here 'ema')"),
+    ],
+)
+def test_refused_resume_changes_nothing_in_the_run(copied, capsys, words, said):
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    assert main(["fit", "--resume", "--name", "small", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04"])
+def test_damaged_checkpoint_is_named_and_nothing_is_lost(copied, capsys, content):
+    (copied / "checkpoints/last.ckpt").write_bytes(content)
+    config = (copied / "config.yaml").read_text()
+    assert main(["fit", "--resume", "--name", "small"]) == 2
+    assert "last.ckpt is damaged" in capsys.readouterr().err
+    assert (copied / "config.yaml").read_text() == config
+
+
+def test_copied_run_keeps_its_best_checkpoint_when_resumed_to_worse(copied):
+    best = copied / "checkpoints/best.ckpt"
+    before = torch.load(best, weights_only=True)["global_step"]
+    words = ["--resume", "--name", "small", "--trainer.max_epochs", "3", "--test", "none"]
+    # A learning rate this large can only make the objective worse.
+    assert main(["fit", *words, "--model.optimizer.lr", "10", "--model.lr_scheduler", "null"]) == 0
+    assert torch.load(best, weights_only=True)["global_step"] == before
+
+
+def test_run_stopped_before_its_first_checkpoint_starts_again(copied, capsys):
+    shutil.rmtree(copied / "checkpoints")
+    words = ["--resume", "--name", "small", "--test", "none", "--trainer.max_epochs", "1"]
+    assert main(["fit", *words]) == 0
+    assert "starting at step 0" in capsys.readouterr().out
+    assert sorted(losses(copied)) == [0, 1, 2]
+
+
+def test_help_lists_the_options_of_run_method_data_and_trainer(capsys):
+    assert main(["fit", "--help"]) == 0
+    text = capsys.readouterr().out
+    for option in ("--model.crop_fraction", "--data.batch_size", "--save_every", "max_epochs"):
+        assert option in text
+    assert "cosine threshold of the affinity" in text
 
 
 @pytest.mark.parametrize(
@@ -137,6 +194,10 @@ def test_too_many_broken_photographs_stop_the_run_by_name(tmp_path, monkeypatch,
         (["--config", "demo", "--model.tao", "3"], "Did you mean model.tau"),
         (["--config", "demo", "--model.tau", "x"], "model.tau must be a number or null, got 'x'"),
         (["--config", "demo", "--model", "Sempat"], "Unknown class 'Sempat'"),
+        (["--config", "demo", "--model.optimizer", "Adamw"], "torch.optim.AdamW"),
+        (["--config", "demo", "--model.refiner.radius", "-1"], "radius >= 1"),
+        (["--config", "demo", "--trainer.accelerator", "cuda9"], "cuda9"),
+        (["--config", "demo", "--data.train", ""], "No data set given"),
         (["--config", "demo", "--model.refiner.radus", "3"], "Did you mean model.refiner.radius"),
         (["--config", "demo", "--trainer.max_epoks", "3"], "Did you mean trainer.max_epochs"),
         (["--config", "demo", "--model.backbone", "dino_vit8"], "dino_vits8"),

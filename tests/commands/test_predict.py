@@ -70,6 +70,7 @@ def test_filter_at_full_resolution_follows_the_photograph_more_closely(trained, 
     [
         (["--images", "nowhere", "--output", "o"], "nowhere"),
         (["--images", ".", "--output", "."], "pass another one"),
+        (["--images", ".", "--output", "runs/masks"], "lies among the photographs"),
         (["--images", "."], "Usage: segtricks predict"),
     ],
 )

@@ -97,6 +97,18 @@ def test_mistakes_are_one_or_two_lines(trained, monkeypatch, capsys, words, said
     assert len(error.splitlines()) <= 2
 
 
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "no config"), (b"- a", "no config"), (b"a: {b", "line 1"), (b"\x80\xff", "no YAML")]
+)
+def test_file_that_is_no_config_is_named(tmp_path, monkeypatch, capsys, content, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_bytes(content)
+    assert main(["fit", "--config", "mine.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert "mine.yaml" in error
+    assert said in error
+
+
 @pytest.mark.parametrize("name", ["demo", "demo.yaml", "configs/demo.yaml"])
 def test_packaged_configs_are_found_from_any_folder(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

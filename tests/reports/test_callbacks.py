@@ -33,7 +33,13 @@ def test_past_the_share_the_run_stops_and_names_file_and_option():
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("ecssd", "ecssd"), ("ecssd[320:]", "ecssd-320"), ("my photos/x.d", "my-photos-x-d")]
+    ("name", "expected"),
+    [
+        ("ecssd", "ecssd"),
+        ("ecssd[320:]", "ecssd-320-end"),
+        ("ecssd[:320]", "ecssd-0-320"),
+        ("my photos/x.d", "my-photos-x-d"),
+    ],
 )
 def test_data_set_names_become_plain_file_names(name, expected):
     assert file_name(name) == expected
