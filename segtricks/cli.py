@@ -48,6 +48,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"segtricks: {error}", file=sys.stderr)
         return error.status
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stdout = None
+        return 0
     except OSError as error:
         print(f"segtricks: {error.strerror or error}: {error.filename}", file=sys.stderr)
         return 2

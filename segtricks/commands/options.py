@@ -17,9 +17,7 @@ class OptionParser(argparse.ArgumentParser):
     """An ``argparse`` parser whose mistakes are a :class:`UserError`."""
 
     def __init__(self, command: str, usage: str) -> None:
-        super().__init__(
-            prog=f"segtricks {command}", usage=f"segtricks {command} {usage}", allow_abbrev=False, add_help=False
-        )
+        super().__init__(prog=f"segtricks {command}", usage=f"segtricks {command} {usage}", allow_abbrev=False)
         self._command, self._own_usage = command, usage
 
     def error(self, message: str) -> NoReturn:

@@ -108,8 +108,9 @@ def make_refiner(options: Namespace) -> Any:
     if foreign := sorted(set(given) - set(own)):
         raise UserError(f"{options.method} has no option --{foreign[0]}. Allowed: {', '.join(f'--{n}' for n in own)}.")
     base = method.presets[options.preset] if options.preset else method.kind()
-    refiner = dataclasses.replace(base, **{name: _value(name, text, own[name]) for name, text in given.items()})
+    values = {name: _value(name, text, own[name]) for name, text in given.items()}
     try:
+        refiner = dataclasses.replace(base, **values)
         refiner(torch.zeros(1, 1, 64, 64), torch.zeros(1, 3, 64, 64))
     except ValueError as error:
         raise UserError(f"{options.method}: {error}.") from error

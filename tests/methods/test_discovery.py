@@ -34,7 +34,7 @@ def test_test_runs_from_the_packaged_config_without_a_checkpoint(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     words = ["--config", "tokencut", "--data", "synthetic[:3]", "--model.backbone", "descriptor", "--data.size", "32"]
     assert main(["test", *words, "--data.num_workers", "0"]) == 0
-    result = json.loads((tmp_path / "runs/test-tokencut-1/test/synthetic-3.json").read_text())
+    result = json.loads((tmp_path / "runs/test-tokencut-1/test/synthetic-0-3.json").read_text())
     assert list(result["rows"]) == ["mask", "mask + guided filter", "mask + bilateral solver"]
     assert result["metrics"] == result["rows"]["mask"]
     assert (tmp_path / "runs/test-tokencut-1/config.yaml").is_file()
