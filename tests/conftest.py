@@ -4,8 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED = Path(os.environ.get("SEGTRICKS_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """The same random numbers in every run of a test."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

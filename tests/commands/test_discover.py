@@ -100,7 +100,8 @@ def test_refinement_moves_the_mask_towards_the_object(tmp_path, refine, place):
 
 
 def test_a_head_of_found_gives_soft_masks(photos, tmp_path):
-    torch.save({"decoder": {"weight": torch.randn(1, 384, 1, 1), "bias": torch.zeros(1)}}, tmp_path / "head.pt")
+    weight = torch.randn(1, 384, 1, 1) / 384**0.5
+    torch.save({"decoder": {"weight": weight, "bias": torch.zeros(1)}}, tmp_path / "head.pt")
     assert _discover(photos, tmp_path / "out", "--method", "found", "--head", str(tmp_path / "head.pt")) == 0
     assert len(np.unique(_read(tmp_path / "out/soft/a.png"))) > 10
 
