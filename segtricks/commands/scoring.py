@@ -23,7 +23,7 @@ class Stage:
 
 
 def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path | None = None) -> Stage:
-    """Test the model, with the weights of ``checkpoint`` if given, and write ``RUN/test/DATASET[-before].json``."""
+    """Test the model, with the weights of ``checkpoint`` if given, and write ``RUN/test/DATASET[-PROTOCOL][-before].json``."""
     trainer, model = cli.trainer, cli.model
     ckpt = None if checkpoint is None else str(checkpoint)
     trainer.test(model, datamodule=cli.datamodule, ckpt_path=ckpt, verbose=False, weights_only=True)
@@ -31,6 +31,8 @@ def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path
     if run is not None and trainer.is_global_zero:
         for name in dict.fromkeys(entry.dataset for entry in scores):
             suffix = "-before" if label == "before" else ""
+            if model.protocol.name != "fullres":
+                suffix = f"-{model.protocol.name}{suffix}"
             rows = [entry for entry in scores if entry.dataset == name]
             stem = run / "test" / f"{file_name(name)}{suffix}"
             write_json(stem.with_name(f"{stem.name}.json"), result(cli, rows, checkpoint))

@@ -58,7 +58,7 @@ def test_papers_protocol_crops_to_320_and_is_written_down(trained, monkeypatch):
     monkeypatch.chdir(trained)
     words = ["--protocol", "two-tricks", "--data", "synthetic[18:20]"]
     assert main(["test", "--run", "small", *words]) == 0
-    protocol = result(trained, "synthetic-18-20")["protocol"]
+    protocol = result(trained, "synthetic-18-20-two-tricks")["protocol"]
     assert (protocol["resize"], protocol["size"], protocol["bn_mode"]) == (335, 320, "batch")
 
 
