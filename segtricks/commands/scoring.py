@@ -23,7 +23,7 @@ class Stage:
 
 
 def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path | None = None) -> Stage:
-    """Test the model, with the weights of ``checkpoint`` if given, and write ``RUN/test/DATASET[-PROTOCOL][-before].json``."""
+    """Test the model, with the weights of ``checkpoint`` if given, and write its results under ``RUN/test``."""
     trainer, model = cli.trainer, cli.model
     ckpt = None if checkpoint is None else str(checkpoint)
     trainer.test(model, datamodule=cli.datamodule, ckpt_path=ckpt, verbose=False, weights_only=True)
