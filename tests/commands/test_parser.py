@@ -28,7 +28,7 @@ OPTIONS = ["config", "model.tau", "model.teacher", "model.refiner.radius", "data
             "  Given value type: <class 'str'>\n  Given value: abc",
             "model.tau must be a number or null, got 'abc'.",
         ),
-        ("Expected a dot import path string: Sempat", "Allowed: Discovery, Found, SaliencyDataModule, Sempart"),
+        ("Expected a dot import path string: Sempat", "Unknown class 'Sempat'. Allowed: Discovery, Found, "),
         ("something\n  never seen\n before", "something never seen before"),
     ],
 )
