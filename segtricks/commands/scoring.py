@@ -32,7 +32,7 @@ def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path
         for name in dict.fromkeys(entry.dataset for entry in scores):
             suffix = "-before" if label == "before" else ""
             if model.protocol.name != "fullres":
-                suffix = f"-{model.protocol.name}{suffix}"
+                suffix = f"-{file_name(model.protocol.name)}{suffix}"
             rows = [entry for entry in scores if entry.dataset == name]
             stem = run / "test" / f"{file_name(name)}{suffix}"
             write_json(stem.with_name(f"{stem.name}.json"), result(cli, rows, checkpoint))

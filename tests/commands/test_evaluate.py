@@ -290,5 +290,7 @@ def test_masks_of_predict_score_as_test_scored_the_model_but_for_their_8_bits(tr
 def test_a_changed_choice_reaches_the_protocol_of_test_too(trained, monkeypatch):
     monkeypatch.chdir(trained)
     assert main(["test", "--run", "small", "--protocol", "sod:beta2=1,f_average=images"]) == 0
-    protocol = json.loads((trained / "runs/small/test/synthetic-14-18-sod.json").read_text())["protocol"]
+    protocol = json.loads((trained / "runs/small/test/synthetic-14-18-sod-beta2-1-f_average-images.json").read_text())[
+        "protocol"
+    ]
     assert (protocol["beta2"], protocol["f_average"], protocol["stretch"]) == (1.0, "images", True)
