@@ -100,7 +100,7 @@ def largest_component(pred: Tensor, threshold: float) -> Tensor:
     """Return ``pred`` (1, 1, H, W) with 0 outside the largest 4-connected component of ``pred > threshold``."""
     components = connected_components((pred[0, 0] > threshold).cpu().numpy())
     index = components.largest()
-    keep = np.zeros(components.size, bool) if index is None else components.mask(index)
+    keep = np.zeros_like(components.labels, bool) if index is None else components.mask(index)
     return pred * torch.from_numpy(keep).to(pred.device)
 
 

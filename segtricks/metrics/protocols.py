@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from segtricks.errors import UserError
+from segtricks.metrics.corloc import Select
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Protocol:
         f_average: maximum and mean F over thresholds are those of the mean F of the ``images`` at each; of the F of
             mean ``precision_recall``; or, for the maximum, the mean of each image's ``own_maximum``.
         f_empty: the precision of an empty prediction and the recall of an empty target.
+        select: which component of a mask gives its box for CorLoc: the one of ``largest_bbox`` or ``largest_area``, or
+            the one that holds the ``seed``, the mask's largest value.
         resize: short side in pixels before the crop, for ``crop``.
         size: side of the crop, for ``crop``.
         batch_size: images per batch, where polarity or batch norm depend on it.
@@ -52,6 +55,7 @@ class Protocol:
     f_compare: Literal["above", "level"] = "above"
     f_average: Literal["images", "precision_recall", "own_maximum"] = "images"
     f_empty: float = 1.0
+    select: Select = "largest_bbox"
     resize: int | None = None
     size: int | None = None
     batch_size: int | None = None

@@ -1,17 +1,7 @@
 import numpy as np
 import pytest
 
-from segtricks.metrics import nearest
 from segtricks.metrics.nearest import nearest_foreground
-
-
-@pytest.fixture(autouse=True, params=["own", "scipy"])
-def way(request, monkeypatch):
-    """Both ways to the same answer: our own, and scipy's where it is installed."""
-    if request.param == "own":
-        monkeypatch.setattr(nearest, "_scipy", lambda: None)
-    else:
-        pytest.importorskip("scipy", reason="scipy is not installed")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.95])
@@ -26,14 +16,6 @@ def test_equals_trying_every_foreground_pixel_from_left_to_right(share):
             best = min(candidates, key=lambda place, y=y, x=x: (place[0] - y) ** 2 + (place[1] - x) ** 2)
             assert (row[y, x], column[y, x]) == best
             assert distance[y, x] == (best[0] - y) ** 2 + (best[1] - x) ** 2
-
-
-def test_large_masks_are_cut_into_strips_without_a_seam():
-    mask = np.zeros((3000, 1200), bool)
-    mask[1499, 600] = mask[10, 20] = True
-    y, x = np.mgrid[:3000, :1200]
-    expected = np.minimum((y - 1499) ** 2 + (x - 600) ** 2, (y - 10) ** 2 + (x - 20) ** 2)
-    assert np.array_equal(nearest_foreground(mask)[0], expected)
 
 
 def test_empty_mask_is_refused():
