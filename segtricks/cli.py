@@ -18,6 +18,10 @@ segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, gu
   segtricks discover --method tokencut --images PHOTOS --output MASKS    masks without training
   segtricks evaluate --predictions MASKS --targets GT [--protocol fullres]   any method's masks
   segtricks refine   --masks MASKS --images PHOTOS --output OUT [--method guided_filter]
+  segtricks data     list | download NAME | verify NAME          the paper's datasets, or your own files
+  segtricks compare  runs/A runs/B …                              a table and a figure
+  segtricks report   runs/NAME                                    one HTML page
+  segtricks experiment table3 [--dry-run]                         a table of the paper
 
 Any option can be given on the command line, and beats the YAML:
   --data.root DIR  --data.batch_size 4  --model.backbone dino_vits16  --model.tau 0.3  --trainer.max_epochs 5
@@ -26,7 +30,19 @@ First run, without download, GPU or account:  segtricks fit --config demo
 All options of a command:                     segtricks fit --help
 """
 
-COMMANDS = ("fit", "validate", "test", "predict", "evaluate", "refine", "discover")
+COMMANDS = (
+    "fit",
+    "validate",
+    "test",
+    "predict",
+    "evaluate",
+    "refine",
+    "discover",
+    "data",
+    "compare",
+    "report",
+    "experiment",
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:

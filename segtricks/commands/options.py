@@ -7,7 +7,6 @@ from typing import NoReturn
 
 from segtricks.commands.configs import check_config, find_config
 from segtricks.errors import UserError
-from segtricks.methods.checkpoints import read_checkpoint
 from segtricks.runs import checkpoint_of, existing_run
 
 NO_MODEL = "Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FILE."
@@ -70,6 +69,8 @@ def run_words(run: str | None, ckpt_path: str | None, configs: Sequence[str]) ->
     """
     if run is None and (ckpt_path is None or not configs):
         raise UserError(NO_MODEL)
+    from segtricks.methods.checkpoints import read_checkpoint  # Lightning takes seconds, and other commands need none
+
     folder = existing_run(run) if run is not None else None
     words = config_words([str(folder / "config.yaml")] if folder else []) + config_words(configs)
     checkpoint = Path(ckpt_path) if ckpt_path else checkpoint_of(folder)  # type: ignore[arg-type]

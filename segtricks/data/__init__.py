@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from segtricks.data.coco20k import COCO20K
 from segtricks.data.dut_omron import DUTOMRON
 from segtricks.data.duts import DUTSTest, DUTSTrain
 from segtricks.data.ecssd import ECSSD
@@ -21,20 +22,26 @@ from segtricks.data.transforms import (
     normalize,
     to_input,
 )
+from segtricks.data.voc import VOC07, VOC12
 
 if TYPE_CHECKING:
     from segtricks.data.datamodule import SaliencyDataModule
+    from segtricks.data.detection_module import DetectionDataModule
 
 __all__ = [
+    "COCO20K",
     "DATASET_NAMES",
     "DUTOMRON",
     "ECSSD",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "IMAGE_SUFFIXES",
+    "VOC07",
+    "VOC12",
     "CenterCropTransform",
     "DUTSTest",
     "DUTSTrain",
+    "DetectionDataModule",
     "EvalTransform",
     "ImageFolder",
     "SaliencyDataModule",
@@ -61,4 +68,8 @@ def __getattr__(name: str) -> Any:
         from segtricks.data.datamodule import SaliencyDataModule
 
         return SaliencyDataModule
+    if name == "DetectionDataModule":
+        from segtricks.data.detection_module import DetectionDataModule
+
+        return DetectionDataModule
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,14 @@ def read_boxes(path: str | Path, hard: bool = True) -> dict[str, ImageBoxes]:
         files = sorted(path.glob("*.xml"))
         if not files:
             raise UserError(f"No XML files in {path}: pass the Annotations folder of VOC, or a COCO JSON file.")
-        return {file.stem: _voc(file, hard) for file in files}
+        return {file.stem: read_voc_boxes(file, hard) for file in files}
     if path.is_file():
-        return _coco(path)
+        return read_coco_boxes(path)
     raise UserError(f"No boxes at {path}: pass the Annotations folder of VOC, or a COCO JSON file.")
 
 
-def _voc(file: Path, hard: bool) -> ImageBoxes:
+def read_voc_boxes(file: Path, hard: bool = True) -> ImageBoxes:
+    """Boxes of one VOC XML file; see :func:`read_boxes`."""
     try:
         root = ElementTree.parse(file).getroot()
         size = int(_text(root, "size/height")), int(_text(root, "size/width"))
@@ -71,13 +73,16 @@ def _text(element: ElementTree.Element, name: str) -> str:
     return text
 
 
-def _coco(path: Path) -> dict[str, ImageBoxes]:
+def read_coco_boxes(path: Path, stems: Container[str] | None = None) -> dict[str, ImageBoxes]:
+    """Boxes of a COCO JSON file, of all images or of those with these stems; see :func:`read_boxes`."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        images = {image["id"]: image for image in content["images"]}
+        images = {
+            image["id"]: image for image in content["images"] if stems is None or Path(image["file_name"]).stem in stems
+        }
         boxes: dict[Any, list[list[float]]] = {key: [] for key in images}
         for item in content["annotations"]:
-            if not item.get("iscrowd", 0):
+            if (stems is None or item["image_id"] in images) and not item.get("iscrowd", 0):
                 x, y, width, height = item["bbox"]
                 boxes[item["image_id"]].append([x, y, x + width, y + height])
     except (KeyError, TypeError, ValueError, OSError) as error:

@@ -7,6 +7,7 @@ Only the formats of ``IMAGE_SUFFIXES`` (and PNM) are decoded, whatever the file 
 """
 
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from segtricks.errors import UserError
@@ -41,14 +42,16 @@ class UnreadableImage(UserError):
 def read_image(path: str | Path) -> Tensor:
     """Photograph as uint8 (3, H, W), RGB, upright.
 
-    Grayscale gives three equal channels, palette and CMYK become RGB, transparency is laid over white.
+    Grayscale gives three equal channels, palette and CMYK become RGB, transparency is laid over white. The tensor is a
+    view of the decoder's (H, W, 3), which is what resizing is fastest on.
 
     Raises:
-        UnreadableImage: The file is missing, damaged, truncated, empty, not an image, a folder, forbidden, without
-            pixels or beyond Pillow's pixel limit (``PIL.Image.MAX_IMAGE_PIXELS``); or its floats leave [0, 1].
+        UnreadableImage: The file is missing, damaged, truncated, empty, not an image, a folder, pipe, socket or device,
+            forbidden, without pixels or beyond Pillow's pixel limit (``PIL.Image.MAX_IMAGE_PIXELS``); or its floats
+            leave [0, 1].
     """
     array = _decode(Path(path), _rgb)
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(array).permute(2, 0, 1)
 
 
 def read_mask(path: str | Path) -> Tensor:
@@ -102,6 +105,7 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
 
 def _decode(path: Path, convert: Callable[[Image.Image], NDArray[np.uint8]]) -> NDArray[np.uint8]:
     try:
+        _check_file(path)
         _ignore_bomb_warnings()
         with Image.open(path, formats=_FORMATS) as image:
             pixels = image.width * image.height
@@ -125,7 +129,18 @@ def _decode(path: Path, convert: Callable[[Image.Image], NDArray[np.uint8]]) -> 
     except PermissionError as error:
         raise UnreadableImage(path, "permission denied") from error
     except Exception as error:  # decoders answer damage with anything from SyntaxError to struct.error
+        if isinstance(error, OSError) and error.strerror:  # of the system: a disk that fails, links in a circle
+            raise UnreadableImage(path, f"cannot be read: {error.strerror}") from error
         raise UnreadableImage(path, f"damaged: {error or type(error).__name__}") from error
+
+
+def _check_file(path: Path) -> None:
+    # Opening a pipe waits until somebody writes into it, and a device need not have an end.
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    if not stat.S_ISREG(mode):
+        raise UnreadableImage(path, "is a pipe, socket or device, not a file")
 
 
 def _ignore_bomb_warnings() -> None:
@@ -137,6 +152,8 @@ def _ignore_bomb_warnings() -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image  # exif_transpose would copy it
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF data beside sound pixels
         return image.copy()
@@ -149,7 +166,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.has_transparency_data:
         opaque = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(opaque, image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _luminance(image: Image.Image) -> NDArray[np.uint8]:

@@ -1,11 +1,31 @@
 """Which mask belongs to which photograph: the one of the same name, whatever its suffix."""
 
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from segtricks.errors import UserError
 
 Key = Callable[[Path], str]
+
+MAX_UNPAIRED = 0.01
+"""Share of unpaired files that is named and left out; more of them is an error."""
+
+
+class LeftOut(NamedTuple):
+    """A file that was found or named, and is not used."""
+
+    path: Path
+    why: Literal["no_mask", "no_image", "double", "missing"]
+
+
+class Pairs(NamedTuple):
+    """Images and their masks, in the same order, and what pairs with nothing."""
+
+    images: list[Path]
+    masks: list[Path]
+    left_out: list[LeftOut]
 
 
 def one_per_stem(paths: Iterable[Path], key: Key, suffix: str) -> dict[str, Path]:
@@ -20,22 +40,71 @@ def one_per_stem(paths: Iterable[Path], key: Key, suffix: str) -> dict[str, Path
     return chosen
 
 
-def pair(name: str, images: Sequence[Path], image_key: Key, masks: dict[str, Path]) -> list[Path]:
-    """The mask of each image, in the images' order.
+def doubles(paths: Iterable[Path], chosen: dict[str, Path]) -> list[LeftOut]:
+    """The files that :func:`one_per_stem` did not choose."""
+    used = set(chosen.values())
+    return [LeftOut(path, "double") for path in paths if path not in used]
+
+
+def by_ending(images: Iterable[Path], names: Container[str]) -> dict[Path, str]:
+    """The name that each image goes by: the longest end of its absolute path, without suffix, that is in ``names``.
+
+    An image that ends in none of them keeps its whole path, and so does one whose name an image of another folder
+    claims as well: nobody can tell which of them is meant.
+    """
+    found: dict[Path, str] = {}
+    folders: dict[str, set[Path]] = {}
+    for path in images:
+        whole = path.absolute().with_suffix("")
+        parts = whole.parts
+        ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
+        found[path] = next((end for end in ends if end in names), whole.as_posix())
+        folders.setdefault(found[path], set()).add(whole.parent)
+    return {
+        path: name if len(folders[name]) == 1 else path.absolute().with_suffix("").as_posix()
+        for path, name in found.items()
+    }
+
+
+def pair(
+    name: str, images: Sequence[Path], image_key: Key, masks: dict[str, Path], max_unpaired: float = MAX_UNPAIRED
+) -> Pairs:
+    """The images that have a mask, in their order, with these masks.
+
+    Images without a mask and masks without an image are left out: how many, and the first few by name, is a warning.
+
+    Args:
+        name: What the message calls the dataset.
+        images: Photographs.
+        image_key: The name of a photograph among the keys of ``masks``.
+        masks: Masks by name.
+        max_unpaired: Share of all names that may lack one of the two.
 
     Raises:
-        UserError: Images without a mask, or masks without an image: how many, and the first few by name.
+        UserError: More than that do.
     """
     keys = [image_key(path) for path in images]
     known = set(keys)
-    for what, lonely in (
-        ("images have no mask", [key for key in keys if key not in masks]),
-        ("masks have no image", sorted(key for key in masks if key not in known)),
-    ):
-        if lonely:
-            few = ", ".join(lonely[:3]) + (", …" if len(lonely) > 3 else "")
+    no_mask = [(path, key) for path, key in zip(images, keys, strict=True) if key not in masks]
+    no_image = sorted((key, path) for key, path in masks.items() if key not in known)
+    lonely = (
+        ("images have no mask", [key for _, key in no_mask]),
+        ("masks have no image", [key for key, _ in no_image]),
+    )
+    texts = [f"{len(names):,} of its {what} of the same name: {few(names)}" for what, names in lonely if names]
+    if texts:
+        message = f"{name}: {'; '.join(texts)}."
+        if len(no_mask) + len(no_image) > max_unpaired * len(known | masks.keys()):
             raise UserError(
-                f"{name}: {len(lonely):,} of its {what} of the same name: {few}.\n"
-                "Add or remove these files; training alone needs no masks."
+                f"{message}\nAdd or remove these files, which `segtricks data verify` lists; "
+                "training alone needs no masks."
             )
-    return [masks[key] for key in keys]
+        warnings.warn(f"{message} They are left out.", stacklevel=3)
+    left_out = [LeftOut(path, "no_mask") for path, _ in no_mask] + [LeftOut(path, "no_image") for _, path in no_image]
+    used = [(path, masks[key]) for path, key in zip(images, keys, strict=True) if key in masks]
+    return Pairs([path for path, _ in used], [mask for _, mask in used], left_out)
+
+
+def few(names: Sequence[str]) -> str:
+    """The first three names."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -1,50 +1,60 @@
-"""Datasets by name. A new one is a file of its own and one line in ``_DATASETS``."""
+"""Datasets by name. A new one is a file of its own and one line in ``PUBLISHED``."""
 
 import difflib
 import re
-from collections.abc import Callable
 from pathlib import Path
 
+from segtricks.data.coco20k import COCO20K
+from segtricks.data.detection import attach_boxes
 from segtricks.data.dut_omron import DUTOMRON
 from segtricks.data.duts import DUTSTest, DUTSTrain
 from segtricks.data.ecssd import ECSSD
 from segtricks.data.folder import ImageFolder
+from segtricks.data.published import PublishedDataset
 from segtricks.data.saliency import SaliencyDataset
 from segtricks.data.synthetic import SyntheticShapes
+from segtricks.data.voc import VOC07, VOC12
 from segtricks.errors import UserError
 
-_DATASETS: dict[str, Callable[[Path, bool, bool], SaliencyDataset]] = {  # root, require_masks, strict
+PUBLISHED: dict[str, type[PublishedDataset | VOC07 | VOC12 | COCO20K]] = {
     "duts-tr": DUTSTrain,
     "duts-te": DUTSTest,
     "dut-omron": DUTOMRON,
     "ecssd": ECSSD,
-    "synthetic": lambda root, require_masks, strict: SyntheticShapes(),
+    "voc07": VOC07,
+    "voc12": VOC12,
+    "coco20k": COCO20K,
 }
+"""Datasets that can be fetched, by name."""
 
-DATASET_NAMES = tuple(_DATASETS)
+DATASET_NAMES = (*PUBLISHED, "synthetic")
 
 _SLICE = re.compile(r"(?P<name>.+)\[(?P<range>[^\[\]]*)\]")
 
 
 def create_dataset(
-    name: str, root: str | Path = "data", *, require_masks: bool = True, strict: bool = False
+    name: str, root: str | Path = "data", *, require_masks: bool = True, strict: bool = False, hard: bool = True
 ) -> SaliencyDataset:
     """The dataset of this name.
 
     Args:
         name: One of ``DATASET_NAMES``.
         root: Folder above the dataset's folder, or that folder itself; ``synthetic`` needs none.
-        require_masks: False where photographs alone will do.
+        require_masks: False where photographs alone will do: no mask is looked for, no file of boxes opened.
         strict: An unexpected number of images is an error instead of a warning.
+        hard: Keep VOC's difficult and truncated objects.
 
     Raises:
         UserError: Unknown name (near and legal ones are listed), missing folder, or files that do not pair.
     """
-    if name not in _DATASETS:
-        near = difflib.get_close_matches(name.lower().replace("_", "-"), DATASET_NAMES)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise UserError(f"Unknown dataset '{name}': {hint}Legal are {', '.join(DATASET_NAMES)}.")
-    return _DATASETS[name](Path(root), require_masks, strict)
+    if name == "synthetic":
+        return SyntheticShapes()
+    if name not in PUBLISHED:
+        raise UserError(f"Unknown dataset '{name}': {_hint(name)}Legal are {', '.join(DATASET_NAMES)}.")
+    kind = PUBLISHED[name]
+    if issubclass(kind, (VOC07, VOC12)):
+        return kind(root, require_masks, strict, hard)
+    return kind(root, require_masks, strict)
 
 
 def open_dataset(
@@ -52,41 +62,60 @@ def open_dataset(
     root: str | Path = "data",
     *,
     masks: str | Path | None = None,
+    boxes: str | Path | None = None,
     require_masks: bool = True,
     strict: bool = False,
+    hard: bool = True,
 ) -> SaliencyDataset:
-    """The dataset that an option names: ``ecssd``, ``photos/``, or a part of either, ``ecssd[:320]``.
+    """The dataset that an option names: ``ecssd``, ``photos/``, ``list.txt``, or a part of one, ``ecssd[:320]``.
 
     Args:
-        spec: A registered name or the path of a folder of photographs, then perhaps ``[start:stop]`` over the sorted
-            files, counted as in Python. ``./ecssd`` is a folder even if a dataset has that name.
+        spec: A registered name or the path of a folder or of a text list of photographs, then perhaps ``[start:stop]``
+            over the sorted files (a list: in its order), counted as in Python. ``./ecssd`` is a folder even if a
+            dataset has that name.
         root: As for :func:`create_dataset`; it does not apply to paths.
-        masks: Folder of masks for a folder of photographs.
-        require_masks: As for :func:`create_dataset`; for a folder, ``masks`` must be given.
+        masks: Folder of masks, or a COCO JSON file, for a path of photographs.
+        boxes: Folder of VOC XML files, or a COCO JSON file, for a path of photographs.
+        require_masks: As for :func:`create_dataset`; for a path, ``masks`` or ``boxes`` must be given.
         strict: As for :func:`create_dataset`.
+        hard: As for :func:`create_dataset`.
 
     Raises:
-        UserError: Neither a name nor a folder, a part that is none or is empty, or as for :func:`create_dataset`.
+        UserError: Neither a name nor a path, a part that is none or is empty, or as for :func:`create_dataset`.
     """
     if not str(spec).strip():
         raise UserError(
             f"No data set given. Allowed: {', '.join(DATASET_NAMES)}, or the path of a folder of photographs."
         )
     name, start, stop = _parse(str(spec))
-    if name in _DATASETS:
-        dataset = create_dataset(name, root, require_masks=require_masks, strict=strict)
-    elif Path(name).expanduser().is_dir():
-        if require_masks and masks is None:
-            raise UserError(f"The folder {name} has no masks to compare with: pass their folder as --data.masks.")
-        dataset = ImageFolder(name, masks)
+    dataset: SaliencyDataset
+    if name in DATASET_NAMES:
+        dataset = create_dataset(name, root, require_masks=require_masks, strict=strict, hard=hard)
+    elif is_photographs(Path(name).expanduser()):
+        if require_masks and masks is None and boxes is None:
+            raise UserError(
+                f"{name} has nothing to compare with: pass its folder of masks as --data.masks, "
+                "or VOC's Annotations folder or a COCO JSON file as --data.boxes."
+            )
+        dataset = ImageFolder(name, masks, strict)
+        if boxes is not None:
+            dataset = attach_boxes(dataset, boxes, hard)
     else:
-        near = difflib.get_close_matches(name.lower().replace("_", "-"), DATASET_NAMES)
-        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise UserError(
-            f"'{name}' is neither a dataset{hint} nor a folder below {Path.cwd()}.\n"
+            f"'{name}' is neither a dataset{_hint(name, ' (', '?)')} nor a folder or list below {Path.cwd()}.\n"
             f"Pass the path of a folder of photographs or one of {', '.join(DATASET_NAMES)}."
         )
     return dataset if start is stop is None else dataset.part(start, stop)
+
+
+def is_photographs(path: Path) -> bool:
+    """Tell whether a path can be opened as photographs: a folder, or a ``.txt`` list of files."""
+    return path.is_dir() or (path.is_file() and path.suffix.lower() == ".txt")
+
+
+def _hint(name: str, before: str = "", after: str = "? ") -> str:
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), DATASET_NAMES)
+    return f"{before}did you mean {' or '.join(near)}{after}" if near else ""
 
 
 def _parse(spec: str) -> tuple[str, int | None, int | None]:

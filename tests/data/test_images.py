@@ -29,7 +29,7 @@ def test_colour_is_read_as_it_is(tmp_path: Path) -> None:
     image = read_image(save(tmp_path / "a.png", Image.fromarray(COLOURS)))
     assert image.dtype == torch.uint8
     assert image.shape == (3, 3, 4)
-    assert image.is_contiguous()
+    assert image.permute(1, 2, 0).is_contiguous()  # as it was decoded: what resizing is fastest on
     np.testing.assert_array_equal(as_array(image), COLOURS)
 
 
@@ -49,6 +49,15 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan: red
     red = read_image(save(tmp_path / "a.tif", cmyk))
     assert red[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_cmyk_of_a_jpeg_becomes_rgb(tmp_path: Path) -> None:
+    cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    path = save(tmp_path / "a.jpg", cmyk, quality=100)  # stored the other way round, as Adobe's programs do
+    with Image.open(path) as stored:
+        assert stored.mode == "CMYK"
+    red = read_image(path)[:, 4, 4].int()
+    assert (red - torch.tensor([255, 0, 0])).abs().max() <= 3
 
 
 @pytest.mark.parametrize("alpha", [0, 51, 255])
@@ -72,6 +81,18 @@ def test_sixteen_bits_are_divided_by_257_so_that_white_stays_white(tmp_path: Pat
     image = read_image(save(tmp_path / f"a.{suffix}", Image.fromarray(values)))
     assert image[0, 0].tolist() == [0, 0, 1, 1, 128, 255]  # rounded, by hand
     assert read_mask(tmp_path / f"a.{suffix}")[0, 0].tolist() == image[0, 0].tolist()
+
+
+def test_colour_with_sixteen_bits_keeps_the_high_bytes(tmp_path: Path) -> None:
+    row = np.array([[0x00FF, 0x1234, 0xFFFF]], dtype=">u2").tobytes()
+    path = tmp_path / "a.png"  # Pillow writes none
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+        + png_chunk(b"IDAT", zlib.compress(b"\0" + row))
+        + png_chunk(b"IEND", b"")
+    )
+    assert read_image(path).flatten().tolist() == [0x00, 0x12, 0xFF]
 
 
 def test_32_bit_integers_are_taken_for_16_bits_or_refused(tmp_path: Path) -> None:
@@ -108,6 +129,33 @@ def test_exif_orientation_turns_image_and_mask(tmp_path: Path, suffix: str) -> N
         np.testing.assert_array_equal(tensor[0].numpy() > 128, upright > 128)
 
 
+@pytest.mark.parametrize(
+    ("orientation", "row", "column"),  # what the first stored row and column show, from the EXIF standard's table
+    [
+        (1, "top", "left"),
+        (2, "top", "right"),
+        (3, "bottom", "right"),
+        (4, "bottom", "left"),
+        (5, "left", "top"),
+        (6, "right", "top"),
+        (7, "right", "bottom"),
+        (8, "left", "bottom"),
+    ],
+)
+def test_all_eight_orientations_are_set_upright(tmp_path: Path, orientation: int, row: str, column: str) -> None:
+    stored = np.zeros((3, 5), np.uint8)
+    stored[:, 0], stored[0] = 100, 200
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.png", Image.fromarray(stored), exif=exif)
+    for tensor in (read_image(path)[0], read_mask(path)[0]):
+        assert tensor.shape == ((3, 5) if orientation < 5 else (5, 3))
+        sides = {"top": tensor[0], "bottom": tensor[-1], "left": tensor[:, 0], "right": tensor[:, -1]}
+        assert sides[row].unique().tolist() == [200]
+        assert sorted(sides[column].unique().tolist()) == [100, 200]
+        assert (tensor == 0).sum() == 2 * 4
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif_beside_sound_pixels_is_ignored(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", Image.fromarray(COLOURS), exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff")
@@ -130,11 +178,13 @@ def test_twenty_megapixels_are_read(tmp_path: Path) -> None:
     assert read_image(save(tmp_path / "a.png", Image.new("L", (5000, 4000)))).shape == (3, 4000, 5000)
 
 
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
 def png_header(width: int, height: int) -> bytes:
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT"
-    )
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"\0\0\0\0IDAT"
 
 
 @pytest.mark.parametrize("side", [10_000, 100_000])  # Pillow warns of the first and refuses the second

@@ -69,7 +69,7 @@ def test_a_folder_with_masks(tmp_path: Path, write) -> None:  # type: ignore[no-
     write(tmp_path / "photos/a.jpg")
     mask = write(tmp_path / "masks/a.png", mask=True)
     assert open_dataset(tmp_path / "photos", masks=tmp_path / "masks").masks == [mask]
-    with pytest.raises(UserError, match=r"photos has no masks .* --data\.masks"):
+    with pytest.raises(UserError, match=r"photos has nothing to compare with: .* --data\.masks"):
         open_dataset(tmp_path / "photos")
 
 

@@ -1,0 +1,65 @@
+"""``segtricks data download``: from nothing to a dataset that is known to be the right one."""
+
+import difflib
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+
+from segtricks.commands.data_list import add_root
+from segtricks.commands.options import OptionParser
+from segtricks.data.download import DOWNLOADS, Kind, download
+from segtricks.data.registry import PUBLISHED
+from segtricks.errors import Stopped, UserError
+
+USAGE = f"""NAME… [--root data] [--keep] [--url URL…]
+
+  NAME         {", ".join(PUBLISHED)}
+  --root DIR   folder that the datasets' folders are, or will be, in (default data)
+  --keep       keep the archives in DIR/{DOWNLOADS}; an archive that lies there is used instead of a transfer
+  --url URL…   addresses instead of the published ones, one for each archive, in order; checksums still apply
+
+A transfer that was stopped goes on where it ended when the same command is typed again."""
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command with its option words."""
+    warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"segtricks: warning: {message}\n"
+    parser = OptionParser("data download", USAGE)
+    parser.add_argument("names", nargs="+", metavar="NAME")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--url", nargs="+", default=[])
+    add_root(parser)
+    options = parser.parse_args(list(words))
+    names = list(dict.fromkeys(options.names))
+    if unknown := [name for name in names if name not in PUBLISHED]:
+        near = difflib.get_close_matches(unknown[0].lower().replace("_", "-"), PUBLISHED, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(f"No dataset {unknown[0]!r} to download{hint}. Allowed: {', '.join(PUBLISHED)}.")
+    if options.url and len(names) > 1:
+        raise UserError("--url replaces the addresses of one dataset: pass a single NAME with it.")
+    failed = {}
+    for name in names:
+        kind: Kind = PUBLISHED[name]
+        try:
+            fresh = download(name, kind, options.root, options.url, options.keep)
+        except KeyboardInterrupt:
+            again = shlex.join(["segtricks", "data", "download", *words])
+            raise Stopped(f"stopped; what has come is kept in {options.root / DOWNLOADS}. To go on: {again}") from None
+        except (UserError, OSError) as error:
+            failed[name] = error
+            if len(names) > 1:
+                print(f"segtricks: {error}", file=sys.stderr)
+            continue
+        if not fresh:
+            print(f"{name}: all {kind.expected:,} images are in {options.root} already")
+            continue
+        print(f"{name}: {kind.expected:,} images in {options.root}")
+        elsewhere = "" if str(options.root) == "data" else f" --data.root {shlex.quote(str(options.root))}"
+        print(f"Next: segtricks data verify {name} --root {shlex.quote(str(options.root))}")
+        print(f"      segtricks test --run runs/NAME --data {name}{elsewhere}")
+    if len(names) == 1 and failed:
+        raise failed[names[0]]
+    if failed:
+        again = shlex.join(["segtricks", "data", "download", *failed, "--root", str(options.root)])
+        raise UserError(f"{len(failed)} of {len(names)} datasets failed: {', '.join(failed)}.\nNext: {again}")

@@ -1,0 +1,44 @@
+"""``segtricks data list``: every dataset that can be fetched, and what of it is there."""
+
+import shlex
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+
+from segtricks.commands.options import OptionParser
+from segtricks.data.archives import in_words
+from segtricks.data.download import Kind, look
+from segtricks.data.registry import PUBLISHED
+from segtricks.reports.tables import text_table
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command with its option words."""
+    parser = OptionParser("data list", "[--root data]")
+    add_root(parser)
+    root = parser.parse_args(list(words)).root
+    kinds: dict[str, Kind] = PUBLISHED
+    rows = [
+        (name, f"{kind.expected:,}", _size(kind), _there(kind, root), kind.license_note) for name, kind in kinds.items()
+    ]
+    print(text_table(("name", "images", "download", f"in {root}", "license"), rows))
+    print(f"\nNext: segtricks data download NAME --root {shlex.quote(str(root))}")
+
+
+def add_root(parser: ArgumentParser) -> None:
+    """Add ``--root``, the folder above the datasets' folders."""
+    parser.add_argument("--root", type=lambda text: Path(text).expanduser(), default=Path("data"), metavar="DIR")
+
+
+def _size(kind: Kind) -> str:
+    sizes = [archive.size for archive in kind.archives]
+    return "-" if None in sizes else in_words(sum(sizes))
+
+
+def _there(kind: Kind, root: Path) -> str:
+    found = look(kind, root)
+    if found.whole(kind):
+        return "there"
+    if found.images == kind.expected:
+        return "incomplete: masks or boxes are missing"
+    return f"incomplete: {found.images:,} of {kind.expected:,}" if found.images else "-"

@@ -1,0 +1,111 @@
+"""The files of a published dataset: where they come from, how they are recognised, what room they need."""
+
+import hashlib
+import shutil
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from tqdm import tqdm
+
+from segtricks.errors import UserError
+
+_PACKED = (".zip", ".tar", ".tar.gz", ".tgz")
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file to fetch: an archive that is unpacked, or a plain file that is kept as it is.
+
+    Args:
+        url: Where it is published.
+        folder: Folder below the data root that it is unpacked into; empty for the root itself.
+        size: Its bytes, where known.
+        md5: Its checksum as lower-case hexadecimals, where known.
+        sha256: The same with another function; a stated one is preferred to ``md5``.
+    """
+
+    url: str
+    folder: str = ""
+    size: int | None = None
+    md5: str | None = None
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """File name, the last part of the address."""
+        return PurePosixPath(unquote(urlsplit(self.url).path)).name
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is unpacked, by its name."""
+        return self.name.lower().endswith(_PACKED)
+
+    @property
+    def checksum(self) -> tuple[str, str] | None:
+        """Name of the function and hexadecimals of the published checksum, or None where none is known."""
+        if self.sha256:
+            return "sha256", self.sha256
+        return ("md5", self.md5) if self.md5 else None
+
+    def mismatch(self, path: Path) -> str | None:
+        """Why the file at ``path`` is not this one, as half a sentence, or None where all that is known agrees."""
+        size = path.stat().st_size
+        if self.size is not None and size != self.size:
+            return f"it has {size:,} bytes, {self.size:,} were published"
+        if self.checksum is not None:
+            function, published = self.checksum
+            got = checksum_of(path, function)
+            if got != published:
+                return f"its {function} is {got}, {published} was published"
+        elif self.packed and not (is_zip(path) or tarfile.is_tarfile(path)):
+            # Servers answer with a web page, and status 200, for what they no longer have.
+            with path.open("rb") as file:
+                return f"it is neither zip nor tar, and begins with {file.read(24)!r}"
+        return None
+
+
+def checksum_of(path: Path, function: str = "sha256") -> str:
+    """Checksum of a file as lower-case hexadecimals, with a bar on a terminal.
+
+    Args:
+        path: The file.
+        function: A name that :func:`hashlib.new` knows.
+    """
+    digest = hashlib.new(function, usedforsecurity=False)
+    bar = tqdm(
+        total=path.stat().st_size, desc=f"check {path.name}", unit="B", unit_scale=True, disable=None, leave=False
+    )
+    with path.open("rb") as file, bar:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file begins as zip archives do: its end, where Python looks, may be that of a zip within a tar."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Raise a ``UserError`` where ``what`` needs more bytes than are free on the disk of ``folder``."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{what} needs {in_words(needed)}, but {in_words(free)} are free in {folder.resolve()}.\n"
+            "Make room there, or pass --root DIR on another disk."
+        )
+
+
+def in_words(size: int) -> str:
+    """Bytes for people: ``271.0 MB``, in powers of 1,000."""
+    amount = float(size)
+    for unit in ("bytes", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
