@@ -1,4 +1,8 @@
-"""What the loaders' workers do: read, transform, and set broken files aside instead of failing."""
+"""What the loaders' workers do: read, cut, and set broken files aside instead of failing.
+
+They hand out uint8: a quarter of the bytes, and colours and normalisation, which :func:`finished` adds, are cheap only
+on the model's device.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,14 +11,22 @@ import numpy as np
 import torch
 from numpy.random import SeedSequence
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from segtricks.data.cache import ImageCache
 from segtricks.data.images import UnreadableImage
 from segtricks.data.saliency import SaliencyDataset, Sample
-from segtricks.data.transforms import CenterCropTransform, EvalTransform, to_input
+from segtricks.data.transforms import (
+    CenterCropTransform,
+    TrainTransform,
+    resize_short_side,
+    to_colored_input,
+    to_input,
+)
 
 Item = dict[str, Any]
 Transform = Callable[[Tensor], Tensor]
+Collate = Callable[[Sequence[Any]], dict[str, Any]]
 
 
 class Skipped(NamedTuple):
@@ -31,34 +43,42 @@ class TrainItems(Dataset[Item | Skipped]):
     workers nor what was drawn before matters. A bare index means epoch 0.
     """
 
-    def __init__(self, dataset: SaliencyDataset, transform: Transform, seed: int) -> None:
+    def __init__(
+        self, dataset: SaliencyDataset, transform: TrainTransform, seed: int, cache: ImageCache | None = None
+    ) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
+        self.cache = cache
 
     def __len__(self) -> int:
         """Number of photographs."""
         return len(self.dataset)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Item | Skipped:
-        """One item: ``image`` float (3, S, S) and ``path``."""
+        """One item: ``image`` uint8 (3, S, S), ``colors`` float32 (5, 2) still to be applied to it, and ``path``."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         try:
-            image = self.dataset.read_image(index)
+            image = _read_resized(self.dataset, index, self.transform.resize, self.cache)
         except UnreadableImage as error:
             return Skipped(error.path, error.reason)
         mixed = SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(mixed))
-            return {"image": self.transform(image), "path": str(self.dataset.images[index])}
+        generator = torch.Generator().manual_seed(int(mixed))
+        crop = self.transform.cut(image, generator)
+        colors = self.transform.draw_colors(generator)
+        return {"image": crop, "colors": colors, "path": str(self.dataset.images[index])}
 
 
 class CropItems(Dataset[Item | Skipped]):
-    """The middle of each photograph: ``image`` float (3, S, S), ``path``, and ``mask`` float (1, S, S) of 0 and 1."""
+    """The middle of each photograph: ``image`` uint8 (3, S, S), ``path``, and ``mask`` float (1, S, S) of 0 and 1.
 
-    def __init__(self, dataset: SaliencyDataset, crop: CenterCropTransform) -> None:
+    A mask of other proportions than its image skips both.
+    """
+
+    def __init__(self, dataset: SaliencyDataset, crop: CenterCropTransform, cache: ImageCache | None = None) -> None:
         self.dataset = dataset
         self.crop = crop
+        self.cache = cache
 
     def __len__(self) -> int:
         """Number of photographs."""
@@ -66,24 +86,29 @@ class CropItems(Dataset[Item | Skipped]):
 
     def __getitem__(self, index: int) -> Item | Skipped:
         """One item."""
-        sample = _sample(self.dataset, index)
-        if isinstance(sample, Skipped):
-            return sample
-        item: Item = {"image": to_input(self.crop(sample["image"])), "path": sample["path"]}
-        if sample["mask"] is not None:
-            item["mask"] = (self.crop(sample["mask"]) >= 128).float()
+        try:
+            image = _read_resized(self.dataset, index, self.crop.resize, self.cache)
+            mask = self.dataset.read_mask(index)
+        except UnreadableImage as error:
+            return Skipped(error.path, error.reason)
+        item: Item = {"image": self.crop.cut(image), "path": str(self.dataset.images[index])}
+        if mask is not None:
+            mask = resize_short_side(mask, self.crop.resize)
+            if mask.shape[1:] != image.shape[1:]:
+                return Skipped(item["path"], "its mask has other proportions")
+            item["mask"] = (self.crop.cut(mask) >= 128).float()
         return item
 
 
 class WholeItems(Dataset[Item | Skipped]):
-    """Whole photographs: ``image`` float (3, h, w) for the network, ``photo`` and ``mask`` uint8 (·, H, W), ``path``.
+    """Whole photographs: ``image`` (3, h, w), ``photo`` and ``mask`` uint8 (·, H, W), ``path``.
 
-    With ``crop``, photograph and mask are first cut to its square, and all three have its size.
+    ``image`` is what ``transform`` makes of the photograph for the network. With ``crop`` instead, photograph and mask
+    are first cut to its square, and all three have its size, uint8. ``boxes`` is an array
+    (n, 4), float64, in pixels of the whole photograph: an array, because not every device knows float64.
     """
 
-    def __init__(
-        self, dataset: SaliencyDataset, transform: EvalTransform, crop: CenterCropTransform | None = None
-    ) -> None:
+    def __init__(self, dataset: SaliencyDataset, transform: Transform, crop: CenterCropTransform | None = None) -> None:
         self.dataset = dataset
         self.transform = transform
         self.crop = crop
@@ -100,9 +125,13 @@ class WholeItems(Dataset[Item | Skipped]):
         photo, mask = sample["image"], sample["mask"]
         if self.crop is not None:
             photo, mask = self.crop(photo), None if mask is None else self.crop(mask)
-        image = self.transform(photo) if self.crop is None else to_input(photo)
+        image = self.transform(photo) if self.crop is None else photo
         item: Item = {"image": image, "photo": photo, "path": sample["path"]}
-        return item if mask is None else item | {"mask": mask}
+        if mask is not None:
+            item["mask"] = mask
+        if sample["boxes"] is not None:
+            item["boxes"] = sample["boxes"].numpy()
+        return item
 
 
 def collate_lists(items: Sequence[Item | Skipped], names: Sequence[str]) -> dict[str, Any]:
@@ -115,12 +144,70 @@ def collate_lists(items: Sequence[Item | Skipped], names: Sequence[str]) -> dict
 
 
 def collate_stacked(items: Sequence[Item | Skipped], names: Sequence[str], size: int) -> dict[str, Any]:
-    """The same with tensors (B, ·, size, size) for images and masks; B is 0 where every file is broken."""
+    """The same with uint8 images (B, 3, size, size), masks (B, 1, size, size) and an array of colours (B, 5, 2).
+
+    B is 0 where every file is broken.
+    """
     batch = collate_lists(items, names)
-    for name, channels in (("image", 3), ("mask", 1)):
+    empty = {"image": torch.empty(0, 3, size, size, dtype=torch.uint8), "mask": torch.empty(0, 1, size, size)}
+    for name, none in empty.items():
         if name in batch:
-            batch[name] = torch.stack(batch[name]) if batch[name] else torch.empty(0, channels, size, size)
+            # In a worker, it stacks them straight into the memory that is shared with the main process.
+            batch[name] = default_collate(batch[name]) if batch[name] else none
+    if "colors" in batch:
+        batch["colors"] = np.array(batch["colors"], np.float32).reshape(-1, 5, 2)
     return batch
+
+
+def finished(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch as models see it: uint8 images become normalised float32, their colours adjusted where there are any.
+
+    Runs on the device that the images lie on; a batch that is finished stays as it is.
+    """
+    images, colors = batch["image"], batch.get("colors")
+    rest = {name: value for name, value in batch.items() if name != "colors"}
+    if isinstance(images, list):
+        return rest | {"image": [_normalized(image) for image in images]}
+    return rest | {"image": _normalized(images) if colors is None else to_colored_input(images, colors)}
+
+
+def collate_finished(items: Sequence[Item | Skipped], names: Sequence[str], size: int) -> dict[str, Any]:
+    """:func:`collate_stacked`, then :func:`finished`, in the worker."""
+    return finished(collate_stacked(items, names, size))
+
+
+def make_loader(
+    items: Dataset[Any],
+    batch_size: int,
+    collate: Collate,
+    workers: int,
+    sampler: Sampler[Any] | None,
+    kind: type[DataLoader[Any]] = DataLoader,
+    drop_last: bool = False,
+    persistent: bool = False,
+) -> DataLoader[Any]:
+    """A loader; ``persistent`` workers, if there are any, live as long as it does."""
+    return kind(
+        items,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        drop_last=drop_last,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=persistent and workers > 0,
+    )
+
+
+def _normalized(image: Tensor) -> Tensor:
+    return image if image.is_floating_point() else to_input(image)
+
+
+def _read_resized(dataset: SaliencyDataset, index: int, size: int, cache: ImageCache | None) -> Tensor:
+    def make() -> Tensor:
+        return resize_short_side(dataset.read_image(index), size)
+
+    return make() if cache is None else cache.get(dataset.images[index], make)
 
 
 def _sample(dataset: SaliencyDataset, index: int) -> Sample | Skipped:

@@ -1,15 +1,17 @@
 """From a uint8 photograph to the network's input: sizes, crops, colours, normalisation.
 
-All geometry works on uint8 with antialiased bilinear resizing, as Pillow does it; all randomness comes from torch's
-global generator, which the caller seeds.
+All geometry works on uint8 with antialiased bilinear resizing, as Pillow does it; all randomness comes from a torch
+generator, the global one unless another is given. Each class gives the input of one photograph; its parts, ``cut``
+and the rest, are for loaders, which leave colours and normalisation to the device.
 """
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
+from segtricks.data.colors import Colors, adjust_colors, draw_colors
 from segtricks.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -49,6 +51,25 @@ def to_input(image: Tensor) -> Tensor:
     return normalize(image.to(torch.float32) / 255)
 
 
+def to_colored_input(images: Tensor, colors: Colors) -> Tensor:
+    """uint8 (B, 3, H, W) to float32, colours adjusted (see :func:`segtricks.data.colors.adjust_colors`), normalised."""
+    if images.device.type == "cpu" and len(images) > 1:
+        # One by one, since what fits into a CPU's cache is not fetched and cleared anew for every step: 3 times faster.
+        return torch.cat([to_colored_input(images[i : i + 1], colors[i : i + 1]) for i in range(len(images))])
+    return normalize(adjust_colors(images.to(torch.float32) / 255, colors))
+
+
+def resize_short_side(image: Tensor, size: int) -> Tensor:
+    """The whole image with its short side at exactly ``size`` pixels, as the paper's code does it before a crop.
+
+    uint8 (C, H, W) to uint8 (C, h, w); the long side is rounded down, and at most 8 times the short one.
+    """
+    height, width = image.shape[-2:]
+    # Integer arithmetic, rounded down, as torchvision.transforms.Resize and so the paper's code does it.
+    longest = min(size * max(height, width) // min(height, width), LONGEST_SIDE * size)
+    return _resize(image, *((size, longest) if height <= width else (longest, size)))
+
+
 class TrainTransform:
     """Random crop, flip and colours for training: uint8 (3, H, W) to normalised float32 (3, size, size).
 
@@ -86,20 +107,25 @@ class TrainTransform:
                 f"jitter is {list(jitter)}: it takes brightness, contrast, saturation (0 or more) and hue (0 to 0.5), "
                 "for example --data.jitter '[0.4, 0.4, 0.2, 0.1]'."
             )
-        from torchvision.transforms import v2  # takes seconds to import, and only training needs it
+        self.flip = flip
+        self.jitter, self.jitter_p, self.grayscale_p = tuple(jitter), jitter_p, grayscale_p
 
-        self._augment = v2.Compose(
-            [
-                v2.RandomCrop(size),
-                v2.RandomHorizontalFlip(flip),
-                v2.RandomApply([v2.ColorJitter(*jitter)], p=jitter_p),
-                v2.RandomGrayscale(grayscale_p),
-            ]
-        )
-
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, generator: Generator | None = None) -> Tensor:
         """One random view of the image."""
-        return to_input(self._augment(_short_side(image, self.resize)))
+        crop = self.cut(resize_short_side(image, self.resize), generator)
+        return to_colored_input(crop[None], self.draw_colors(generator)[None])[0]
+
+    def cut(self, image: Tensor, generator: Generator | None = None) -> Tensor:
+        """Random crop (3, size, size), perhaps mirrored, of an image whose short side is ``resize``: all in uint8."""
+        rooms = [side - self.size for side in image.shape[-2:]]
+        top, left = (int(torch.randint(room + 1, (), generator=generator)) if room else 0 for room in rooms)
+        crop = image[:, top : top + self.size, left : left + self.size]
+        mirrored = torch.rand(1, generator=generator) < self.flip
+        return crop.flip(2) if mirrored else crop.contiguous()
+
+    def draw_colors(self, generator: Generator | None = None) -> Colors:
+        """Steps of its colours, to be drawn after the crop."""
+        return draw_colors(self.jitter, self.jitter_p, self.grayscale_p, generator)
 
 
 class EvalTransform:
@@ -126,7 +152,10 @@ class CenterCropTransform:
 
     def __call__(self, image: Tensor) -> Tensor:
         """The middle of the image or mask."""
-        image = _short_side(image, self.resize)
+        return self.cut(resize_short_side(image, self.resize))
+
+    def cut(self, image: Tensor) -> Tensor:
+        """The middle of what has ``resize`` as its short side."""
         # Halves are rounded to the even pixel, as in torchvision.
         top, left = (round((side - self.size) / 2) for side in image.shape[-2:])
         return image[..., top : top + self.size, left : left + self.size].contiguous()
@@ -153,16 +182,10 @@ def _scaled(image: Tensor, size: int) -> tuple[float, float]:
     return min(height * scale, LONGEST_SIDE * size), min(width * scale, LONGEST_SIDE * size)
 
 
-def _short_side(image: Tensor, size: int) -> Tensor:
-    height, width = image.shape[-2:]
-    # Integer arithmetic, rounded down, as torchvision.transforms.Resize and so the paper's code does it.
-    longest = min(size * max(height, width) // min(height, width), LONGEST_SIDE * size)
-    return _resize(image, *((size, longest) if height <= width else (longest, size)))
-
-
 def _resize(image: Tensor, height: int, width: int) -> Tensor:
     return interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
 
 
 def _channels(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(3, 1, 1)
+    # Made on the device, it would wait for all that the device has still to do.
+    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=like.is_cuda).view(3, 1, 1)

@@ -5,12 +5,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import lightning
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from segtricks.data.datamodule import SaliencyDataModule
 from segtricks.data.ecssd import ECSSD
-from segtricks.data.transforms import CenterCropTransform, denormalize
+from segtricks.data.transforms import CenterCropTransform, EvalTransform, denormalize
 from segtricks.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were published:UserWarning")
@@ -21,15 +24,96 @@ def module(**options: Any) -> SaliencyDataModule:
     return SaliencyDataModule(**(defaults | {"held_out": 4} | options))
 
 
+def ready(data: SaliencyDataModule, loader: DataLoader[Any]) -> list[dict[str, Any]]:
+    """Batches as models see them."""
+    return [data.on_after_batch_transfer(batch, 0) for batch in loader]
+
+
 def test_training_batches() -> None:
     data = module()
-    batches = list(data.train_dataloader())
+    batches = ready(data, data.train_dataloader())
     assert len(batches) == len(data.train_dataloader()) == 4
     for batch in batches:
         assert set(batch) == {"image", "path", "skipped"}
         assert (batch["image"].shape, batch["image"].dtype) == ((4, 3, 32, 32), torch.float32)
     paths = [path for batch in batches for path in batch["path"]]
     assert sorted(paths) == [str(path) for path in data.train_dataset.images]
+
+
+def test_workers_and_device_give_the_same_colours() -> None:
+    here, there = module(), module(colors_on="workers", num_workers=1)
+    batches = ready(here, here.train_dataloader()), ready(there, there.train_dataloader())
+    for one, other in zip(*batches, strict=True):
+        assert torch.equal(one["image"], other["image"])
+    assert next(iter(there.train_dataloader()))["image"].dtype == torch.float32
+    assert next(iter(here.train_dataloader()))["image"].dtype == torch.uint8
+    with pytest.raises(UserError, match=r"colors_on is 'gpu': pass device or workers, for example --data\.colors_on"):
+        module(colors_on="gpu")
+
+
+class Listener(lightning.LightningModule):
+    """Notes the batches that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.batches: list[dict[str, Any]] = []
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        self.batches.append(batch)
+        return self.weight.sum()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.batches.append(batch)
+
+    test_step = validation_step
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*isinstance.treespec, LeafSpec.")
+@pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-true", torch.bfloat16)])
+def test_models_get_images_that_are_normalised_and_of_their_precision(precision: Any, dtype: torch.dtype) -> None:
+    data, model = module(batch_size=16), Listener()
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        precision=precision,
+        max_epochs=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(model, data)
+    trainer.test(model, data, verbose=False)
+    train, validated, tested = model.batches
+    assert [batch["image"].dtype for batch in (train, validated)] == [dtype] * 2
+    fresh = module(batch_size=16)
+    (expected,) = ready(fresh, fresh.train_dataloader())
+    torch.testing.assert_close(train["image"], expected["image"].to(dtype), atol=1e-5, rtol=0)
+    assert {image.dtype for image in tested["image"]} == {dtype}
+    assert tested["photo"][0].dtype == torch.uint8
+    torch.testing.assert_close(tested["image"][0], EvalTransform(32, 8)(tested["photo"][0]).to(dtype))
+
+
+def test_the_cache_changes_nothing_but_the_disk(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    for i in range(8):
+        write(tmp_path / f"photos/{i}.png", size=(50 + i, 40), seed=i)
+    options = {"train": str(tmp_path / "photos"), "test": [], "held_out": 2, "batch_size": 3, "size": 24}
+    plain = module(**options)
+    folder = tmp_path / "cache"
+    for workers in (0, 2):
+        kept = module(**options, cache=True, cache_dir=str(folder), num_workers=workers)
+        for name in ("train_dataloader", "val_dataloader"):
+            pairs = zip(ready(plain, getattr(plain, name)()), ready(kept, getattr(kept, name)()), strict=True)
+            assert all(torch.equal(one["image"], other["image"]) for one, other in pairs)
+    assert len(list(folder.rglob("*.npy"))) == 8
+    # What is read now is the cache: its pixels are changed, and so the batches.
+    for path in folder.rglob("*.npy"):
+        np.save(path, np.zeros_like(np.load(path)))
+    assert not next(iter(kept.val_dataloader()))["image"].any()
 
 
 def test_the_last_smaller_batch_is_dropped() -> None:
@@ -63,7 +147,7 @@ def test_epochs_differ_in_order_and_views() -> None:
 
 def test_validation_shows_the_middle_of_held_out_training_images() -> None:
     data = module(eval_batch_size=3)
-    batches = list(data.val_dataloader())
+    batches = ready(data, data.val_dataloader())
     assert [len(batch["path"]) for batch in batches] == [3, 1]
     assert batches[0]["path"][0] == str(data.held_out_dataset.images[0])
     middle = CenterCropTransform(32)(data.held_out_dataset.read_image(0)).float() / 255
@@ -98,7 +182,9 @@ def test_broken_photographs_are_listed_and_the_rest_is_used(tmp_path: Path, writ
     assert [path for path, _ in batch["skipped"]] == [str(broken)]
     for path in data.train_dataset.images:
         path.write_bytes(b"")
-    assert next(iter(data.train_dataloader()))["image"].shape == (0, 3, 32, 32)
+    empty = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    assert (empty["image"].shape, empty["image"].dtype) == ((0, 3, 32, 32), torch.float32)
+    assert len(empty["skipped"]) == 7
 
 
 def test_test_batches_are_lists_at_the_images_own_sizes(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
@@ -109,8 +195,10 @@ def test_test_batches_are_lists_at_the_images_own_sizes(tmp_path: Path, write) -
     write(tmp_path / "masks/c.png", mask=True)
     data = module(test=f"{tmp_path}/photos", masks=f"{tmp_path}/masks")
     (loader,) = data.test_dataloader()
-    (batch,) = list(loader)
+    (batch,) = ready(data, loader)
     assert [image.shape for image in batch["image"]] == [(3, 32, 48), (3, 64, 32)]
+    assert torch.equal(batch["image"][0], EvalTransform(32, 8)(batch["photo"][0]))
+    assert batch["photo"][0].dtype == torch.uint8
     assert [photo.shape for photo in batch["photo"]] == [(3, 80, 120), (3, 100, 50)]
     assert [mask.shape for mask in batch["mask"]] == [(1, 80, 120), (1, 100, 50)]
     assert batch["mask"][0].dtype == torch.uint8
@@ -220,7 +308,7 @@ def test_training_on_a_part_of_ecssd_without_its_masks(photographs: Path, tmp_pa
     (tmp_path / "ECSSD").mkdir()
     (tmp_path / "ECSSD/images").symlink_to(photographs / "ECSSD/images")
     data = module(train="ecssd[:320]", test="ecssd[320:]", root=str(tmp_path), size=64, held_out=0.02)
-    batch = next(iter(data.train_dataloader()))
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     assert batch["image"].shape == (4, 3, 64, 64)
     assert batch["image"].std() > 0.5
     assert data.counts == {"train": 314, "held_out": 6}

@@ -1,12 +1,24 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.random import SeedSequence
 
+from segtricks.data.cache import ImageCache
 from segtricks.data.folder import ImageFolder
-from segtricks.data.loading import CropItems, Skipped, TrainItems, WholeItems, collate_lists, collate_stacked
+from segtricks.data.loading import (
+    CropItems,
+    Skipped,
+    TrainItems,
+    WholeItems,
+    collate_finished,
+    collate_lists,
+    collate_stacked,
+    finished,
+)
 from segtricks.data.synthetic import SyntheticShapes
-from segtricks.data.transforms import CenterCropTransform, EvalTransform, TrainTransform, to_input
+from segtricks.data.transforms import CenterCropTransform, EvalTransform, TrainTransform, normalize
 
 
 @pytest.fixture
@@ -22,6 +34,18 @@ def test_a_view_is_a_function_of_seed_epoch_and_index(shapes: SyntheticShapes) -
     assert torch.equal(first["image"], items[(2, 3)]["image"])  # type: ignore[call-overload]
     others = [items[(1, 3)], TrainItems(shapes, TrainTransform(32), seed=6)[(2, 3)]]
     assert not any(torch.equal(first["image"], other["image"]) for other in others)  # type: ignore[call-overload]
+    assert np.array_equal(first["colors"], items[(2, 3)]["colors"])  # type: ignore[call-overload]
+    assert not all(np.array_equal(first["colors"], other["colors"]) for other in others)  # type: ignore[call-overload]
+
+
+def test_an_item_is_the_view_that_its_transform_gives(shapes: SyntheticShapes) -> None:
+    transform = TrainTransform(32)
+    items = [TrainItems(shapes, transform, seed=5)[(1, index)] for index in range(6)]
+    batch = finished(collate_stacked(items, ("image", "colors", "path"), 32))
+    mixed = [SeedSequence([5, 1, index]).generate_state(1, np.uint64)[0] for index in range(6)]
+    generators = [torch.Generator().manual_seed(int(seed)) for seed in mixed]
+    views = [transform(shapes.read_image(index), generator) for index, generator in enumerate(generators)]
+    torch.testing.assert_close(batch["image"], torch.stack(views), atol=1e-5, rtol=0)
 
 
 def test_the_callers_random_numbers_are_left_alone(shapes: SyntheticShapes) -> None:
@@ -43,7 +67,7 @@ def test_training_never_opens_masks(tmp_path: Path, write) -> None:  # type: ign
     dataset = ImageFolder(tmp_path / "photos", tmp_path / "masks")
     mask.unlink()
     item = TrainItems(dataset, TrainTransform(8), seed=0)[(0, 0)]
-    assert set(item) == {"image", "path"}  # type: ignore[arg-type]
+    assert set(item) == {"image", "colors", "path"}  # type: ignore[arg-type]
 
 
 def test_broken_files_become_skipped_items(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
@@ -71,9 +95,34 @@ def test_a_mask_of_another_size_skips_its_image(tmp_path: Path, write) -> None: 
 def test_crop_items_hold_the_middle_and_a_mask_of_0_and_1(shapes: SyntheticShapes) -> None:
     crop = CenterCropTransform(32, 36)
     item = CropItems(shapes, crop)[1]
-    assert torch.equal(item["image"], to_input(crop(shapes.read_image(1))))  # type: ignore[call-overload]
+    assert torch.equal(item["image"], crop(shapes.read_image(1)))  # type: ignore[call-overload]
+    assert torch.equal(item["mask"], (crop(shapes.read_mask(1)) >= 128).float())  # type: ignore[call-overload, arg-type]
     assert item["mask"].unique().tolist() == [0, 1]  # type: ignore[call-overload]
     assert item["mask"].shape == (1, 32, 32)  # type: ignore[call-overload]
+
+
+def test_a_mask_of_other_proportions_skips_its_crop(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    write(tmp_path / "photos/a.jpg", size=(12, 8))
+    write(tmp_path / "masks/a.png", mask=True, size=(8, 8))
+    items = CropItems(ImageFolder(tmp_path / "photos", tmp_path / "masks"), CenterCropTransform(8))
+    assert items[0] == Skipped(f"{tmp_path}/photos/a.jpg", "its mask has other proportions")
+
+
+def test_crops_from_the_cache_are_the_same(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+    for i in range(4):
+        write(tmp_path / f"photos/{i}.jpg", size=(60 + i, 50), seed=i)
+        write(tmp_path / f"masks/{i}.png", mask=True, size=(60 + i, 50))
+    dataset = ImageFolder(tmp_path / "photos", tmp_path / "masks")
+    cache = ImageCache(tmp_path / "cache", 34)
+    train = [TrainItems(dataset, TrainTransform(32, 34), 0, kept) for kept in (None, cache, cache)]
+    middle = [CropItems(dataset, CenterCropTransform(32, 34), kept) for kept in (None, cache)]
+    for index in range(4):
+        for plain, *others in (train, middle):
+            for kept in others:
+                for name in ("image", "path"):
+                    assert str(kept[index][name]) == str(plain[index][name])  # type: ignore[call-overload]
+                assert torch.equal(kept[index]["image"], plain[index]["image"])  # type: ignore[call-overload]
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 4
 
 
 def test_whole_items_keep_photo_and_mask_at_their_own_size(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
@@ -91,14 +140,14 @@ def test_the_crop_cuts_all_three_alike(shapes: SyntheticShapes) -> None:
     item = WholeItems(shapes, EvalTransform(32, 8), crop)[0]
     assert torch.equal(item["photo"], crop(shapes.read_image(0)))  # type: ignore[call-overload]
     assert torch.equal(item["mask"], crop(shapes.read_mask(0)))  # type: ignore[call-overload]
-    assert torch.equal(item["image"], to_input(item["photo"]))  # type: ignore[call-overload]
+    assert torch.equal(item["image"], item["photo"])  # type: ignore[call-overload]
 
 
 def test_collating_leaves_broken_files_out_and_lists_them() -> None:
     items = [
-        {"image": torch.ones(3, 2, 2), "path": "a"},
+        {"image": torch.ones(3, 2, 2, dtype=torch.uint8), "path": "a"},
         Skipped("b", "empty file"),
-        {"image": torch.zeros(3, 2, 2), "path": "c"},
+        {"image": torch.zeros(3, 2, 2, dtype=torch.uint8), "path": "c"},
     ]
     stacked = collate_stacked(items, ("image", "path"), 2)
     assert stacked["image"][:, 0, 0, 0].tolist() == [1, 0]
@@ -111,8 +160,31 @@ def test_collating_leaves_broken_files_out_and_lists_them() -> None:
 
 def test_a_batch_of_broken_files_is_empty_but_whole() -> None:
     broken = [Skipped("a", "empty file"), Skipped("b", "empty file")]
-    stacked = collate_stacked(broken, ("image", "mask", "path"), 16)
+    stacked = collate_stacked(broken, ("image", "colors", "mask", "path"), 16)
     assert (stacked["image"].shape, stacked["mask"].shape) == ((0, 3, 16, 16), (0, 1, 16, 16))
+    assert finished(stacked)["image"].shape == (0, 3, 16, 16)
+    assert finished(stacked)["image"].dtype == torch.float32
     assert stacked["path"] == []
     assert len(stacked["skipped"]) == 2
     assert collate_lists(broken, ("image", "photo", "path"))["photo"] == []
+
+
+def test_finishing_in_the_worker_or_on_the_device_gives_the_same_numbers(shapes: SyntheticShapes) -> None:
+    items = [TrainItems(shapes, TrainTransform(32), seed=5)[index] for index in range(6)]
+    arguments = items, ("image", "colors", "path"), 32
+    there, here = collate_finished(*arguments), finished(collate_stacked(*arguments))
+    assert set(there) == set(here) == {"image", "path", "skipped"}
+    assert torch.equal(there["image"], here["image"])
+    assert finished(there)["image"] is there["image"]
+
+
+def test_finished_images_are_normalised_and_the_rest_is_left_alone() -> None:
+    photo = torch.arange(48, dtype=torch.uint8).view(3, 4, 4)
+    expected = normalize(photo.float() / 255)
+    whole = finished({"image": [photo], "photo": [photo], "path": ["a"], "skipped": []})
+    torch.testing.assert_close(whole["image"][0], expected)
+    assert whole["photo"][0] is photo
+    mask = torch.ones(1, 1, 4, 4)
+    middle = finished({"image": photo[None], "mask": mask, "path": ["a"], "skipped": []})
+    torch.testing.assert_close(middle["image"], expected[None])
+    assert middle["mask"] is mask

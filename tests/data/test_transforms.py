@@ -5,12 +5,15 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from segtricks.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     CenterCropTransform,
     EvalTransform,
     TrainTransform,
     denormalize,
     fit_short_side,
     normalize,
+    resize_short_side,
     to_input,
 )
 from segtricks.errors import UserError
@@ -78,6 +81,14 @@ def test_center_crop_is_the_papers(shape: tuple[int, int], channels: int) -> Non
     assert (cropped.int() - reference.int()).abs().max() <= 1
 
 
+@pytest.mark.parametrize("shape", [(300, 400), (401, 301), (7, 9)])
+def test_resizing_does_not_depend_on_the_memorys_layout(shape: tuple[int, int]) -> None:
+    planes = photo(*shape)
+    pixels = planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    assert torch.equal(resize_short_side(pixels, 335), resize_short_side(planes, 335))
+    assert torch.equal(fit_short_side(pixels, 64, 8), fit_short_side(planes, 64, 8))
+
+
 def test_image_and_mask_are_cropped_identically() -> None:
     image = photo(90, 130)
     crop = CenterCropTransform(64, 80)
@@ -111,6 +122,30 @@ def test_without_randomness_only_the_place_of_the_crop_is_left() -> None:
     assert max(lefts) > 32  # anywhere from 0 to 40
     mirrored = TrainTransform(60, 100, flip=1, jitter_p=0, grayscale_p=0)(column)
     assert (mirrored.diff(dim=2) < 0).all()
+
+
+@pytest.mark.parametrize("shape", [(45, 70), (70, 45), (40, 40)])
+def test_the_same_seed_gives_the_view_of_torchvisions_transforms(shape: tuple[int, int]) -> None:
+    image, size = photo(*shape), 40
+    reference = v2.Compose(
+        [
+            v2.Resize(size, antialias=True),
+            v2.RandomCrop(32),
+            v2.RandomHorizontalFlip(0.5),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.2, 0.1)], 0.8),
+            v2.RandomGrayscale(0.2),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    transform = TrainTransform(32, size)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        expected = reference(image)
+        torch.manual_seed(seed)
+        torch.testing.assert_close(transform(image), expected, atol=1e-4, rtol=0)
+        again = transform(image, torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(again, expected, atol=1e-4, rtol=0)
 
 
 def test_probabilities_of_flip_and_grayscale() -> None:

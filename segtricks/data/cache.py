@@ -1,0 +1,100 @@
+"""Training photographs on disk at the size they are trained at, so that no later epoch decodes and resizes them."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+from torch import Tensor
+
+from segtricks.runs import replacing
+
+_FORMAT = 1  # to be raised with any change of what an entry holds
+
+
+class ImageCache:
+    """Photographs with their short side at ``size`` pixels: ``get`` is uint8 (3, h, w), read from disk or made.
+
+    One ``.npy`` file for each photograph, about 470 KB at 335 pixels, named by a hash of the photograph's content and
+    of all that decides its pixels: the size and the versions of what decodes and resizes. So equal photographs share
+    an entry, a changed one gets another, and any number of runs and processes may read and fill one folder. Nothing
+    is ever deleted; the folder may be, at any time between runs.
+
+    An entry that is no such array, or too short, is made again. Where nothing can be written, one warning is given
+    and the images are made each time.
+
+    Args:
+        folder: Of the entries; None is ``$XDG_CACHE_HOME/segtricks/images``, by default below ``~/.cache``.
+        size: Short side in pixels.
+    """
+
+    def __init__(self, folder: str | Path | None, size: int) -> None:
+        self.folder = default_folder() if folder is None else Path(folder).expanduser()
+        self.size = size
+        self._settings = f"{_FORMAT} {size} Pillow {PIL.__version__} torch {torch.__version__}".encode()
+        self._keys: dict[tuple[str, int, int], str] = {}
+        self._writable = True
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._stop_writing(error)
+
+    def get(self, path: Path, make: Callable[[], Tensor]) -> Tensor:
+        """The photograph of a file.
+
+        Args:
+            path: Its file; where there is none, as for drawn images, nothing is kept.
+            make: Gives the same photograph without the cache, and raises what there is to raise.
+        """
+        try:
+            entry = self.entry(path)
+        except OSError:
+            return make()
+        found = self._load(entry)
+        if found is not None:
+            return found
+        image = make().contiguous()
+        self._store(entry, image)
+        return image
+
+    def entry(self, path: Path) -> Path:
+        """Where the photograph is kept, or will be. The file is read once, until its size or time changes."""
+        status = path.stat()
+        known = (str(path), status.st_size, status.st_mtime_ns)
+        if known not in self._keys:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(self._settings, digest_size=20))
+            self._keys[known] = digest.hexdigest()
+        key = self._keys[known]
+        return self.folder / key[:2] / f"{key[2:]}.npy"
+
+    def _load(self, entry: Path) -> Tensor | None:
+        try:
+            # Read as a whole: a crop needs nearly all rows, and mapping them costs more than reading them.
+            array = np.load(entry)
+        except Exception:  # missing, or damaged in one of many ways
+            return None
+        sound = array.dtype == np.uint8 and array.ndim == 3 and array.shape[0] == 3 and min(array.shape) > 0
+        return torch.from_numpy(array) if sound and min(array.shape[1:]) == self.size else None
+
+    def _store(self, entry: Path, image: Tensor) -> None:
+        if not self._writable:
+            return
+        try:
+            with replacing(entry) as temporary:
+                np.save(temporary, image.numpy())
+        except OSError as error:
+            self._stop_writing(error)
+
+    def _stop_writing(self, error: OSError) -> None:
+        self._writable = False
+        warnings.warn(f"The image cache {self.folder} cannot be written to, so it is not: {error}", stacklevel=3)
+
+
+def default_folder() -> Path:
+    """``segtricks/images`` in the user's folder of caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segtricks" / "images"
