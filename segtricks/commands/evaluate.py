@@ -40,7 +40,8 @@ def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
     options = _parser().parse_args(list(words))
     # A folder of masks has made up its mind about what is foreground; a model's protocol decides for the model.
-    protocol = get_protocol(options.protocol, polarity="none")
+    chosen = {"select": options.select} if options.select else {}
+    protocol = get_protocol(options.protocol, polarity="none", **chosen)
     if options.targets is None and options.boxes is None:
         raise UserError("Nothing to compare with: pass --targets FOLDER, --boxes PATH or both.")
     if options.boxes and protocol.resolution == "crop":
@@ -81,7 +82,7 @@ def _parser() -> OptionParser:
     for name in ("targets", "output", "per-image", "figures", "images", "boxes"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--protocol", default="fullres")
-    parser.add_argument("--select", choices=get_args(Select), default="largest_bbox")
+    parser.add_argument("--select", choices=get_args(Select))
     parser.add_argument("--no-hard", action="store_true")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
     return parser
@@ -98,7 +99,7 @@ def _evaluate(
             (stem, "all its objects are difficult or truncated") for stem, _, _ in pairs.found if stem in dropped
         ]
         pairs.found = [pair for pair in pairs.found if pair[0] not in dropped]
-    return evaluate(pairs, protocol, kept, CorLoc(options.select), max(1, options.workers), bar=name)
+    return evaluate(pairs, protocol, kept, CorLoc(protocol.select), max(1, options.workers), bar=name)
 
 
 def _result(folder: Path, found: Evaluation, options: Namespace, protocol: Protocol) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from segtricks.reports.loggers import log_scores
 from segtricks.reports.per_image import image_rows, write_csv
 from segtricks.reports.tables import figure, text_table, write_json
 
-_HEADER = ("test set", "", "mask", "acc", "iou", "max F", "images")
+_COLUMNS = {"acc": "acc", "iou": "iou", "max_fbeta": "max F", "corloc": "CorLoc"}
 
 
 @dataclass
@@ -36,10 +36,10 @@ def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path
             rows = [entry for entry in scores if entry.dataset == name]
             stem = run / "test" / f"{file_name(name)}{suffix}"
             write_json(stem.with_name(f"{stem.name}.json"), result(cli, rows, checkpoint))
-            each = [{"mask": entry.row} | image for entry in rows for image in image_rows(entry.per_image, {})]
+            each = [{"mask": entry.row} | image for entry in rows for image in image_rows(entry.per_image, entry.hits)]
             write_csv(stem.with_name(f"{stem.name}-per-image.csv"), each)
     flat = {f"test/{label}{entry.dataset}/{entry.row}/{key}": v for entry in scores for key, v in entry.metrics.items()}
-    log_scores(trainer, flat, _HEADER, _rows([Stage(label, scores)]))
+    log_scores(trainer, flat, *_table([Stage(label, scores)]))
     return Stage(label, scores)
 
 
@@ -50,35 +50,44 @@ def result(cli: SegtricksCLI, rows: Sequence[Score], checkpoint: Path | None) ->
     """
     model = cli.model
     main = REFINED if model.refine_predictions else PLAIN
-    return {
+    content: dict[str, object] = {
         "dataset": rows[0].dataset,
         "protocol": model.protocol.as_dict() | {"refine_at": model.refine_at},
+        "source": {"test": cli.saliency_data.test, "root": cli.saliency_data.root, "masks": cli.saliency_data.masks},
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "images": rows[0].images,
-        "empty": {entry.row: entry.empty for entry in rows},
         "skipped": [{"path": path, "reason": reason} for path, reason in rows[0].skipped],
         "metrics": next(entry.metrics for entry in rows if entry.row == main),
         "rows": {entry.row: entry.metrics for entry in rows},
-        "size_bins": {entry.row: entry.size_bins for entry in rows},
     }
+    if rows[0].per_image:
+        content["empty"] = {entry.row: entry.empty for entry in rows}
+        content["size_bins"] = {entry.row: entry.size_bins for entry in rows}
+    if rows[0].hits:
+        hard = cli.saliency_data.hard
+        content["corloc"] = {"hard": hard, "hits": {entry.row: sum(entry.hits.values()) for entry in rows}}
+    return content
 
 
 def print_scores(stages: Sequence[Stage]) -> None:
     """Print one table of all stages."""
-    rows = _rows(stages)
+    header, rows = _table(stages)
     if rows:
-        print("\n" + text_table(_HEADER, rows) + "\n")
+        print("\n" + text_table(header, rows) + "\n")
     skipped = {path: reason for stage in stages for entry in stage.scores for path, reason in entry.skipped}
     for path, reason in skipped.items():
         print(f"skipped {path}: {reason}")
 
 
-def _rows(stages: Sequence[Stage]) -> list[list[str]]:
+def _table(stages: Sequence[Stage]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, with the figures that any test set has."""
+    known = {key for stage in stages for entry in stage.scores for key in entry.metrics}
+    keys = [key for key in _COLUMNS if key in known]
     rows = []
     for stage in stages:
         for entry in stage.scores:
             if stage.label == "before" and entry.row != PLAIN:
                 continue
-            figures = [figure(entry.metrics[key]) for key in ("acc", "iou", "max_fbeta")]
+            figures = [figure(entry.metrics.get(key, float("nan"))) for key in keys]
             rows.append([entry.dataset, stage.label, entry.row, *figures, f"{entry.images:,}"])
-    return rows
+    return ["test set", "", "mask", *(_COLUMNS[key] for key in keys), "images"], rows

@@ -9,11 +9,12 @@ from segtricks.commands.options import NO_MODEL, OptionParser, config_words, run
 from segtricks.commands.scoring import print_scores, score
 from segtricks.errors import UserError
 from segtricks.reports.callbacks import BadFiles, TestPanels
+from segtricks.reports.examples import TestExamples
 from segtricks.runs import new_run
 
 USAGE = (
     "--run runs/NAME [--data ecssd …] [--protocol fullres]\n"
-    "       (or --config CONFIG --ckpt_path FILE, or --config tokencut: a method that is not trained)"
+    "       (or --config CONFIG --ckpt_path FILE, or --config tokencut [--name NAME]: a method that is not trained)"
 )
 
 
@@ -26,11 +27,14 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--ckpt_path")
     parser.add_argument("--data", nargs="+")
     parser.add_argument("--protocol")
+    parser.add_argument("--name")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     run, checkpoint = None, None
     if configs and options.run is None and options.ckpt_path is None:  # a method without training
-        model_words, folder = config_words(configs), new_run(None, f"test-{Path(configs[0]).stem}")
+        model_words, folder = config_words(configs), new_run(options.name, f"test-{Path(configs[0]).stem}")
+    elif options.name is not None:
+        raise UserError("--name is the run folder of a method that is not trained; results of a run stay in its own.")
     else:
         run, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
         folder = run or Path(checkpoint).parent
@@ -41,7 +45,11 @@ def main(words: Sequence[str]) -> None:
     quiet()
     cli = SegtricksCLI(
         [*model_words, *rest],
-        callbacks=lambda config: [TestPanels(folder, config.panels), BadFiles(config.max_bad_share)],
+        callbacks=lambda config: [
+            TestPanels(folder, config.panels),
+            TestExamples(folder),
+            BadFiles(config.max_bad_share),
+        ],
         default_root_dir=str(folder),
         enable_checkpointing=False,
     )

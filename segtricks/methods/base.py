@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from segtricks.data.saliency import SaliencyDataset
 from segtricks.data.transforms import denormalize
 from segtricks.methods.checkpoints import freeze_out, thaw_in
-from segtricks.metrics import ImageScores, SaliencyScores, apply_polarity, get_protocol, image_scores
-from segtricks.refine import GuidedFilter
+from segtricks.metrics import CorLoc, ImageScores, SaliencyScores, apply_polarity, get_protocol, image_scores
+from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 
-PLAIN, REFINED = "mask", "mask + guided filter"
+PLAIN, REFINED, SOLVED = "mask", "mask + guided filter", "mask + bilateral solver"
 
 Refine = Callable[[Tensor, Tensor], Tensor]
 """From a mask (1, 1, H, W) and its image in [0, 1] to the refined mask."""
@@ -25,16 +26,23 @@ Item = TypeVar("Item")
 
 @dataclass
 class Score:
-    """Figures of one row (``mask`` or ``mask + guided filter``) on one test set."""
+    """Figures of one row (``mask`` or ``mask + guided filter``) on one test set, by its masks, its boxes or both."""
 
     dataset: str
     row: str
     metrics: dict[str, float]
     images: int
-    empty: int
+    empty: int | None = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
     size_bins: list[dict[str, Any]] = field(default_factory=list)
     per_image: dict[str, ImageScores] = field(default_factory=dict)
+    hits: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass
+class _Sums:
+    saliency: SaliencyScores | None
+    corloc: CorLoc | None
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -43,7 +51,8 @@ class SegmentationModule(lightning.LightningModule):
     Args:
         protocol: named protocol of ``test``.
         refiner: the guided filter of the second row and of ``predict``.
-        refine_at: filter at the ``model``'s resolution, or after enlarging to the ``full`` photograph.
+        refine_at: refine at the ``model``'s resolution, or after enlarging to the ``full`` photograph.
+        bilateral_preset: cell sizes of the bilateral solver, which adds a third row; left out, there is none.
     """
 
     needs_checkpoint = True
@@ -53,6 +62,7 @@ class SegmentationModule(lightning.LightningModule):
         protocol: str = "fullres",
         refiner: GuidedFilter | None = None,
         refine_at: Literal["model", "full"] = "model",
+        bilateral_preset: Literal["two-tricks", "tokencut"] | None = None,
     ) -> None:
         super().__init__()
         if refine_at not in ("model", "full"):
@@ -60,13 +70,15 @@ class SegmentationModule(lightning.LightningModule):
         self.protocol = get_protocol(protocol)
         self.refiner = refiner or GuidedFilter()
         self.refine_at = refine_at
+        self.bilateral_solver = BILATERAL_PRESETS[bilateral_preset] if bilateral_preset else None
         self.refine_predictions = True
         self.scores: list[Score] = []
 
     @property
     def rows(self) -> dict[str, Refine | None]:
         """Rows of the result: a name, and what refines the mask."""
-        return {PLAIN: None, REFINED: self.refiner}
+        rows: dict[str, Refine | None] = {PLAIN: None, REFINED: self.refiner}
+        return rows if self.bilateral_solver is None else rows | {SOLVED: self.bilateral_solver}
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""
@@ -91,36 +103,54 @@ class SegmentationModule(lightning.LightningModule):
             self.trainer.datamodule.crop_tests(choice.resize, choice.size, choice.batch_size)  # type: ignore[attr-defined]
 
     def on_test_start(self) -> None:
-        """Make one set of metrics per test set and row."""
-        names = self._test_names()
-        self._metrics = [{row: SaliencyScores(self.protocol).to(self.device) for row in self.rows} for _ in names]
-        self._skipped: list[list[tuple[str, str]]] = [[] for _ in names]
-        self._images: list[list[tuple[str, str, ImageScores]]] = [[] for _ in names]
+        """Make metrics for each test set and row: by masks where there are masks, CorLoc where there are boxes."""
+        datasets = self.trainer.datamodule.test_datasets  # type: ignore[attr-defined]
+        self._sums = [{row: self._empty_sums(dataset) for row in self.rows} for dataset in datasets]
+        self._skipped: list[list[tuple[str, str]]] = [[] for _ in datasets]
+        self._images: list[list[tuple[str, str, ImageScores | None, bool | None]]] = [[] for _ in datasets]
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:
-        """Score a batch; return the masks at the targets' own sizes, by row."""
+        """Score a batch; return the masks at the photographs' own sizes, by row."""
         self._skipped[dataloader_idx] += batch["skipped"]
-        sizes = [tuple(mask.shape[-2:]) for mask in batch["mask"]]
+        sizes = [tuple(photo.shape[-2:]) for photo in batch["photo"]]
         outputs = self._masks_at(batch, sizes, self.protocol.polarity, self.protocol.interpolation)
         for row, masks in outputs.items():
-            for mask, target, path in zip(masks, batch["mask"], batch["path"], strict=True):
-                scores = image_scores(mask[None], target[None], self.protocol)
-                self._metrics[dataloader_idx][row].add(scores)
-                self._images[dataloader_idx].append((row, path, scores.brief()))
+            sums = self._sums[dataloader_idx][row]
+            for i, (mask, path) in enumerate(zip(masks, batch["path"], strict=True)):
+                scores, hit = None, None
+                if sums.saliency is not None:
+                    scores = image_scores(mask[None], batch["mask"][i][None], self.protocol)
+                    sums.saliency.add(scores)
+                    scores = scores.brief()
+                if sums.corloc is not None:
+                    hit = sums.corloc.is_hit(mask, torch.from_numpy(batch["boxes"][i]))
+                    sums.corloc.add(hit)
+                self._images[dataloader_idx].append((row, path, scores, hit))
         return outputs
 
     def on_test_epoch_end(self) -> None:
         """Compute every row."""
         self.scores = []
         for name, rows, skipped, images in zip(
-            self._test_names(), self._metrics, self._skipped, self._images, strict=True
+            self._test_names(), self._sums, self._skipped, self._images, strict=True
         ):
             skipped, images = gathered(skipped), gathered(images)
-            for row, scores in rows.items():
-                metrics = {key: float(value) for key, value in scores.compute().items()}
-                count, empty = scores.counts()
-                own = {path: image for kind, path, image in images if kind == row}
-                self.scores.append(Score(name, row, metrics, count, empty, skipped, scores.size_bins(), own))
+            for row, sums in rows.items():
+                own = [(path, scores, hit) for kind, path, scores, hit in images if kind == row]
+                score = Score(name, row, {}, len(own), skipped=skipped)
+                if sums.saliency is not None:
+                    score.metrics |= {key: float(value) for key, value in sums.saliency.compute().items()}
+                    score.empty, score.size_bins = sums.saliency.counts()[1], sums.saliency.size_bins()
+                    score.per_image = {path: scores for path, scores, _ in own if scores is not None}
+                if sums.corloc is not None:
+                    score.metrics["corloc"] = float(sums.corloc.compute())
+                    score.hits = {path: hit for path, _, hit in own if hit is not None}
+                self.scores.append(score)
+
+    def _empty_sums(self, dataset: SaliencyDataset) -> _Sums:
+        saliency = None if dataset.masks is None else SaliencyScores(self.protocol).to(self.device)
+        boxed = dataset.annotations is not None
+        return _Sums(saliency, CorLoc(self.protocol.select).to(self.device) if boxed else None)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:
         """Return one probability mask (1, H, W) per photograph, at its own size."""

@@ -6,10 +6,8 @@ from torch import Tensor
 
 from segtricks.discovery.predictor import Discoverer
 from segtricks.errors import UserError
-from segtricks.methods.base import PLAIN, REFINED, Refine, SegmentationModule
-from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
-
-BILATERAL = "mask + bilateral solver"
+from segtricks.methods.base import SegmentationModule
+from segtricks.refine import GuidedFilter
 
 
 class Discovery(SegmentationModule):
@@ -51,16 +49,10 @@ class Discovery(SegmentationModule):
         protocol: str = "fullres",
         seed: int = 0,
     ) -> None:
-        super().__init__(protocol, refiner, refine_at)
+        super().__init__(protocol, refiner, refine_at, bilateral_preset)
         discoverer = Discoverer(method, backbone, pretrained, backbone_checkpoint, head, tau, k, threshold)
         self.discoverer, self.backbone = discoverer, discoverer.backbone
-        self.bilateral_solver = BILATERAL_PRESETS[bilateral_preset]
         self.refine_predictions = False
-
-    @property
-    def rows(self) -> dict[str, Refine | None]:
-        """Every row's refiner."""
-        return {PLAIN: None, REFINED: self.refiner, BILATERAL: self.bilateral_solver}
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to masks (B, 1, H, W), of 0 and 1 unless there is a head."""

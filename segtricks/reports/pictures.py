@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segtricks.runs import replacing
@@ -95,6 +97,19 @@ def overlay(image: Tensor, mask: Tensor, strength: float = 0.5) -> Tensor:
     alpha = mask.clamp(0, 1) * strength
     shaded = rgb * (0.55 + 0.45 * mask.clamp(0, 1))
     return ((shaded * (1 - alpha) + _TINT * alpha) * 255).round().to(torch.uint8)
+
+
+def outlined(image: Tensor, boxes: NDArray[Any], colour: tuple[int, int, int] = (80, 255, 80)) -> Tensor:
+    """Draw boxes (n, 4), half-open x0, y0, x1, y1 in pixels, onto a copy of an image (3, H, W) uint8."""
+    width = max(2, round(max(image.shape[-2:]) / 150))
+    picture = image.clone()
+    paint = torch.tensor(colour, dtype=torch.uint8)[:, None, None]
+    for x0, y0, x1, y1 in boxes.round().astype(int).tolist():
+        frame = torch.zeros(image.shape[-2:], dtype=torch.bool)
+        frame[y0:y1, x0:x1] = True
+        frame[y0 + width : y1 - width, x0 + width : x1 - width] = False
+        picture = torch.where(frame, paint, picture)
+    return picture
 
 
 def _printable(name: str) -> str:

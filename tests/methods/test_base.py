@@ -1,8 +1,14 @@
+import json
+
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from PIL import Image
 from torch import nn
 from torch.nn.functional import interpolate
 
+from segtricks.data import DetectionDataModule
 from segtricks.data.transforms import denormalize
 from segtricks.methods.base import PLAIN, REFINED, SegmentationModule, batch_statistics
 from segtricks.refine import GuidedFilter, guided_filter
@@ -72,3 +78,45 @@ def test_batch_statistics_are_used_and_the_running_ones_left_alone():
 def test_refine_at_must_be_one_of_two():
     with pytest.raises(ValueError, match="model or full"):
         Red(refine_at="photo")
+
+
+@pytest.fixture
+def rectangles(tmp_path):
+    """Photographs of one red rectangle each, with a right, a wrong and no box, and masks of the rectangle."""
+    for folder in ("photos", "masks"):
+        (tmp_path / folder).mkdir()
+    boxes = []
+    for number, annotated in enumerate([[[8, 8, 16, 12]], [[0, 0, 6, 6]], []]):
+        mask = np.zeros((32, 40), bool)
+        mask[8:20, 8:24] = True
+        Image.fromarray(mask[..., None] * np.array([255, 0, 0], np.uint8)).save(tmp_path / f"photos/{number}.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / f"masks/{number}.png")
+        boxes += [{"image_id": number, "bbox": box} for box in annotated]
+    images = [{"id": i, "file_name": f"{i}.png", "width": 40, "height": 32} for i in range(3)]
+    (tmp_path / "boxes.json").write_text(json.dumps({"images": images, "annotations": boxes}))
+    return tmp_path
+
+
+@pytest.mark.parametrize("masks", [None, "masks"])
+def test_boxes_give_corloc_beside_the_figures_of_masks(rectangles, masks):
+    data = DetectionDataModule(
+        test=str(rectangles / "photos"),
+        boxes=str(rectangles / "boxes.json"),
+        masks=masks and str(rectangles / masks),
+        size=32,
+        multiple=8,
+        eval_batch_size=2,
+        num_workers=0,
+    )
+    module = Red()
+    quiet = {name: False for name in ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")}
+    Trainer(accelerator="cpu", **quiet).test(module, data, verbose=False)
+    plain = module.scores[0]
+    assert plain.row == PLAIN
+    assert plain.metrics["corloc"] == pytest.approx(1 / 3)
+    assert [plain.hits[path] for path in sorted(plain.hits)] == [True, False, False]
+    assert plain.images == 3
+    assert ("iou" in plain.metrics) == (masks is not None)
+    if masks:
+        assert plain.metrics["iou"] == 1
+        assert len(plain.per_image) == 3
