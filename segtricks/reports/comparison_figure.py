@@ -1,0 +1,106 @@
+"""A comparison as a picture: each row's difference to the baseline row, and to the published number."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+import matplotlib
+
+from segtricks.reports.comparison import Comparison, Group
+from segtricks.reports.run_reading import Result
+
+matplotlib.use("Agg")
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_BETTER, _WORSE = "#0072b2", "#d55e00"
+_LOWER_IS_BETTER = ("mae",)
+_MOST = 4
+
+
+@dataclass
+class Column:
+    """One column of plots: differences of a ``metric`` to the ``baseline`` row or to the ``published`` number."""
+
+    metric: str
+    to: Literal["baseline", "published"]
+
+    def value(self, group: Group, result: Result) -> float | None:
+        """Return the difference; None where there is nothing to compare with."""
+        if self.to == "baseline":
+            return group.difference(result, self.metric)
+        number = result.published(self.metric)
+        return None if number is None or self.metric not in result.metrics else result.metrics[self.metric] - number
+
+
+def comparison_figure(comparison: Comparison) -> Figure | None:
+    """Return dots with signed differences: a row of plots for each group, a column for each of the first metrics.
+
+    Blue is better than what it is held against, orange worse; the bars are standard deviations over seeds. None where
+    there is nothing to hold against anything.
+    """
+    columns = [
+        column
+        for metric in comparison.metrics[:_MOST]
+        for column in (Column(metric, "baseline"), Column(metric, "published"))
+    ]
+    columns = [c for c in columns if any(c.value(g, r) is not None for g in comparison.groups for r in g.results)]
+    groups = [g for g in comparison.groups if any(c.value(g, r) is not None for c in columns for r in g.results)]
+    if not columns or not groups:
+        return None
+    heights = [0.85 + 0.27 * len(group.results) for group in groups]
+    names = [[_short(group.label(result)) for result in group.results] for group in groups]
+    margin = 0.3 + 0.065 * max(len(name) for texts in names for name in texts)
+    figure = Figure(figsize=(margin + 2.6 * len(columns), sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)
+    for part, group, texts in zip(parts[:, 0], groups, names, strict=True):
+        part.suptitle(_short(group.title), fontsize=9, x=0.01, ha="left", fontweight="bold")
+        line = part.subplots(1, len(columns), squeeze=False)[0]
+        for axis, column in zip(line, columns, strict=True):
+            if all(column.value(group, result) is None for result in group.results) and axis is not line[0]:
+                axis.set_axis_off()
+                continue
+            _draw(axis, group, column)
+            axis.set_title(f"{column.metric} - {column.to}", fontsize=8)
+            axis.set_yticks(range(len(texts)), texts if axis is line[0] else [""] * len(texts), fontsize=7)
+    return figure
+
+
+def _draw(axis: Axes, group: Group, column: Column) -> None:
+    sign = -1 if column.metric in _LOWER_IS_BETTER else 1
+    for place, result in enumerate(group.results):
+        difference = column.value(group, result)
+        if difference is None or not isfinite(difference):
+            if result is group.baseline and column.to == "baseline":
+                axis.text(0, place, "baseline ", fontsize=6.5, color="gray", va="center", ha="center")
+            continue
+        colour = "gray" if difference == 0 else _BETTER if sign * difference > 0 else _WORSE
+        axis.plot([0, difference], [place, place], color=colour, linewidth=1.5, alpha=0.5)
+        axis.errorbar(
+            difference, place, xerr=result.spread.get(column.metric), fmt="o", color=colour, markersize=4, capsize=2
+        )
+        side = 1 if difference >= 0 else -1
+        offset = (side * 6, 0)
+        axis.annotate(
+            f"{difference:+.4f}",
+            (difference + side * result.spread.get(column.metric, 0.0), place),
+            offset,
+            textcoords="offset points",
+            fontsize=6.5,
+            va="center",
+            ha="left" if side > 0 else "right",
+        )
+    axis.axvline(0, color="gray", linewidth=0.8)
+    axis.margins(x=0.35)  # room for the figures beside the dots
+    axis.set_ylim(len(group.results) - 0.4, -0.6)
+    axis.grid(axis="x", alpha=0.25)
+    axis.locator_params(axis="x", nbins=4)
+    axis.tick_params(axis="x", labelsize=6.5, labelbottom=True)
+    axis.tick_params(axis="y", length=0)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _short(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+    return text if len(text) <= 60 else f"{text[:38]}…{text[-21:]}"

@@ -1,0 +1,46 @@
+import pytest
+
+from segtricks.reports.comparison import compare
+from segtricks.reports.comparison_figure import comparison_figure
+from segtricks.reports.run_reading import Result
+
+
+def figure(metric, *values, dataset="ecssd[:4]", paper=None):
+    results = [Result(f"run{i}", dataset, "fullres", "mask", {metric: v}, paper=paper) for i, v in enumerate(values)]
+    return comparison_figure(compare(results))
+
+
+def texts(axis):
+    return [text.get_text().strip() for text in axis.texts]
+
+
+def test_dots_lie_at_the_differences_with_their_sign():
+    (axis,) = figure("iou", 0.5, 0.75, 0.25).subfigs[0].axes
+    assert texts(axis) == ["baseline", "+0.2500", "-0.2500"]
+    assert [line.get_xdata()[-1] for line in axis.lines[:1]] == [pytest.approx(0.25)]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["run0, mask", "run1, mask", "run2, mask"]
+
+
+@pytest.mark.parametrize("metric", ["iou", "mae"])
+def test_better_is_blue_also_where_less_is_better(metric):
+    (axis,) = figure(metric, 0.5, 0.75).subfigs[0].axes
+    assert axis.lines[0].get_color() == {"iou": "#0072b2", "mae": "#d55e00"}[metric]
+
+
+def test_published_numbers_have_a_plot_of_their_own():
+    paper = {"method": "LOST"}  # ECSSD: 0.654
+    baseline, published = figure("iou", 0.5, 0.754, dataset="ecssd", paper=paper).subfigs[0].axes
+    assert texts(baseline) == ["baseline", "+0.2540"]
+    assert texts(published) == ["-0.1540", "+0.1000"]
+
+
+def test_thirty_rows_have_room_each():
+    drawn = figure("iou", *(i / 100 for i in range(30)))
+    (axis,) = drawn.subfigs[0].axes
+    drawn.canvas.draw()
+    inches = axis.get_window_extent().height / drawn.dpi
+    assert inches / 30 > 0.2
+
+
+def test_a_single_row_has_nothing_to_be_compared_with():
+    assert figure("iou", 0.5) is None
