@@ -1,0 +1,118 @@
+"""``segtricks experiment``: a whole table, from one file: every training, its scores, the table and its figure."""
+
+import re
+import shlex
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from segtricks.commands.experiment_grid import expand, find_grid, label_text, read_grid, with_axes
+from segtricks.commands.experiment_results import collect
+from segtricks.commands.experiment_run import Failure, alone, run_here
+from segtricks.commands.experiment_slurm import submit
+from segtricks.commands.experiment_state import Experiment, reuse, write_plan
+from segtricks.commands.options import OptionParser
+from segtricks.errors import UserError
+from segtricks.runs import check_name
+
+USAGE = """NAME [--axis backbone=dino_vits8,…] [--data ecssd …] [--any.option value]
+
+  NAME                 table1 … table5, mini_ablation, or the path of a grid.yaml
+  --axis NAME=A,B      other values of an axis of the grid
+  --data SET …         other test sets
+  --train SET          another training set
+  --seeds N …          0 if the grid says nothing else
+  --protocol NAME      another protocol
+  --subset N           only N images of every set
+  --reuse runs/OTHER … take over finished runs of other experiments that train the same
+  --name NAME          folder below runs/; the experiment's name if left out
+  --dry-run            print the commands and which cells share them, and do nothing
+  --launcher slurm     one job for each run; the same command later collects what is finished
+  --sbatch="OPTIONS"   for every job: --sbatch="--gres=gpu:1 --time=24:00:00"
+  --any.option value   goes to every run; {backbone} in it is the run's: --model.backbone_checkpoint {backbone}.pth
+
+Everything lies in runs/NAME: runs, logs, plan.yaml, results.csv, table.md and figure.png. Called again, it goes on."""
+
+_OURS = {"data.test": "--data", "model.protocol": "--protocol", "seed_everything": "--seeds"}
+
+
+class SomeFailed(UserError):
+    """Some runs failed; the others have their results."""
+
+    status = 1
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command with its option words."""
+    parser = _parser()
+    if words and not words[0].startswith("-"):
+        name, words = words[0], words[1:]
+    elif {"-h", "--help"} & set(words):
+        parser.print_usage()
+        return
+    else:
+        raise UserError(f"Which experiment? Write its name first.\nUsage: segtricks experiment {USAGE}")
+    options, extra = parser.parse_known_args(list(words))
+    for word in extra:
+        if ours := _OURS.get(word.removeprefix("--").split("=")[0]):
+            raise UserError(f"{word} is for a single run: for all runs of an experiment pass {ours}.")
+    path = find_grid(name)
+    grid = with_axes(read_grid(path), options.axis)
+    grid = replace(grid, data=options.data or grid.data, seeds=options.seeds or grid.seeds)
+    if options.protocol:
+        runs = {base: {**run, "protocol": options.protocol} for base, run in grid.runs.items()}
+        grid = replace(grid, protocol=options.protocol, runs=runs)
+    plan = expand(grid, options.train, options.subset, extra)
+    folder = options.name or re.sub(r"^(table\d+)_.*", r"\1", path.resolve().parent.name)
+    check_name(folder)
+    experiment = Experiment(folder, plan, f"segtricks experiment {shlex.join([name, *words])}")
+    if options.dry_run:
+        return _show(experiment)
+    _run(experiment, options)
+
+
+def _run(experiment: Experiment, options: Namespace) -> None:
+    with alone(experiment.home) as lock:
+        write_plan(experiment)
+        for linked in reuse(experiment, options.reuse):
+            print(f"Taken over: {linked}")
+        if options.launcher == "slurm":
+            failures = submit(experiment, shlex.split(options.sbatch))
+        else:
+            failures = run_here(experiment, lock)
+        files = collect(experiment)
+    print(f"\n{(experiment.home / 'table.md').read_text(encoding='utf-8')}\n{', '.join(files)} in {experiment.home}")
+    if failures:
+        raise SomeFailed(_told(failures, experiment.again))
+
+
+def _told(failures: list[Failure], again: str) -> str:
+    lines = [f"  {failure.run}: {failure.reason}\n    log: {failure.log}" for failure in failures]
+    runs = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
+    return "\n".join([f"{runs} failed:", *lines, f"Next, to try again: {again}"])
+
+
+def _show(experiment: Experiment) -> None:
+    plan = experiment.plan
+    for run in plan.runs.values():
+        for cell in plan.cells_of(run):
+            print(f"# {label_text(cell)} (row: {cell.row})")
+        print(shlex.join(["segtricks", *run.command_line(experiment.name)]) + "\n")
+    cells = sum(cell.run is not None for cell in plan.cells)
+    print(f"# {len(plan.runs)} runs for {cells} cells, into {experiment.home}")
+
+
+def _parser() -> OptionParser:
+    parser = OptionParser("experiment", USAGE)
+    for name in ("--axis", "--data", "--reuse"):
+        parser.add_argument(name, nargs="+", action="extend", default=[], type=Path if name == "--reuse" else str)
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--train")
+    parser.add_argument("--protocol")
+    parser.add_argument("--subset", type=int)
+    parser.add_argument("--name")
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--launcher", choices=("local", "slurm"), default="local")
+    parser.add_argument("--sbatch", default="")
+    return parser

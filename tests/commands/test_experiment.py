@@ -1,0 +1,107 @@
+import json
+import shlex
+from io import StringIO
+
+import pytest
+import yaml
+
+from segtricks.cli import main
+from segtricks.commands import experiment_run
+
+from .conftest import SMALL
+from .experiment_fake import make_fake
+
+fake = pytest.fixture(make_fake)
+
+REAL = """
+title: Two real trainings
+protocol: fullres
+data: ['synthetic[14:18]']
+metrics: [acc, iou]
+runs:
+  plain: {command: fit, config: demo, options: {model.crop: false, model.guided_filter: false}}
+  tricks: {command: fit, config: demo}
+cells:
+  - {labels: {crop: false, guided_filter: false}, run: plain, row: mask}
+  - {labels: {crop: false, guided_filter: true}, run: plain, row: mask + guided filter}
+  - {labels: {crop: true, guided_filter: true}, run: tricks, row: mask + guided filter}
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the grid of two real trainings, which run in this process: a new one imports for seconds."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/grid.yaml").write_text(REAL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment_run, "_execute", lambda words, log, environment, lock: main(words[3:]))
+    return tmp_path
+
+
+def test_real_trainings_give_the_table_of_their_result_files(here, capsys):
+    options = [word for word in SMALL[2:] if word not in ("--data.test", "['synthetic[14:18]']")]
+    assert main(["experiment", "real", "--name", "tiny", *options, "--trainer.max_epochs", "1"]) == 0
+    out = capsys.readouterr().out
+    rows = {
+        name: json.loads((here / f"runs/tiny/{name}-s0/test/synthetic-14-18.json").read_text())["rows"]
+        for name in ("plain", "tricks")
+    }
+    cells = [("no", "no", "plain", "mask"), ("no", "yes", "plain", "mask + guided filter")]
+    cells += [("yes", "yes", "tricks", "mask + guided filter")]
+    for crop, filtered, name, row in cells:
+        metrics = rows[name][row]
+        assert f"| {crop} | {filtered} | {metrics['acc']:.4f} | {metrics['iou']:.4f} |" in out
+    configs = [yaml.safe_load((here / f"runs/tiny/{name}-s0/config.yaml").read_text()) for name in rows]
+    assert [config["model"]["init_args"]["crop"] for config in configs] == [False, True]
+    for name in ("plan.yaml", "results.csv", "table.md", "figure.png"):
+        assert (here / "runs/tiny" / name).is_file()
+
+
+def test_dry_run_prints_commands_to_copy_and_the_cells_that_share_them(fake, capsys):
+    assert fake.run("--axis", "backbone=a b", "--seeds", "0", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert not (fake.folder / "runs").exists()
+    first, *_, last = out.strip().split("\n\n")
+    *cells, command = first.splitlines()
+    assert cells == [
+        "# backbone=a b, crop=false, filter=false (row: mask)",
+        "# backbone=a b, crop=false, filter=true (row: mask + guided filter)",
+    ]
+    assert shlex.split(command) == [
+        *("segtricks", "fit", "--config", "sempart", "--name", "mine/a-b-s0", "--model.backbone", "a b"),
+        *("--seed_everything", "0", "--data.test", '["ecssd", "voc12"]', "--model.protocol", "fullres"),
+    ]
+    assert last == "# 4 runs for 4 cells, into runs/mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Which experiment?"),
+        (["table9"], "Packaged: mini_ablation, table1_saliency"),
+        (["mine", "--data.test", "ecssd"], "pass --data"),
+        (["mine", "--seed_everything=3"], "pass --seeds"),
+        (["mine", "--model.protocol", "sod"], "pass --protocol"),
+        (["mine", "--seeds", "x"], "invalid int value"),
+        (["mine", "--name", "../x"], "no plain folder name"),
+        (["mine", "--reuse", "runs/nine"], "holds no plan.yaml"),
+        (["mine", "--axis", "backbone"], "Axes here: backbone=a,b"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(fake, capsys, words, said):
+    assert main(["experiment", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert fake.calls() == []
+
+
+def test_help_needs_no_experiment(capsys):
+    assert main(["experiment", "--help"]) == 0
+    assert "--reuse runs/OTHER" in capsys.readouterr().out
+
+
+def test_default_folder_is_the_papers_table(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["experiment", "table3", "--dry-run", "--seeds", "0", "1"]) == 0
+    lines = [line for line in StringIO(capsys.readouterr().out) if line.startswith("segtricks")]
+    assert len(lines) == 3 * 3 * 2
+    assert "--name table3/dino_vits8-crop-s1 " in lines[3]

@@ -1,0 +1,103 @@
+import os
+
+import pytest
+
+from .experiment_fake import GRID, make_fake
+
+fake = pytest.fixture(make_fake)
+
+ONE = ("--axis", "backbone=a", "--seeds", "0", "--data", "ecssd")
+
+
+def names(calls):
+    return [words[words.index("--name") + 1] for words in calls]
+
+
+def test_finished_runs_are_skipped(fake, capsys):
+    assert fake.run(*ONE) == 0
+    assert names(fake.calls()) == ["mine/a-s0", "mine/a-crop-s0", "mine/tokencut-ecssd"]
+    before = (fake.folder / "runs/mine/results.csv").read_text()
+    assert fake.run(*ONE) == 0
+    assert fake.calls() == []
+    assert capsys.readouterr().out.count("finished before") == 3
+    assert (fake.folder / "runs/mine/results.csv").read_text() == before
+
+
+def test_results_of_a_half_trained_run_do_not_finish_it(fake):
+    fake.order("fail", "a-s0")
+    fake.run(*ONE)
+    (fake.folder / "fail").unlink()
+    other = fake.folder / "runs/mine/a-crop-s0/test/0-fullres.json"
+    (fake.folder / "runs/mine/a-s0/test/0-fullres.json").write_text(other.read_text())
+    fake.calls()
+    assert fake.run(*ONE) == 0
+    assert names(fake.calls()) == ["mine/a-s0"]
+
+
+def test_results_older_than_the_checkpoint_are_scored_again_without_training(fake):
+    fake.run(*ONE)
+    fake.calls()
+    os.utime(fake.folder / "runs/mine/a-s0/test/0-fullres.json", (1, 1))
+    assert fake.run(*ONE) == 0
+    words = ["--model.backbone", "a", "--data", "ecssd", "--protocol", "fullres"]
+    assert fake.calls() == [["test", "--run", "runs/mine/a-s0", *words]]
+
+
+def test_other_options_are_refused_by_name_and_nothing_is_mixed(fake, capsys):
+    assert fake.run(*ONE, "--subset", "8") == 0
+    before = (fake.folder / "runs/mine/plan.yaml").read_text()
+    fake.calls()
+    for words, said in [
+        (("--subset", "9"), "a-s0 data.train_limit 8, now 9"),
+        ((), "a-s0 data.train_limit 8, now not given"),
+        (("--subset", "8", "--model.tau", "0.3"), "a-s0 model.tau not given, now 0.3"),
+        (("--subset", "8", "--protocol", "sod"), "a-s0 protocol fullres, now sod"),
+        (("--subset", "8", "--seeds", "1"), "also holds the run a-s0"),
+    ]:
+        assert fake.run(*ONE, *words) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert "another --name" in error
+    assert fake.calls() == []
+    assert (fake.folder / "runs/mine/plan.yaml").read_text() == before
+    assert fake.run(*ONE, "--subset", "9", "--name", "other") == 0
+
+
+def test_seeds_may_be_added_and_the_folder_of_the_data_may_move(fake):
+    assert fake.run(*ONE) == 0
+    fake.calls()
+    assert fake.run("--axis", "backbone=a", "--data", "ecssd", "--seeds", "0", "1", "--data.root", "elsewhere") == 0
+    assert names(fake.calls()) == ["mine/a-s1", "mine/a-crop-s1"]
+
+
+def test_wandb_gets_the_experiment_as_group_and_the_cells_labels_as_tags(fake):
+    fake.run(*ONE, "--wandb", "offline")
+    call = fake.calls_with_environment()[0]
+    assert call["WANDB_RUN_GROUP"] == "mine"
+    assert call["WANDB_TAGS"] == "backbone=a,crop=false,filter=false,filter=true"
+    assert call["words"][call["words"].index("--wandb") + 1] == "offline"
+
+
+def test_trainings_of_another_experiment_are_taken_over_and_only_scored(fake, capsys):
+    fake.run(*ONE)
+    fake.calls()
+    fake.write(GRID.replace("protocol: fullres", "protocol: sod").replace("[ecssd, voc12]", "[voc12]"), "second")
+    words = ["--axis", "backbone=a", "--seeds", "0", "1", "--reuse", "runs/mine"]
+    assert fake.run(*words, name="second") == 0
+    assert "a-s0 from runs/mine/a-s0" in capsys.readouterr().out
+    calls = fake.calls()
+    assert [words[:3] for words in calls if words[0] == "test" and "--run" in words] == [
+        ["test", "--run", "runs/second/a-s0"],
+        ["test", "--run", "runs/second/a-crop-s0"],
+    ]
+    assert names(words for words in calls if words[0] == "fit") == ["second/a-s1", "second/a-crop-s1"]
+    assert (fake.folder / "runs/second/a-s0").resolve() == fake.folder / "runs/mine/a-s0"
+    assert fake.run(*words[:-2], name="second") == 0, "the link stays"
+    assert fake.calls() == []
+
+
+def test_training_with_other_options_is_not_taken_over(fake):
+    fake.run(*ONE, "--model.tau", "0.3")
+    fake.write(GRID, "second")
+    assert fake.run(*ONE, "--reuse", "runs/mine", name="second") == 0
+    assert not any(path.is_symlink() for path in (fake.folder / "runs/second").iterdir())
