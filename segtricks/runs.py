@@ -10,6 +10,8 @@ from pathlib import Path
 from segtricks.errors import UserError
 
 RUNS = Path("runs")
+PREVIOUS = "last-1"
+"""The checkpoint that was ``last`` before the last one."""
 
 
 def new_run(name: str | None, config_name: str) -> Path:
@@ -39,9 +41,38 @@ def existing_run(path: str | Path) -> Path:
     for candidate in (Path(path), RUNS / path):
         if (candidate / "config.yaml").is_file():
             return candidate
-    newest = sorted(_runs(), key=lambda run: run.stat().st_mtime, reverse=True)[:5]
+    runs = [config.parent for pattern in ("*", "*/*") for config in RUNS.glob(f"{pattern}/config.yaml")]
+    newest = sorted(runs, key=lambda run: run.stat().st_mtime, reverse=True)[:5]
     known = ", ".join(map(str, newest)) or f"none under {RUNS.resolve()}"
     raise UserError(f"No run at {path}: it holds no config.yaml. Runs here: {known}.")
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Hold a run folder, so that no second process trains in it.
+
+    The lock is the process's own: it ends with it, however that ends, and a loader's workers do not inherit it.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (run / ".lock").open("w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{run} is being trained by another process.\nNext: wait for it, or pass --name.") from None
+        yield
+
+
+def checkpoints_to_resume(run: Path) -> list[Path]:
+    """Return the checkpoints that a run may go on from, the first choice first: ``last``, the one before, ``best``."""
+    paths = [run / "checkpoints" / f"{name}.ckpt" for name in ("last", PREVIOUS, "best")]
+    return [path for path in paths if path.is_file()]
 
 
 def checkpoint_of(run: Path, which: str = "best") -> Path:
@@ -50,7 +81,7 @@ def checkpoint_of(run: Path, which: str = "best") -> Path:
     Raises:
         UserError: if the run holds neither.
     """
-    for name in dict.fromkeys((which, "last", "best")):
+    for name in dict.fromkeys((which, "last", "best", PREVIOUS)):
         path = run / "checkpoints" / f"{name}.ckpt"
         if path.is_file():
             return path
@@ -58,14 +89,20 @@ def checkpoint_of(run: Path, which: str = "best") -> Path:
 
 
 def check_name(name: str) -> None:
-    """Raise a ``UserError`` unless ``name`` is a plain folder name."""
-    if not re.fullmatch(r"[\w][\w.+=,@-]*", name):
+    """Raise a ``UserError`` unless ``name`` is a plain folder name, or several with ``/`` between them."""
+    if not re.fullmatch(r"\w[\w.+=,@-]*(/\w[\w.+=,@-]*)*", name):
         raise UserError(f"--name {name!r} is no plain folder name: letters, digits and any of . _ + = , @ - only.")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it replaces ``path`` in one step."""
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it replaces ``path`` in one step.
+
+    Args:
+        path: the file to write.
+        durable: first wait until the content is on the disk, so that after a power failure ``path`` is the old file or
+            the new one, never an empty one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
     os.close(handle)
@@ -73,9 +110,18 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in a folder that nobody writes to now."""
+    for path in folder.glob(".*-????????.*"):
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

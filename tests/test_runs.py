@@ -3,7 +3,7 @@ import os
 import pytest
 
 from segtricks.errors import UserError
-from segtricks.runs import checkpoint_of, existing_run, new_run, replacing
+from segtricks.runs import checkpoint_of, checkpoints_to_resume, existing_run, new_run, replacing
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_existing_name_is_refused_with_the_two_ways_out(tmp_path):
         new_run("mine", "demo")
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a b"])
+@pytest.mark.parametrize("name", ["../up", "a/../b", "/a", "a/", "a//b", "a/.b", "", ".hidden", "a b"])
 def test_name_stays_inside_the_runs_folder(name):
     with pytest.raises(UserError, match="no plain folder name"):
         new_run(name, "demo")
@@ -38,6 +38,16 @@ def test_name_stays_inside_the_runs_folder(name):
 def test_run_is_found_by_path_and_by_name(tmp_path):
     make_run("runs/mine", tmp_path)
     assert existing_run("runs/mine") == existing_run("mine")
+
+
+def test_run_may_lie_in_the_folder_of_an_experiment(tmp_path):
+    assert str(new_run("table3/vits8-s0", "demo")) == "runs/table3/vits8-s0"
+    make_run("runs/table3/vits8-s0", tmp_path)
+    with pytest.raises(UserError, match="not overwritten"):
+        new_run("table3/vits8-s0", "demo")
+    assert existing_run("table3/vits8-s0") == existing_run("runs/table3/vits8-s0")
+    with pytest.raises(UserError, match=r"Runs here: runs/table3/vits8-s0\."):
+        existing_run("vits8-s0")
 
 
 def test_missing_run_lists_those_that_are_there(tmp_path):
@@ -51,11 +61,14 @@ def test_best_checkpoint_is_preferred_and_last_is_the_fallback(tmp_path):
     folder.mkdir(parents=True)
     with pytest.raises(UserError, match="no checkpoint"):
         checkpoint_of(tmp_path / "run")
+    (folder / "last-1.ckpt").touch()  # killed between two renames, a run has no other
+    assert checkpoint_of(tmp_path / "run").name == "last-1.ckpt"
     (folder / "last.ckpt").touch()
     assert checkpoint_of(tmp_path / "run").name == "last.ckpt"
     (folder / "best.ckpt").touch()
     assert checkpoint_of(tmp_path / "run").name == "best.ckpt"
     assert checkpoint_of(tmp_path / "run", "last").name == "last.ckpt"
+    assert [path.stem for path in checkpoints_to_resume(tmp_path / "run")] == ["last", "last-1", "best"]
 
 
 def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -67,6 +80,19 @@ def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == ["file.txt"]
+
+
+def test_content_is_on_the_disk_before_the_old_file_goes(tmp_path, monkeypatch):
+    path, seen = tmp_path / "file.txt", []
+    path.write_text("old")
+    monkeypatch.setattr("os.fsync", lambda handle: seen.append((os.fstat(handle).st_size, path.read_text())))
+    with replacing(path) as temporary:
+        temporary.write_text("newer")
+    assert seen == [(5, "old")]
+    assert path.read_text() == "newer"
+    with replacing(path, durable=False) as temporary:
+        temporary.write_text("newest")
+    assert len(seen) == 1
 
 
 def test_written_file_has_the_permissions_of_any_other(tmp_path):

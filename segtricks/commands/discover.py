@@ -1,7 +1,7 @@
 """``segtricks discover``: photographs in, masks and boxes of a training-free method out."""
 
-import json
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,7 +14,17 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from segtricks.commands.options import OptionParser
-from segtricks.data import find_images
+from segtricks.commands.processes import (
+    Share,
+    check_settings,
+    digest,
+    join_boxes,
+    join_indices,
+    place,
+    publish,
+    share,
+)
+from segtricks.data import ImageFolder
 from segtricks.data.loading import WholeItems, collate_lists
 from segtricks.data.saliency import SaliencyDataset
 from segtricks.data.transforms import EvalTransform, denormalize
@@ -41,13 +51,16 @@ def main(words: Sequence[str]) -> None:
     photos, output = Path(options.images), Path(options.output)
     if output.resolve() == photos.resolve():
         raise UserError(f"--output {output} is the folder of the photographs: pass another one.")
-    paths = find_images(photos)
-    share, suffix = _share(paths, options.shard)
+    dataset = ImageFolder(photos)
+    paths = dataset.images
+    rank, world = place()
+    part = share(options.shard).split(rank, world)
+    chosen = part.of(paths)
     settings = {name: getattr(options, name) for name in SETTINGS + REFINEMENT}
     if not options.overwrite:
-        _check_settings(output, settings)
-    writer = MaskWriter(photos, output, paths)
-    todo = [path for path in share if options.overwrite or not writer.exists(path)]
+        check_settings(output, settings)
+    writer = MaskWriter(dataset.root, output, paths)
+    todo = [path for path in chosen if options.overwrite or not writer.exists(path)]
     if todo:
         choices = {name: getattr(options, name) for name in ("method", "backbone", "head", "tau", "k", "threshold")}
         discoverer = Discoverer(checkpoint=options.backbone_checkpoint, **choices).to(options.device)
@@ -57,32 +70,34 @@ def main(words: Sequence[str]) -> None:
             for items in _equal_sizes(_loader(todo, discoverer.patch_size, options), options.batch_size, writer, bar):
                 _write(items, discoverer, refine, writer, options)
                 bar.update(len(items))
-    _report(writer, paths, share, len(share) - len(todo), suffix)
+    _report(
+        writer,
+        paths,
+        chosen,
+        len(chosen) - len(todo),
+        part,
+        digest([str(writer.relative(path)) for path in paths], settings),
+    )
 
 
-def _report(writer: MaskWriter, paths: list[Path], share: list[Path], there: int, suffix: str) -> None:
+def _report(writer: MaskWriter, paths: list[Path], chosen: list[Path], there: int, part: Share, work: str) -> None:
     """Write the boxes and the index, and say what was done."""
     broken = {path for path, _ in writer.skipped}
-    boxes = coco_boxes(writer, paths, [path for path in share if str(path) not in broken])
+    boxes = coco_boxes(writer, paths, [path for path in chosen if str(path) not in broken])
     boxed = {annotation["image_id"] for annotation in boxes["annotations"]}
     empty = [image["file_name"] for image in boxes["images"] if image["id"] not in boxed]
-    index = {
-        "images": len(writer.written),
-        "written": writer.written,
-        "already_there": there,
-        "empty": empty,
-        "skipped": [{"path": path, "reason": reason} for path, reason in writer.skipped],
-    }
-    write_json(writer.output / f"boxes{suffix}.json", boxes)
-    write_json(writer.output / f"index{suffix}.json", index)
+    publish(writer.output / "boxes.json", part, work, boxes, join_boxes)
+    index = publish(writer.output / "index.json", part, work, writer.index(there) | {"empty": empty}, join_indices)
     for path, reason in writer.skipped:
         print(f"skipped {path}: {reason}")
     before = f", {there:,} were there" if there else ""
     print(
-        f"{len(writer.written):,} of {len(share):,} photographs written to {writer.output}{before}; "
+        f"{len(writer.written):,} of {len(chosen):,} photographs written to {writer.output}{before}; "
         f"{len(empty):,} empty masks, {len(writer.skipped):,} unreadable files: "
-        f"soft/, binary/, overlay/, boxes{suffix}.json, index{suffix}.json"
+        f"soft/, binary/, overlay/, boxes{part.suffix}.json, index{part.suffix}.json"
     )
+    if part.count > 1 and index is not None:
+        print(f"All {part.count} parts are there: boxes.json and index.json hold them together.")
 
 
 def _options(words: Sequence[str]) -> Any:
@@ -104,7 +119,7 @@ def _options(words: Sequence[str]) -> Any:
     parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--num_workers", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=_device())
     options = parser.parse_args(words)
     for name, lowest in (("size", 1), ("batch_size", 1), ("num_workers", 0), ("k", 1)):
         if getattr(options, name) < lowest:
@@ -116,25 +131,9 @@ def _options(words: Sequence[str]) -> Any:
     return options
 
 
-def _share(paths: list[Path], shard: str) -> tuple[list[Path], str]:
-    """Return every n-th photograph from the i-th on for ``i/n``, and what the names of its result files end with."""
-    first, slash, of = shard.partition("/")
-    if not (slash and first.isdecimal() and of.isdecimal() and 1 <= int(first) <= int(of)):
-        raise UserError(f"--shard {shard!r} is no part: pass i/n with i from 1 to n, for example --shard 1/4.")
-    return paths[int(first) - 1 :: int(of)], "" if int(of) == 1 else f"-{first}-of-{of}"
-
-
-def _check_settings(output: Path, settings: dict[str, Any]) -> None:
-    """Keep masks of different origin out of one folder."""
-    path = output / "settings.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    changed = [f"{key} {before.get(key)!r}" for key, value in settings.items() if before.get(key) != value]
-    if changed and (before or (output / "soft").exists()):
-        made = f"with {', '.join(changed)}" if before else "by another command"
-        raise UserError(
-            f"{output} holds masks made {made}.\n"
-            "Pass the same options, another --output, or --overwrite to make them again."
-        )
+def _device() -> str:
+    """The first GPU; of several processes on a machine, each its own."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
 def _refiner(options: Any) -> Callable[[Tensor, Tensor], Tensor] | None:

@@ -1,28 +1,38 @@
 """``segtricks fit``: train without labels, into a run folder; score before and after if asked."""
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import OptionParser, config_name, config_words, take_configs
+from segtricks.commands.processes import one_voice, place
 from segtricks.commands.scoring import Stage, print_scores, score
 from segtricks.errors import Stopped, UserError
+from segtricks.methods.checkpoint_files import CheckpointFiles, newest_checkpoint
 from segtricks.methods.checkpoints import check_identity, read_checkpoint
 from segtricks.reports.callbacks import BadFiles, RunCheckpoint, TestPanels, ValidationPanels
+from segtricks.reports.examples import TestExamples
+from segtricks.reports.health import Health
 from segtricks.reports.loggers import finish_wandb, start_wandb, wandb_logger
 from segtricks.reports.metrics_file import MetricsFile
 from segtricks.reports.pictures import curve_figure, save_figure
-from segtricks.runs import checkpoint_of, existing_run, new_run
+from segtricks.reports.resuming import KeepConfig, StepSeeds, StopSignals, resume_words
+from segtricks.runs import RUNS, alone, check_name, checkpoint_of, existing_run, new_run, replacing, sweep
 
 USAGE = "--config CONFIG [--name NAME] [--resume] [--any.option value]"
+_CHOSEN = "SEGTRICKS_RUN"  # tells the processes that Lightning starts which run the first one has chosen
 
 
 def main(words: Sequence[str]) -> None:
@@ -34,22 +44,40 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
-    checkpoint = None
-    if options.resume:
-        if options.name is None:
-            raise UserError("Which run shall go on? Pass --name NAME beside --resume.")
-        run = existing_run(options.name)
-        checkpoint = run / "checkpoints" / "last.ckpt"
-        if not checkpoint.is_file():
-            print(f"{run} holds no checkpoint yet: starting at step 0.")
-            checkpoint = None
-        configs = configs or [str(run / "config.yaml")]
-    elif configs:
-        run = new_run(options.name, config_name(configs[-1]))
-    else:
+    with one_voice():
+        run, resume = _choose(options.name, options.resume, configs)
+        checkpoint = None
+        if resume:
+            checkpoint, damaged = newest_checkpoint(run)
+            for told in damaged:
+                print(told)
+            print(f"{run} goes on from {checkpoint}." if checkpoint else f"{run} holds no checkpoint yet: from step 0.")
+            configs = configs or [str(run / "config.yaml")]
+        quiet()
+        fit(run, checkpoint, [*config_words(configs), *rest], resume)
+
+
+def _choose(name: str | None, resume: bool, configs: list[str]) -> tuple[Path, bool]:
+    """Return the run folder, and whether a run in it goes on."""
+    rank, world = place()
+    if resume and name is None:
+        raise UserError("Which run shall go on? Pass --name NAME beside --resume.")
+    if not configs and not resume:
         raise UserError(f"fit needs a config, such as --config demo.\nUsage: segtricks fit {USAGE}")
-    quiet()
-    fit(run, checkpoint, [*config_words(configs), *rest], options.resume)
+    if rank > 0 and _CHOSEN in os.environ:
+        return Path(os.environ[_CHOSEN]), resume
+    if world > 1 and name is None:
+        raise UserError("Several processes train one run: pass --name NAME, so that they agree on it.")
+    if resume and name is not None:
+        try:
+            return existing_run(name), True
+        except UserError:
+            if not configs:
+                raise
+    if rank > 0 and name is not None:  # the first process may have made the folder by now
+        check_name(name)
+        return RUNS / name, False
+    return new_run(name, config_name(configs[-1])), False
 
 
 def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool = False) -> None:
@@ -66,30 +94,74 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
         data.test = []
     data.check()
     # Nothing of a run is touched before it is sure that it can go on.
-    step = 0
+    step, config = 0, cli.plain_config()
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
         check_identity(content, cli.model.identity())
         step = int(content["global_step"])
-    run.mkdir(parents=True, exist_ok=resume)
-    cli.save(run / "config.yaml")
-    start_wandb(trainer, cli.plain_config())
-    print(f"{run}: {data.describe()}\n{_parameters(cli.model)}", flush=True)
+        for change in differences(content.get("config", config), config):
+            print(f"changed since step {step:,}: {change}")
+    trainer.callbacks.append(KeepConfig(config))  # type: ignore[attr-defined]
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = CheckpointFiles()
+    first = place()[0] == 0
+    if first:
+        run.mkdir(parents=True, exist_ok=resume)
+    with _held(run) if first else nullcontext():
+        if first:
+            sweep(run / "checkpoints")
+            with replacing(run / "config.yaml") as path:
+                cli.save(path)
+            start_wandb(trainer, config)
+        print(f"{run}: {data.describe()}\n{_parameters(cli.model)}", flush=True)
+        try:
+            stages = _train(cli, run, checkpoint, metrics, step if resume else None)
+        except Stopped:
+            if not first:
+                return
+            raise
+        except SystemExit:  # Lightning's answer to Ctrl-C, and to signals while it scores
+            print()
+            raise Stopped(f"Stopped at step {trainer.global_step:,}. {resume_words(run)}") from None
+        except OSError as error:
+            raise UserError(
+                f"Stopped at step {trainer.global_step:,}: {error.filename or run} could not be written "
+                f"({error.strerror or error}); what was there is untouched.\n{resume_words(run)}, once there is room."
+            ) from error
+        finish_wandb(trainer)
+        if first:
+            _close(run, stages)
 
+
+@contextmanager
+def _held(run: Path) -> Iterator[None]:
+    """Hold the run, and tell the processes that Lightning starts meanwhile which one it is."""
+    with alone(run):
+        os.environ[_CHOSEN] = str(run)
+        try:
+            yield
+        finally:
+            del os.environ[_CHOSEN]
+
+
+def _train(
+    cli: SegtricksCLI, run: Path, checkpoint: Path | None, metrics: MetricsFile, step: int | None
+) -> list[Stage]:
+    """Score, train and score again; ``step`` is where a resumed run goes on.
+
+    Raises:
+        Stopped: a signal.
+        UserError: the model is trained and cannot be scored.
+    """
+    data, trainer = cli.saliency_data, cli.trainer
     stages = [score(cli, run, "before")] if cli.config.test == "both" and checkpoint is None else []
-    if resume:
+    if step is not None:
         metrics.truncate(step)
     started = time.perf_counter()
-    try:
-        trainer.fit(cli.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        print()
-        raise Stopped(
-            f"Stopped at step {trainer.global_step:,}. Next: segtricks fit --resume --name {run.name}"
-        ) from None
+    trainer.fit(cli.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     seconds = round(time.perf_counter() - started)
     print(f"Trained to step {trainer.global_step:,} in {seconds // 60} min {seconds % 60} s.", flush=True)
-    if (curves := curve_figure(metrics.rows())) is not None:
+    if trainer.is_global_zero and (curves := curve_figure(metrics.rows())) is not None:
         save_figure(curves, run / "figures" / "losses.png")
     if data.test:
         try:
@@ -97,8 +169,27 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
         except UserError as error:
             told = str(error).splitlines()[0]
             raise UserError(f"The model is trained, but: {told}\nNext: segtricks test --run {run}") from error
-    finish_wandb(trainer)
-    _close(run, stages)
+    return stages
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return ``option: old -> new`` for every option that differs between two configs as plain data."""
+    old, new = _flat(before), _flat(now)
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    return [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in keys]
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".")  # as options are typed
+        flat |= _flat(value, name) if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _shown(flat: dict[str, Any], key: str) -> str:
+    value = flat.get(key, "not given")
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _close(run: Path, stages: list[Stage]) -> None:
@@ -115,10 +206,14 @@ def _callbacks(run: Path, config: Namespace) -> list[Callback]:
     return [
         ValidationPanels(run, config.panels),
         TestPanels(run, config.panels),
+        TestExamples(run),
         BadFiles(config.max_bad_share),
+        Health(config.on_collapse),
         checkpoint(filename="best", monitor="val/loss", mode="min"),
         checkpoint(filename="last", every_n_train_steps=config.save_every),
         checkpoint(filename="last", save_on_train_epoch_end=True),
+        StepSeeds(config.seed_everything),
+        StopSignals(run),
     ]
 
 

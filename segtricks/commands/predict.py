@@ -1,16 +1,26 @@
 """``segtricks predict``: photographs in, masks and overlays out."""
 
+import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
 
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import OptionParser, run_words, take_configs
-from segtricks.data import find_images
+from segtricks.commands.processes import Share, check_settings, digest, join_indices, one_voice, publish, share
+from segtricks.data import ImageFolder, fit_short_side
+from segtricks.data.datamodule import SaliencyDataModule
+from segtricks.data.loading import Item, Skipped, WholeItems, collate_lists, finished, make_loader
+from segtricks.data.saliency import SaliencyDataset
 from segtricks.errors import UserError
 from segtricks.reports.mask_writer import MaskWriter
+from segtricks.reports.tables import write_json
 
-USAGE = "--run runs/NAME --images PHOTOS --output MASKS [--any.option value]"
+USAGE = "--run runs/NAME --images PHOTOS --output MASKS [--shard 1/4] [--overwrite] [--any.option value]"
 
 
 def main(words: Sequence[str]) -> None:
@@ -22,6 +32,8 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--ckpt_path")
     parser.add_argument("--images", required=True)
     parser.add_argument("--output", required=True)
+    parser.add_argument("--shard", default="1/1")
+    parser.add_argument("--overwrite", action="store_true")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     photos, output = Path(options.images), Path(options.output)
@@ -29,22 +41,80 @@ def main(words: Sequence[str]) -> None:
         raise UserError(f"--output {output} is the folder of the photographs: pass another one.")
     if photos.resolve() in output.resolve().parents:
         raise UserError(f"--output {output} lies among the photographs, and would be one of them: pass another one.")
-    paths = find_images(photos)
+    shard = share(options.shard)
+    dataset = ImageFolder(photos)
     _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
-    output.mkdir(parents=True, exist_ok=True)
     quiet()
-    writer = MaskWriter(photos.resolve(), output, [path.resolve() for path in paths])
-    cli = SegtricksCLI(
-        [*model_words, *rest, "--data.predict_images", str(photos.resolve())],
-        callbacks=lambda config: [writer],
-        enable_checkpointing=False,
+    with one_voice():
+        writer = MaskWriter(dataset.root, output, dataset.images)
+        cli = SegtricksCLI(
+            [*model_words, *rest],
+            callbacks=lambda config: [writer],
+            enable_checkpointing=False,
+            use_distributed_sampler=False,  # the list is split here
+        )
+        _predict(cli, checkpoint, dataset.images, writer, shard, options.overwrite)
+
+
+def _predict(
+    cli: SegtricksCLI, checkpoint: Path, paths: list[Path], writer: MaskWriter, shard: Share, overwrite: bool
+) -> None:
+    """Write the masks of this process's part that are not there, then its part of the index."""
+    trainer, output = cli.trainer, writer.output
+    settings = _settings(cli, checkpoint)
+    if not overwrite:
+        check_settings(output, settings)
+    if trainer.is_global_zero:
+        write_json(output / "settings.json", settings)
+    part = shard.split(trainer.global_rank, trainer.world_size)
+    chosen = part.of(paths)
+    todo = [path for path in chosen if overwrite or not writer.exists(path)]
+    if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
+        loader = _loader(todo, cli.saliency_data)
+        trainer.predict(cli.model, loader, ckpt_path=str(checkpoint), return_predictions=False, weights_only=True)
+    _report(
+        cli,
+        paths,
+        part,
+        digest([str(writer.relative(path)) for path in paths], settings),
+        writer,
+        len(chosen) - len(todo),
     )
-    cli.trainer.predict(
-        cli.model, datamodule=cli.saliency_data, ckpt_path=str(checkpoint), return_predictions=False, weights_only=True
+
+
+def _report(cli: SegtricksCLI, paths: list[Path], part: Share, work: str, writer: MaskWriter, there: int) -> None:
+    """Write this part's index, and the whole one if it is the last; the first process says what all have done."""
+    strategy, path, own = cli.trainer.strategy, writer.output / "index.json", writer.index(there)
+    if not cli.trainer.is_global_zero:
+        publish(path, part, work, own, join_indices)
+        return strategy.barrier()
+    strategy.barrier()
+    whole = publish(path, part, work, own, join_indices)
+    index, of, name = (own, part.of(paths), f"index{part.suffix}.json") if whole is None else (whole, paths, path.name)
+    for entry in index["skipped"]:
+        print(f"skipped {entry['path']}: {entry['reason']}")
+    if not index["images"] + index["already_there"] and of:
+        raise UserError(f"None of the {len(of):,} files could be read; see {writer.output / name}.")
+    before = f", {index['already_there']:,} were there" if index["already_there"] else ""
+    print(
+        f"{index['images']:,} of {len(of):,} photographs written to {writer.output}{before}: "
+        f"soft/, binary/, overlay/, {name}"
     )
-    for path, reason in writer.skipped:
-        print(f"skipped {path}: {reason}")
-    if not writer.written:
-        raise UserError(f"None of the {len(paths):,} files in {photos} could be read; see {output / 'index.json'}.")
-    done = f"{len(writer.written):,} of {len(paths):,} photographs"
-    print(f"{done} written to {output}: soft/, binary/, overlay/, index.json")
+
+
+def _settings(cli: SegtricksCLI, checkpoint: Path) -> dict[str, Any]:
+    """What the masks depend on."""
+    with checkpoint.open("rb") as file:
+        hashed = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    data = cli.saliency_data
+    return {"checkpoint": hashed, "model": cli.plain_config()["model"], "size": data.size, "multiple": data.multiple}
+
+
+def _loader(paths: list[Path], data: SaliencyDataModule) -> DataLoader[Any]:
+    transform = partial(fit_short_side, size=data.size, multiple=data.multiple)
+    items = WholeItems(SaliencyDataset("photographs", paths), transform)
+    return make_loader(items, data.eval_batch_size, _collate, data.num_workers, None)
+
+
+def _collate(items: Sequence[Item | Skipped]) -> dict[str, Any]:
+    return finished(collate_lists(items, ("image", "photo", "path")))

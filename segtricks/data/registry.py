@@ -12,6 +12,7 @@ from segtricks.data.ecssd import ECSSD
 from segtricks.data.folder import ImageFolder
 from segtricks.data.published import PublishedDataset
 from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.shards import TarShards
 from segtricks.data.synthetic import SyntheticShapes
 from segtricks.data.voc import VOC07, VOC12
 from segtricks.errors import UserError
@@ -70,9 +71,9 @@ def open_dataset(
     """The dataset that an option names: ``ecssd``, ``photos/``, ``list.txt``, or a part of one, ``ecssd[:320]``.
 
     Args:
-        spec: A registered name or the path of a folder or of a text list of photographs, then perhaps ``[start:stop]``
-            over the sorted files (a list: in its order), counted as in Python. ``./ecssd`` is a folder even if a
-            dataset has that name.
+        spec: A registered name, the path of a folder or of a text list of photographs, or a pattern of tar files
+            (``shards/*.tar``), then perhaps ``[start:stop]`` over the sorted files (a list: in its order), counted as
+            in Python. ``./ecssd`` is a folder even if a dataset has that name.
         root: As for :func:`create_dataset`; it does not apply to paths.
         masks: Folder of masks, or a COCO JSON file, for a path of photographs.
         boxes: Folder of VOC XML files, or a COCO JSON file, for a path of photographs.
@@ -91,6 +92,8 @@ def open_dataset(
     dataset: SaliencyDataset
     if name in DATASET_NAMES:
         dataset = create_dataset(name, root, require_masks=require_masks, strict=strict, hard=hard)
+    elif name.lower().endswith(".tar"):
+        dataset = TarShards(name, masks=require_masks)
     elif is_photographs(Path(name).expanduser()):
         if require_masks and masks is None and boxes is None:
             raise UserError(

@@ -1,11 +1,12 @@
 """The order of the training images, and how far an interrupted epoch had come."""
 
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import Any
 
 import torch
 from numpy.random import default_rng
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
@@ -74,6 +75,33 @@ class ShareSampler(DistributedSampler[int]):
     def __len__(self) -> int:
         """Number of images of this process."""
         return len(self._share)
+
+
+class ShareBatches(Sampler[list[int]]):
+    """Batches of each process's share of the images, each image once, and of all processes as many.
+
+    Processes whose share is used up get empty batches: wrapped models wait for each other in every forward pass, and an
+    image that is repeated to fill up would be counted twice.
+
+    Args:
+        dataset: the images; only their number matters.
+        batch_size: images of a batch, at most.
+    """
+
+    def __init__(self, dataset: Dataset[Any], batch_size: int) -> None:
+        self._images = len(dataset)  # type: ignore[arg-type]
+        self.batch_size = batch_size
+        self._rank, self._world = process_rank()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Indices of the batches of this process."""
+        share = list(range(self._rank, self._images, self._world))
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield share[start : start + self.batch_size]
+
+    def __len__(self) -> int:
+        """Number of batches, the same on every process."""
+        return ceil(ceil(self._images / self._world) / self.batch_size)
 
 
 class ResumableLoader(DataLoader[Any]):

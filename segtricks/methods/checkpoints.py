@@ -1,5 +1,6 @@
 """What a checkpoint holds: everything that was trained, and the name of what was frozen."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: if the file is damaged, or none of Lightning's.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself compares no checksums
+            if (member := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(member)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(

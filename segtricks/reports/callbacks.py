@@ -13,7 +13,8 @@ from torch import Tensor
 from segtricks.data.transforms import denormalize
 from segtricks.errors import UserError
 from segtricks.reports.loggers import log_panels
-from segtricks.reports.pictures import Panel, panel_figure, save_figure
+from segtricks.reports.metrics_file import MetricsFile
+from segtricks.reports.pictures import Panel, outlined, panel_figure, save_figure
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,10 @@ class ValidationPanels(Callback):
 
 
 class TestPanels(Callback):
-    """Write ``figures/test-DATASET.png``: image, mask, refined mask and target of the first images of each test set."""
+    """Write ``figures/test-DATASET.png``: image, mask, refined mask and target of the first images of each test set.
+
+    Boxes are drawn onto the image.
+    """
 
     def __init__(self, run: Path, count: int) -> None:
         self.figures, self.count = run / "figures", count
@@ -82,20 +86,50 @@ class TestPanels(Callback):
         panels = self._panels.setdefault(name, [])
         for i in range(min(self.count - len(panels), len(batch["path"]))):
             masks = {row: masks[i].cpu() for row, masks in outputs.items()}
-            masks["target"] = batch["mask"][i].cpu() / 255
-            panels.append(Panel(Path(batch["path"][i]).name, batch["photo"][i].cpu(), masks))
+            photo = batch["photo"][i].cpu()
+            if "mask" in batch:
+                masks["target"] = batch["mask"][i].cpu() / 255
+            if "boxes" in batch:
+                photo = outlined(photo, batch["boxes"][i])
+            panels.append(Panel(Path(batch["path"][i]).name, photo, masks))
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the pictures."""
         if trainer.is_global_zero:
             for name, panels in self._panels.items():
+                if not panels:  # --panels 0, or no readable image
+                    continue
                 save_figure(panel_figure(panels), self.figures / f"test-{file_name(name)}.png")
                 log_panels(trainer, f"test/{name}", panels)
         self._panels = {}
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """A ``ModelCheckpoint`` that still knows its best value when the run folder was moved or copied."""
+    """A ``ModelCheckpoint`` for runs that are resumed.
+
+    It still knows its best value when the run folder was moved or copied, and what was logged before a checkpoint is in
+    ``metrics.csv`` before the checkpoint is there.
+    """
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save every so many steps, but leave the last batch of an epoch to the end of the epoch.
+
+        Resumed between the two, Lightning (2.6) would not validate that epoch.
+        """
+        if batch_idx + 1 < trainer.num_training_batches:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Write the scalars of the step that has just ended: Lightning logs them only after it has saved."""
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if trainer.training and every and trainer.global_step % every == 0:
+            scalars = {key: float(value) for key, value in trainer.logged_metrics.items() if key.startswith("train/")}
+            for logger in trainer.loggers:
+                if isinstance(logger, MetricsFile):
+                    logger.log_metrics({**scalars, "epoch": trainer.current_epoch}, trainer.global_step - 1)
+                    logger.save()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the state, with its paths under the folder of today."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from segtricks.reports.pictures import overlay
-from segtricks.reports.tables import write_json
 from segtricks.runs import replacing
 
 
@@ -18,8 +17,7 @@ class MaskWriter(Callback):
     """Write ``soft/``, ``binary/`` and ``overlay/`` under ``output``, each with the photographs' names and sub-folders.
 
     Soft masks are 8-bit PNG (0..255), binary ones 0/255 at probability 0.5, overlays JPEG; all at the photograph's own
-    size. ``index.json`` lists what was written and what was skipped. Of photographs that differ in their suffix
-    alone, the masks keep it (``a.jpg.png``).
+    size. Of photographs that differ in their suffix alone, the masks keep it (``a.jpg.png``).
 
     Args:
         photos: folder of the photographs.
@@ -68,11 +66,14 @@ class MaskWriter(Callback):
         """Whether all three pictures of a photograph are there."""
         return all(self.file(path, kind).is_file() for kind in ("soft", "binary", "overlay"))
 
-    def on_predict_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Write the index."""
-        skipped = [{"path": path, "reason": reason} for path, reason in self.skipped]
-        index = {"images": len(self.written), "written": self.written, "skipped": skipped}
-        write_json(self.output / "index.json", index)
+    def index(self, already_there: int) -> dict[str, Any]:
+        """Return the content of ``index.json``: what was written, what was skipped, and how many were there before."""
+        return {
+            "images": len(self.written),
+            "written": self.written,
+            "already_there": already_there,
+            "skipped": [{"path": path, "reason": reason} for path, reason in self.skipped],
+        }
 
     def relative(self, path: Path) -> Path:
         """Return a photograph's path below the folder of photographs."""

@@ -56,10 +56,7 @@ class MetricsFile(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add scalars at ``step``; those of one step share a row."""
         row = {"step": -1 if step is None else step, **{key: float(value) for key, value in metrics.items()}}
-        if self._pending and self._pending[-1]["step"] == row["step"]:
-            self._pending[-1].update(row)
-        else:
-            self._pending.append(row)
+        self._pending.append(row)
         if len(self._pending) >= 50:
             self.save()
 
@@ -87,7 +84,11 @@ class MetricsFile(Logger):
         """Drop the rows of ``step`` and later: a run resumed there writes them again."""
         self._write([row for row in self.rows() if row["step"] < step])
 
-    def _write(self, rows: list[dict[str, float]]) -> None:
+    def _write(self, logged: list[dict[str, float]]) -> None:
+        steps: dict[float, dict[str, float]] = {}
+        for row in logged:
+            steps.setdefault(row["step"], {}).update(row)
+        rows = list(steps.values())
         names = sorted({key for row in rows for key in row} - {"epoch", "step"})
         with replacing(self.path) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=["epoch", "step", *names])

@@ -72,13 +72,15 @@ def test_a_second_call_makes_what_is_missing_and_overwrite_makes_all(photos, tmp
     assert json.loads((tmp_path / "out/index.json").read_text())["images"] == 5
 
 
-def test_shards_share_the_photographs_and_a_last_call_joins_their_boxes(photos, tmp_path):
+def test_shards_share_the_photographs_and_the_last_one_joins_their_boxes(photos, tmp_path):
     _discover(photos, tmp_path / "whole")
     for shard in ("1/2", "2/2"):
         assert _discover(photos, tmp_path / "out", "--shard", shard) == 0
+    joined = json.loads((tmp_path / "out/boxes.json").read_text())
     parts = [json.loads((tmp_path / f"out/boxes-{i}-of-2.json").read_text())["images"] for i in (1, 2)]
     whole = json.loads((tmp_path / "whole/boxes.json").read_text())
     assert sorted(parts[0] + parts[1], key=lambda image: image["id"]) == whole["images"]
+    assert joined == whole
     _discover(photos, tmp_path / "out")
     assert json.loads((tmp_path / "out/boxes.json").read_text()) == whole
 

@@ -47,6 +47,64 @@ def test_every_photograph_gets_masks_of_its_own_size_and_broken_ones_are_listed(
         assert Image.open(tmp_path / "overlay" / f"{name}.jpg").size == soft.size
 
 
+@pytest.fixture
+def predict(trained, photos, tmp_path, monkeypatch):
+    """Predict the photographs into ``tmp_path/out`` with further words; return the index."""
+    monkeypatch.chdir(trained)
+
+    def predict(*words, output="out", status=0):
+        given = ["--run", "runs/small", "--images", str(photos), "--output", str(tmp_path / output), *words]
+        assert main(["predict", *given]) == status
+        index = tmp_path / output / "index.json"
+        return json.loads(index.read_text()) if index.is_file() else None
+
+    return predict
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*g") if path.is_file()}
+
+
+def test_a_second_call_makes_what_is_missing_and_overwrite_makes_all(predict, tmp_path):
+    predict()
+    before = contents(tmp_path / "out")
+    (tmp_path / "out/soft/gray.png").unlink()
+    (tmp_path / "out/binary/cmyk.png").write_bytes((tmp_path / "out/binary/gray.png").read_bytes())
+    index = predict()
+    assert (index["written"], index["already_there"]) == (["gray.png"], 8)
+    assert contents(tmp_path / "out").keys() == before.keys()
+    assert predict("--overwrite")["images"] == 9
+    assert contents(tmp_path / "out") == before
+
+
+def test_shards_share_the_photographs_and_the_last_one_joins_the_index(predict, tmp_path):
+    whole = predict(output="whole")
+    assert predict("--shard", "2/3") is None
+    assert predict("--shard", "1/3") is None
+    joined = predict("--shard", "3/3")
+    assert joined == whole | {key: sorted(whole[key], key=str) for key in ("written", "skipped")}
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_parts_of_another_list_of_photographs_are_not_joined(predict, photos, tmp_path):
+    assert predict("--shard", "1/2") is None
+    Image.new("RGB", (40, 30)).save(photos / "added.png")
+    try:
+        assert predict("--shard", "2/2") is None
+        assert predict("--shard", "1/2")["already_there"] > 0
+    finally:
+        (photos / "added.png").unlink()
+
+
+def test_a_folder_of_another_models_masks_is_not_taken_for_ours(predict, tmp_path, capsys):
+    predict()
+    predict("--model.refine_at", "full", status=2)
+    assert "--overwrite" in capsys.readouterr().err
+    (tmp_path / "out/settings.json").unlink()
+    predict(status=2)
+    assert "made by another command" in capsys.readouterr().err
+
+
 def test_no_mask_covers_more_than_half_of_its_photograph_before_filtering(trained, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(trained)
     words = ["--images", str(photos), "--output", str(tmp_path), "--model.guided_filter", "false"]
@@ -72,6 +130,7 @@ def test_filter_at_full_resolution_follows_the_photograph_more_closely(trained, 
         (["--images", ".", "--output", "."], "pass another one"),
         (["--images", ".", "--output", "runs/masks"], "lies among the photographs"),
         (["--images", "."], "Usage: segtricks predict"),
+        (["--images", "runs", "--output", "o", "--shard", "0/2"], "--shard '0/2' is no part"),
     ],
 )
 def test_mistakes_are_named(trained, monkeypatch, capsys, words, said):

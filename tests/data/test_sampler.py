@@ -1,7 +1,7 @@
 import pytest
 from torch.utils.data import BatchSampler, DistributedSampler
 
-from segtricks.data.sampler import EpochSampler, ShareSampler, position
+from segtricks.data.sampler import EpochSampler, ShareBatches, ShareSampler, position
 from segtricks.data.synthetic import SyntheticShapes
 
 
@@ -73,6 +73,21 @@ def test_test_images_are_shared_without_repetition(monkeypatch: pytest.MonkeyPat
         shares.append(list(share))
         assert len(share) == len(shares[-1])
     assert shares == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+
+
+@pytest.mark.parametrize(("images", "batch"), [(10, 2), (17, 8), (3, 8), (16, 4)])
+def test_every_image_is_in_one_batch_of_one_process_and_all_have_as_many(
+    monkeypatch: pytest.MonkeyPatch, images: int, batch: int
+) -> None:
+    shares = []
+    for rank in range(2):
+        monkeypatch.setattr("segtricks.data.sampler.process_rank", lambda rank=rank: (rank, 2))
+        batches = ShareBatches(SyntheticShapes(images, 16), batch)
+        shares.append(list(batches))
+        assert len(batches) == len(shares[-1])
+        assert max(map(len, batches)) <= batch
+    assert len(shares[0]) == len(shares[1])
+    assert sorted(index for share in shares for indices in share for index in indices) == list(range(images))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,15 @@ def test_scalars_of_a_step_share_a_row_and_columns_are_united(tmp_path):
     ]
 
 
+def test_scalars_of_a_step_that_is_on_disk_join_its_row(tmp_path):
+    metrics = MetricsFile(tmp_path)
+    metrics.log_metrics({"train/loss": 1.5, "epoch": 0}, 4)
+    metrics.save()
+    metrics.log_metrics({"train/loss": 1.5, "val/loss": 2.0, "epoch": 0}, 4)
+    metrics.save()
+    assert metrics.rows() == [{"epoch": 0, "step": 4, "train/loss": 1.5, "val/loss": 2.0}]
+
+
 def test_resumed_run_keeps_the_rows_before_its_step(tmp_path):
     first = MetricsFile(tmp_path)
     for step in range(5):

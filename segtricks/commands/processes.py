@@ -1,0 +1,155 @@
+"""Several processes at one command: which one this is, and what a share of the photographs has written."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from segtricks.errors import UserError
+from segtricks.reports.tables import write_json
+
+Item = TypeVar("Item")
+
+# torchrun; srun, whose count of tasks is not set in a batch script itself; Lightning's own launcher.
+_PLACES = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"), ("LOCAL_RANK", "WORLD_SIZE"))
+
+
+def place() -> tuple[int, int]:
+    """Return the rank of this process and their number, as its launcher says; (0, 1) without one."""
+    for rank, world in _PLACES:
+        if rank in os.environ and world in os.environ:
+            return int(os.environ[rank]), int(os.environ[world])
+    return 0, 1
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Let only the first of several processes print."""
+    if place()[0] == 0:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
+@dataclass(frozen=True)
+class Share:
+    """Part ``number`` (from 1) of ``count``."""
+
+    number: int
+    count: int
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        """Every ``count``-th item."""
+        return list(items[self.number - 1 :: self.count])
+
+    def split(self, rank: int, world: int) -> "Share":
+        """The part of this part that one of several processes does."""
+        return Share((self.number - 1) * world + rank + 1, self.count * world)
+
+    @property
+    def suffix(self) -> str:
+        """What the names of its result files end with."""
+        return "" if self.count == 1 else f"-{self.number}-of-{self.count}"
+
+
+def share(shard: str) -> Share:
+    """Read ``--shard i/n``.
+
+    Raises:
+        UserError: it is no part.
+    """
+    first, slash, of = shard.partition("/")
+    if not (slash and first.isdecimal() and of.isdecimal() and 1 <= int(first) <= int(of)):
+        raise UserError(f"--shard {shard!r} is no part: pass i/n with i from 1 to n, for example --shard 1/4.")
+    return Share(int(first), int(of))
+
+
+def check_settings(output: Path, settings: dict[str, Any]) -> None:
+    """Keep masks of different origin out of one folder.
+
+    Raises:
+        UserError: ``settings.json`` says otherwise, or there are masks without one.
+    """
+    path = output / "settings.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    keys = dict.fromkeys([*settings, *before])
+    changed = [f"{key} {before.get(key)!r}" for key in keys if before.get(key) != settings.get(key)]
+    if changed and (before or (output / "soft").exists()):
+        made = f"with {', '.join(changed)}" if before else "by another command"
+        raise UserError(
+            f"{output} holds masks made {made}.\n"
+            "Pass the same options, another --output, or --overwrite to make them again."
+        )
+
+
+def digest(*parts: object) -> str:
+    """Return what two processes at the same work have in common: a hash of the photographs and the settings."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
+
+
+def publish(
+    path: Path,
+    part: Share,
+    work: str,
+    content: dict[str, Any],
+    join: Callable[[list[dict[str, Any]]], dict[str, Any]],
+) -> dict[str, Any] | None:
+    """Write what a part has to say beside ``path``, and ``path`` itself once all parts have spoken.
+
+    Of parts that end at once, the last to write its own file sees all others; two that both do write the same.
+
+    Args:
+        path: the file of the whole, such as ``index.json``.
+        part: which part this is; the only one writes ``path``.
+        work: what all parts have in common; files of other work that lie there are not joined.
+        content: what it has to say.
+        join: makes the whole of all parts' contents, in their order.
+
+    Returns:
+        The content of the whole, or None while parts are missing.
+    """
+    if part.count == 1:
+        write_json(path, content)
+        return content
+    write_json(_beside(path, part), content | {"work": work})
+    contents = []
+    for number in range(1, part.count + 1):
+        try:
+            found = json.loads(_beside(path, Share(number, part.count)).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        if found.pop("work", None) != work:
+            return None
+        contents.append(found)
+    whole = join(contents)
+    write_json(path, whole)
+    return whole
+
+
+def join_indices(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join ``index.json`` of all parts: counts are summed, lists united and sorted."""
+    whole: dict[str, Any] = {}
+    for key, first in parts[0].items():
+        values = [part[key] for part in parts]
+        if isinstance(first, list):
+            whole[key] = sorted((item for value in values for item in value), key=str)
+        else:
+            whole[key] = sum(values)
+    return whole
+
+
+def join_boxes(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join COCO files of all parts, in the order of the image ids, with new annotation ids."""
+    images = sorted((image for part in parts for image in part["images"]), key=lambda image: int(image["id"]))
+    boxes = sorted((box for part in parts for box in part["annotations"]), key=lambda box: int(box["image_id"]))
+    numbered = [box | {"id": number} for number, box in enumerate(boxes, start=1)]
+    return {"images": images, "annotations": numbered, "categories": parts[0]["categories"]}
+
+
+def _beside(path: Path, part: Share) -> Path:
+    return path.with_name(f"{path.stem}{part.suffix}{path.suffix}")

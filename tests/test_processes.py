@@ -1,0 +1,218 @@
+"""Several processes train, score and predict what one does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from segtricks.data import SyntheticShapes
+from segtricks.reports.metrics_file import MetricsFile
+
+from .launch import ended, run, start, start_script, wait_for
+
+pytestmark = pytest.mark.slow  # two commands at a time, in three processes
+
+WORDS = [
+    *("fit", "--config", "demo", "--data.size", "32", "--model.hidden_dim", "8", "--model.crop", "false"),
+    *("--data.train", "synthetic[:29]", "--data.held_out", "5", "--data.test", "['synthetic[40:45]']", "--panels", "0"),
+    *("--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1"),
+    *("--test", "after", "--model.optimizer", "SGD", "--model.optimizer.lr", "0.05"),
+    *("--model.lr_scheduler", "null", "--seed_everything", "5"),
+]
+WORLD = 2
+SCRIPT = Path(__file__).with_name("child_weights.py")
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def torchrun(rank, port):
+    """What torchrun tells a process."""
+    return {
+        **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD), "LOCAL_WORLD_SIZE": str(WORLD)},
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0"},
+        "TORCHELASTIC_USE_AGENT_STORE": "False",
+    }
+
+
+def run_together(folder, words, status=0):
+    """Run the words in two processes, as torchrun does; return what they said together."""
+    port = free_port()
+    devices = ["--trainer.devices", WORLD, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+    words = [*words, *(devices if words[0] != "discover" else [])]
+    children = [start(folder, words, torchrun(rank, port)) for rank in range(WORLD)]
+    for child in children:
+        said = ended(folder, child, status)
+    return said
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Folder with two runs on the same 24 images: ``one`` process with batches of 8, ``two`` with batches of 4."""
+    folder = tmp_path_factory.mktemp("runs")
+    run(folder, [*WORDS, "--name", "one", "--data.batch_size", "8"])
+    said = run_together(folder, [*WORDS, "--name", "two", "--data.batch_size", "4"])
+    return folder, said
+
+
+def test_one_process_speaks_and_writes(both):
+    folder, said = both
+    assert said.count("Trained to step 3") == 2  # of the two runs, not of three processes
+    one, two = (
+        sorted(path.relative_to(folder / "runs" / name) for path in files(folder / "runs" / name))
+        for name in ("one", "two")
+    )
+    assert one == two
+
+
+def files(run):
+    """All of a run but the examples: they are chosen among the first process's images."""
+    return [path for path in run.rglob("*") if path.is_file() and not path.parent.name.endswith("-examples")]
+
+
+def test_the_logged_steps_are_those_of_whole_batches(both):
+    one, two = (MetricsFile(both[0] / "runs" / name).rows() for name in ("one", "two"))
+    assert [row["step"] for row in one] == [row["step"] for row in two] == [0, 1, 2]
+
+
+def test_scores_on_the_same_weights_are_exactly_those_of_one_process(both, tmp_path):
+    """Five images on two processes: a padded sixth would be counted twice."""
+    folder, _ = both
+    result = folder / "runs/one/test/synthetic-40-45.json"
+    alone = json.loads(result.read_text())
+    words = ["test", "--run", "runs/one", "--data.batch_size", "4", "--panels", "0"]
+    run_together(folder, words)
+    together = json.loads(result.read_text())
+    assert together["images"] == alone["images"] == 5
+    for row, metrics in alone["rows"].items():
+        assert together["rows"][row] == pytest.approx(metrics, rel=1e-6, nan_ok=True)
+
+
+def test_the_objective_on_held_out_images_is_that_of_one_process(both, tmp_path):
+    """Five images again, in batches of two: the shares have two batches and one and a half."""
+    (tmp_path / "runs").symlink_to(both[0] / "runs")
+    words = ["validate", "--run", "runs/one", "--data.eval_batch_size", "2"]
+    alone = run(tmp_path, words)
+    together = run_together(tmp_path, words).removeprefix(alone)
+    assert table(together) == pytest.approx(table(alone), abs=2e-6)
+    assert "loss" in table(alone)
+
+
+def table(said):
+    """Figures of a printed table by name."""
+    words = [line.split() for line in said.splitlines()]
+    return {line[0]: float(line[1]) for line in words if len(line) == 2 and line[1].replace(".", "").isdigit()}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights after three steps by ``(processes, norms)``: batches of 8 in all, norms frozen or of each process."""
+    folder, found = tmp_path_factory.mktemp("weights"), {}
+    for norms in ("frozen", "own"):
+        children = [(1, start_script(folder, SCRIPT, {"processes": 1, "norms": norms}))]
+        port = free_port()
+        for rank in range(WORLD):
+            given = {"processes": WORLD, "norms": norms}
+            children.append((WORLD, start_script(folder, SCRIPT, given, torchrun(rank, port))))
+        for _, child in children:
+            ended(folder, child)
+        for processes in (1, WORLD):
+            found[processes, norms] = torch.load(folder / f"{processes}-{norms}.pt", weights_only=True)
+    return found
+
+
+def largest_difference(one, other):
+    return max(float((one[key] - other[key]).abs().max()) for key in one)
+
+
+def test_two_batches_of_four_train_as_one_of_eight_where_norms_do_not_look_at_the_batch(weights):
+    assert largest_difference(weights[1, "frozen"], weights[1, "own"]) > 1e-4  # there is something to compare
+    assert largest_difference(weights[1, "frozen"], weights[WORLD, "frozen"]) < 1e-6
+
+
+def test_batch_norms_of_each_process_see_their_own_images_so_these_trainings_differ(weights):
+    assert largest_difference(weights[1, "own"], weights[WORLD, "own"]) > 1e-4
+
+
+@pytest.fixture
+def photos(tmp_path):
+    from torchvision.transforms.v2.functional import to_pil_image
+
+    shapes = SyntheticShapes(5, 40)
+    (tmp_path / "photos").mkdir()
+    for i in range(5):
+        to_pil_image(shapes.read_image(i)).save(tmp_path / f"photos/{i}.png")
+    (tmp_path / "photos/broken.png").write_bytes(b"")
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("command", ["predict", "discover"])
+def test_two_processes_write_the_masks_and_the_index_of_one(both, photos, tmp_path, command):
+    how = ["--run", both[0] / "runs/one"] if command == "predict" else ["--backbone", "descriptor4", "--size", "32"]
+    words = [command, *how, "--images", photos, "--output"]
+    run(tmp_path, [*words, "alone"])
+    run_together(tmp_path, [*words, "together"])
+    for kind in ("soft", "binary"):
+        names = sorted(path.name for path in (tmp_path / "alone" / kind).iterdir())
+        assert (
+            names
+            == [f"{i}.png" for i in range(5)]
+            == sorted(path.name for path in (tmp_path / "together" / kind).iterdir())
+        )
+        for name in names:
+            one, other = (Image.open(tmp_path / place / kind / name) for place in ("alone", "together"))
+            assert one.tobytes() == other.tobytes(), name
+    one, other = (json.loads((tmp_path / place / "index.json").read_text()) for place in ("alone", "together"))
+    assert one | {"written": sorted(one["written"])} == other
+    assert other["images"] == 5 and len(other["skipped"]) == 1
+
+
+def test_torchrun_trains_one_run(tmp_path):
+    words = [*WORDS, "--test", "none", "--name", "x", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        str(free_port()),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "-m", "segtricks", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Trained to step") == 1
+    assert torch.load(tmp_path / "runs/x/checkpoints/last.ckpt", weights_only=True)["global_step"] == 1
+
+
+def test_several_processes_need_the_name_of_their_run(tmp_path):
+    said = run(tmp_path, ["fit", "--config", "demo"], status=2, environment=torchrun(0, 1))
+    assert "pass --name NAME" in said
+
+
+def test_a_signal_to_all_processes_stops_them_after_the_same_step(tmp_path):
+    words = [*WORDS, "--test", "none", "--name", "x", "--data.batch_size", "2", "--trainer.max_epochs", "200"]
+    port = free_port()
+    words += ["--trainer.devices", WORLD, "--trainer.strategy", "ddp"]
+    children = [start(tmp_path, words, torchrun(rank, port)) for rank in range(WORLD)]
+    metrics = tmp_path / "runs/x/metrics.csv"
+    wait_for(metrics.is_file, children[0])
+    for child in children:
+        os.kill(child.pid, signal.SIGTERM)
+    said = ended(tmp_path, children[0], status=130)
+    ended(tmp_path, children[1])
+    step = torch.load(tmp_path / "runs/x/checkpoints/last.ckpt", weights_only=True)["global_step"]
+    assert f"Stopped by a signal at step {step:,}" in said
+    assert MetricsFile(tmp_path / "runs/x").rows()[-1]["step"] == step - 1
