@@ -64,6 +64,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"segtricks: {error}", file=sys.stderr)
         return error.status
+    except (RuntimeError, MemoryError) as error:
+        if (advice := _memory_advice(error)) is None:
+            raise
+        print(f"segtricks: {advice}", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stdout = None
         return 0
@@ -79,3 +84,13 @@ def main(words: Sequence[str] | None = None) -> int:
         print("\nsegtricks: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _memory_advice(error: Exception) -> str | None:
+    """What to do about an error of torch that is about memory; None for others."""
+    text = str(error)
+    if "DataLoader worker" in text and "killed by signal" in text:
+        return "A reading process was killed, most likely for want of (shared) memory. Next: fewer --data.num_workers."
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return f"Out of memory: {(text.splitlines() or ['for one array'])[0][:200]}\nNext: smaller batches or images."
+    return None

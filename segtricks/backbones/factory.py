@@ -117,7 +117,14 @@ def _own_backbone(name: str, **arguments: Any) -> Backbone:
         create = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"cannot import backbone {name!r} ({error}).\n{_NAMES_HINT}") from error
-    backbone = create(**arguments)
+    if not callable(create) or (isinstance(create, type) and not issubclass(create, Backbone)):
+        raise UserError(f"backbone {name!r} is no backbone.\nDerive it from segtricks.backbones.Backbone.")
+    try:
+        backbone = create(**arguments)
+    except TypeError as error:
+        raise UserError(
+            f"backbone {name!r} could not be made: {error}.\nIt is called with {', '.join(arguments)}, by keyword."
+        ) from error
     if not isinstance(backbone, Backbone):
         raise UserError(
             f"backbone {name!r} returned a {type(backbone).__name__}.\nDerive it from segtricks.backbones.Backbone."

@@ -1,11 +1,13 @@
 """Patch features of one layer of a timm ``VisionTransformer`` or ``Eva``, with nothing computed beyond them."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from timm.models.eva import Eva, EvaBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from segtricks.backbones.attention import FastAttention
 from segtricks.backbones.base import Backbone
 from segtricks.backbones.positions import use_dino_positions
 from segtricks.errors import UserError
@@ -96,7 +98,8 @@ class ViTBackbone(Backbone):
     def extract(self, images: Tensor) -> Tensor:
         """Features (B, feature_dim, h, w) in the model's dtype (autocast's under autocast)."""
         grid = [side // self.patch_size for side in images.shape[-2:]]
-        tokens = self.model.forward_features(images.to(next(self.model.parameters()).dtype))
+        with FastAttention() if images.device.type == "cpu" else nullcontext():
+            tokens = self.model.forward_features(images.to(next(self.model.parameters()).dtype))
         tokens = tokens[:, self.model.num_prefix_tokens :]
         return tokens.transpose(1, 2).unflatten(2, grid).contiguous()
 

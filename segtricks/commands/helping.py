@@ -15,7 +15,8 @@ _RUN = """\
   --wandb off|offline|online
   --panels N                 images in the pictures of a test set
   --save_every N             training steps between two writes of checkpoints/last.ckpt
-  --max_bad_share X          share of unreadable files at which a run stops"""
+  --max_bad_share X          share of unreadable files at which a run stops
+  --on_collapse warn|stop    what follows masks without a border, or a loss term that is constant"""
 
 
 def wants_help(words: Sequence[str]) -> bool:

@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
-from segtricks.commands.parser import Parser, plain_mistakes
+from segtricks.commands.parser import Parser, check_ranges, chosen_method, plain_mistakes
 from segtricks.data import SaliencyDataModule
 from segtricks.errors import UserError
-from segtricks.methods import SegmentationModule, Sempart
+from segtricks.methods import Found, SegmentationModule, Sempart
 
 _ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4, "betas": [0.9, 0.99], "weight_decay": 0.0}}
+_OPTIMIZERS = {Sempart: _ADAMW, Found: {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.05}}}
+"""What the methods do where no optimiser is given, as options that can be changed one by one."""
+
+# No class_path of a config may name os, subprocess and the like; naming an entry makes jsonargparse keep to its list.
+set_parsing_settings(import_path_denylist=["os"])
 
 
 class SegtricksCLI(LightningCLI):
@@ -40,6 +46,7 @@ class SegtricksCLI(LightningCLI):
         **trainer_options: Any,
     ) -> None:
         self._make_callbacks, self._make_loggers, self._options = callbacks, loggers, trainer_options
+        self._method = chosen_method(args) or Sempart
         with plain_mistakes():
             super().__init__(
                 SegmentationModule,
@@ -61,7 +68,7 @@ class SegtricksCLI(LightningCLI):
         parser.set_defaults(
             {
                 "trainer.num_sanity_val_steps": 0,
-                "model": {"class_path": _path_of(Sempart), "init_args": {"optimizer": _ADAMW}},
+                "model": {"class_path": _path_of(self._method), "init_args": self._method_defaults()},
                 "data": {"class_path": _path_of(SaliencyDataModule)},
             }
         )
@@ -83,6 +90,17 @@ class SegtricksCLI(LightningCLI):
         parser.add_argument(
             "--max_bad_share", type=float, default=0.01, help="Share of unreadable files at which a run stops."
         )
+        parser.add_argument(
+            "--on_collapse",
+            type=Literal["warn", "stop"],
+            default="warn",
+            help="What follows masks that are all foreground or all background, or a loss term that is constant.",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse what is out of range before anything is made of it."""
+        super().parse_arguments(parser, args)
+        check_ranges(self.config)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer with our callbacks and loggers beside the config's."""
@@ -92,10 +110,19 @@ class SegtricksCLI(LightningCLI):
         return super().instantiate_trainer(**own)
 
     def after_instantiate_classes(self) -> None:
-        """Let image sides fit the backbone's patches."""
+        """Refuse a precision that the device has not; let image sides fit the backbone's patches."""
+        if self.trainer.precision == "16-true" and isinstance(self.trainer.accelerator, CPUAccelerator):
+            raise UserError(
+                "trainer.precision 16-true needs a GPU, and this run is on the CPU.\n"
+                "Next: pass --trainer.precision 32-true, or bf16-mixed for less memory."
+            )
         patch = getattr(getattr(self.model, "backbone", None), "patch_size", None)
         if patch and isinstance(self.datamodule, SaliencyDataModule):
             self.datamodule.fit_patches(patch)
+
+    def _method_defaults(self) -> dict[str, Any]:
+        optimizer = _OPTIMIZERS.get(self._method)
+        return {} if optimizer is None else {"optimizer": optimizer}
 
     def save(self, path: Path) -> None:
         """Write the complete config, which ``--config`` loads again."""
@@ -133,6 +160,8 @@ def quiet() -> None:
         ".*`training_step` returned `None`.*",
         "Total length of .* across ranks is zero.*",
         ".*isinstance.treespec, LeafSpec.*",
+        "Corrupt EXIF data.*",  # beside sound pixels; a file without those is named
+        "Palette images with Transparency expressed in bytes.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="lightning.*")

@@ -75,7 +75,8 @@ def fit(pred: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
 
 
 def _between(mask: Tensor) -> bool:
-    return bool(((mask != 0) & (mask != 255)).any())
+    # One more than each value, modulo 256: 255 becomes 0 and 0 becomes 1.
+    return bool((mask + 1).max() > 1)
 
 
 def _oddities(path: Path, mask: Tensor) -> set[str]:

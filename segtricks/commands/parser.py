@@ -5,10 +5,13 @@ import difflib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+import yaml
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
@@ -17,6 +20,18 @@ from segtricks.errors import UserError
 from segtricks.methods import SegmentationModule
 
 _MORE = "Next: segtricks fit --help lists every option."
+_LARGEST_SIDE = 8192  # pixels; eight such images are 6 GB of float32
+_RANGES: dict[str, tuple[float, float, Any]] = {  # lowest, highest, example
+    "seed_everything": (0, 2**32 - 1, 0),
+    "panels": (0, 1000, 8),
+    "save_every": (0, 10**9, 200),
+    "max_bad_share": (0, 1, 0.01),
+    "data.size": (1, _LARGEST_SIDE, 320),
+    "data.resize": (1, _LARGEST_SIDE, 335),
+    "data.num_workers": (0, 1024, 4),
+    "model.hidden_dim": (1, 4096, 64),
+}
+_TRAINING = ("max_epochs", "max_steps", "limit_train_batches")
 
 
 class Mistake(SystemExit):
@@ -42,11 +57,52 @@ def plain_mistakes() -> Iterator[None]:
         yield
     except Mistake as mistake:
         raise UserError(mistake.text) from None
-    except (ValueError, TypeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
         buried: BaseException | None = error
         while buried is not None and not isinstance(buried, UserError):
             buried = buried.__cause__ or buried.__context__
         raise buried or UserError(explain(str(error), [])) from error
+
+
+def check_ranges(config: Namespace) -> None:
+    """Refuse values that parse and make no sense.
+
+    Raises:
+        UserError: names the option, its range and an example.
+    """
+    for name, (lowest, highest, example) in _RANGES.items():
+        value = config.get(re.sub(r"^(data|model)\.", r"\1.init_args.", name))
+        if value is not None and not lowest <= value <= highest:
+            raise UserError(f"{name} is {value}: it lies in {lowest} to {highest:,}, for example --{name} {example}.")
+    for name in _TRAINING:
+        if config.get(f"trainer.{name}") == 0:
+            raise UserError(
+                f"trainer.{name} is 0: nothing would be trained. Pass 1 or more, for example --trainer.{name} 5;\n"
+                "segtricks test, predict and discover need no training."
+            )
+
+
+def chosen_method(words: Sequence[str]) -> type[SegmentationModule] | None:
+    """The method that option words and their configs name last; None where they name none that is known.
+
+    jsonargparse passes values from one class on to the next where both have the option, defaults as well: the parser
+    has to start from the defaults of the method that is meant.
+    """
+    name = None
+    following = [*words[1:], ""]
+    pairs = (
+        word.split("=", 1) if "=" in word else [word, after] for word, after in zip(words, following, strict=False)
+    )
+    for option, value in pairs:
+        if option == "--config" and Path(value).is_file():
+            content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+            model = content.get("model") if isinstance(content, dict) else None
+            found = model.get("class_path") if isinstance(model, dict) else model
+            name = found if isinstance(found, str) else name
+        elif option in ("--model", "--model.class_path"):
+            name = value
+    kinds = [kind for kind in _subclasses(SegmentationModule) if name and kind.__name__ == name.rpartition(".")[2]]
+    return kinds[0] if kinds else None
 
 
 def explain(message: str, options: list[str]) -> str:
@@ -59,11 +115,15 @@ def explain(message: str, options: list[str]) -> str:
         if argument.startswith("--"):
             return _unknown(argument[2:], options)
         return f"Unexpected word {argument!r}: options begin with --. {_MORE}"
+    if denied := re.search(r"Importing '([^']+)' is not allowed", message):
+        return (
+            f"{denied[1]!r} runs commands or code, and no config may name it. Allowed: {', '.join(_class_names())}, …"
+        )
     if missing := re.search(r"Expected a dot import path string: (\S+)", message):
         return _unknown_class(missing[1], message)
     if "class_path" in message and (buried := _reason(message)):
         return buried
-    lines = [line.strip(" -") for line in message.splitlines()]
+    lines = [line.strip(" -") for line in message.splitlines()] or [""]
     key = re.match(r'Parser key "([^"]+)":', lines[0])
     value = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("Given value:")), None)
     expected = [match[1] for line in lines if (match := re.match(r"Expected an? (.+?)(?:\. Got value: .*)?$", line))]
@@ -72,7 +132,7 @@ def explain(message: str, options: list[str]) -> str:
     if key and expected:
         allowed = " or ".join(dict.fromkeys(_plain_type(text) for text in expected))
         return f"{_full_name(key[1], options)} must be {allowed}, got {value!r}. {_MORE}"
-    return " ".join(" ".join(lines).split())[:500]
+    return " ".join(" ".join(lines).split())[:500] or f"An option has a wrong value. {_MORE}"
 
 
 def known_options(parser: LightningArgumentParser) -> list[str]:

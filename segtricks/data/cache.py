@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,8 @@ class ImageCache:
     def entry(self, path: Path) -> Path:
         """Where the photograph is kept, or will be. The file is read once, until its size or time changes."""
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is no file")  # reading a pipe would wait for ever
         known = (str(path), status.st_size, status.st_mtime_ns)
         if known not in self._keys:
             with path.open("rb") as file:

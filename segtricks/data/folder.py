@@ -64,9 +64,9 @@ class ImageFolder(SaliencyDataset):
             known = {key: place for key in keys.values() if key in self._drawn.names}
         else:
             found = find_images(place)
-            within = place.resolve()
-            if not listed and within != root.resolve() and within.is_relative_to(root.resolve()):
-                images = [path for path in images if not path.resolve().is_relative_to(within)]
+            within, above = _real(place), _real(root)
+            if not listed and within != above and within.is_relative_to(above):
+                images = [path for path in images if not _real(path).is_relative_to(within)]
             known = one_per_stem(found, lambda path: _key(path, place), ".png")
             self.left_out += doubles(found, known)
             if listed:
@@ -140,6 +140,10 @@ def fits_list(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return not any(unicodedata.category(character) == "Cc" for character in str(path.absolute()))
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve fails where links go in a circle
 
 
 def _key(path: Path, root: Path) -> str:

@@ -6,6 +6,7 @@ by 255; both are rounded. Colour with 16 bits a channel is read by Pillow, which
 Only the formats of ``IMAGE_SUFFIXES`` (and PNM) are decoded, whatever the file is called: no other decoder is ever run.
 """
 
+import io
 import os
 import stat
 import warnings
@@ -39,8 +40,10 @@ class UnreadableImage(UserError):
         return type(self), (self.path, self.reason)
 
 
-def read_image(path: str | Path) -> Tensor:
+def read_image(path: str | Path, content: bytes | None = None) -> Tensor:
     """Photograph as uint8 (3, H, W), RGB, upright.
+
+    ``content`` is the file where it lies in an archive; then ``path`` is only its name.
 
     Grayscale gives three equal channels, palette and CMYK become RGB, transparency is laid over white. The tensor is a
     view of the decoder's (H, W, 3), which is what resizing is fastest on.
@@ -50,11 +53,11 @@ def read_image(path: str | Path) -> Tensor:
             forbidden, without pixels or beyond Pillow's pixel limit (``PIL.Image.MAX_IMAGE_PIXELS``); or its floats
             leave [0, 1].
     """
-    array = _decode(Path(path), _rgb)
+    array = _decode(Path(path), _rgb, content)
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
-def read_mask(path: str | Path) -> Tensor:
+def read_mask(path: str | Path, content: bytes | None = None) -> Tensor:
     """Mask as uint8 (1, H, W), upright; its gray values are kept, for the protocol to binarise.
 
     1-bit masks become 0/255. Colour and palette masks are read by the luminance of their colours (ITU-R 601, so that
@@ -64,7 +67,7 @@ def read_mask(path: str | Path) -> Tensor:
     Raises:
         UnreadableImage: As for :func:`read_image`.
     """
-    array = _decode(Path(path), _luminance)
+    array = _decode(Path(path), _luminance, content)
     return torch.from_numpy(array).unsqueeze(0)
 
 
@@ -103,11 +106,14 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _decode(path: Path, convert: Callable[[Image.Image], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _decode(
+    path: Path, convert: Callable[[Image.Image], NDArray[np.uint8]], content: bytes | None = None
+) -> NDArray[np.uint8]:
     try:
-        _check_file(path)
         _ignore_bomb_warnings()
-        with Image.open(path, formats=_FORMATS) as image:
+        if content is None:
+            _check_file(path)
+        with Image.open(path if content is None else io.BytesIO(content), formats=_FORMATS) as image:
             pixels = image.width * image.height
             if pixels == 0:
                 raise UnreadableImage(path, f"has no pixels ({image.width} x {image.height})")
@@ -120,7 +126,7 @@ def _decode(path: Path, convert: Callable[[Image.Image], NDArray[np.uint8]]) -> 
     except Image.DecompressionBombError as error:
         raise UnreadableImage(path, f"more than {Image.MAX_IMAGE_PIXELS} pixels, Pillow's limit") from error
     except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
+        empty = not (path.stat().st_size if content is None else content)
         raise UnreadableImage(path, "empty file" if empty else "not an image, or damaged at its start") from error
     except FileNotFoundError as error:
         raise UnreadableImage(path, "no such file") from error

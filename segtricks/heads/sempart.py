@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, scaled_dot_product_attention
+from torch.nn.functional import conv2d, interpolate
+
+from segtricks.backbones.attention import attention
 
 _HEADS, _HEAD_DIM, _LAYERS = 2, 64, 2
 
@@ -45,7 +46,7 @@ class SempartHead(nn.Module):
         steps = (patch_size - 1).bit_length()
         widths = [hidden_dim, 192, *[128] * (steps - 1)]
         self.blocks = nn.ModuleList(
-            _conv_block(widths[i] + 3, widths[i + 1], convs=2 if i == steps - 1 else 1) for i in range(steps)
+            _ConvBlock(widths[i] + 3, widths[i + 1], convs=2 if i == steps - 1 else 1) for i in range(steps)
         )
         self.fine = nn.Conv2d(widths[-1] + 3, 1, 1)
 
@@ -81,23 +82,41 @@ class SempartHead(nn.Module):
             )
         for step, block in enumerate(self.blocks, start=1):
             size = (h << step, w << step) if step < len(self.blocks) else (height, width)
-            grid = block(torch.cat([_resize(grid, size), _resize(image, size)], dim=1))
-        return self.fine(torch.cat([grid, image], dim=1))
+            grid = block(_resize(grid, size), _resize(image, size))
+        return _convolve_both(self.fine, grid, image)
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return x if x.shape[-2:] == size else interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def _conv_block(channels_in: int, channels_out: int, convs: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for i in range(convs):
-        layers += [
-            nn.Conv2d(channels_out if i else channels_in, channels_out, 3, padding=1),
-            nn.BatchNorm2d(channels_out),
-            nn.LeakyReLU(0.01),
-        ]
-    return nn.Sequential(*layers)
+def _convolve_both(conv: nn.Conv2d, grid: Tensor, image: Tensor) -> Tensor:
+    """``conv(torch.cat([grid, image], dim=1))`` without the copies of joining them and of parting their gradients."""
+    of_grid, of_image = conv.weight.split([grid.shape[1], image.shape[1]], dim=1)
+    convolved = conv2d(grid, of_grid, conv.bias, padding=conv.padding)
+    return convolved.add_(conv2d(image, of_image, padding=conv.padding))
+
+
+class _ConvBlock(nn.Sequential):
+    """3x3 convolutions with batch norm and LeakyReLU; the first sees the grid and the image, both (B, ..., H, W)."""
+
+    def __init__(self, channels_in: int, channels_out: int, convs: int) -> None:
+        layers: list[nn.Module] = []
+        for i in range(convs):
+            layers += [
+                nn.Conv2d(channels_out if i else channels_in, channels_out, 3, padding=1),
+                nn.BatchNorm2d(channels_out),
+                nn.LeakyReLU(0.01, inplace=True),
+            ]
+        super().__init__(*layers)
+
+    def forward(self, grid: Tensor, image: Tensor) -> Tensor:  # type: ignore[override]
+        first, *others = self
+        assert isinstance(first, nn.Conv2d)
+        x = _convolve_both(first, grid, image)
+        for layer in others:
+            x = layer(x)
+        return x
 
 
 class _TransformerLayer(nn.Module):
@@ -114,6 +133,6 @@ class _TransformerLayer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         qkv = self.qkv(self.attention_norm(tokens)).unflatten(-1, (3, _HEADS, _HEAD_DIM))
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        attended = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        attended = attention(query, key, value).transpose(1, 2).flatten(2)
         tokens = tokens + self.attention_out(attended)
         return tokens + self.mlp(self.mlp_norm(tokens))

@@ -1,6 +1,6 @@
 """Total variation of a mask over the eight neighbours, weighted by how alike the neighbours look."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -26,9 +26,10 @@ def image_tv_loss(image: Tensor, mask: Tensor, sigma: float = 1.0) -> Tensor:
         raise ValueError(f"sigma must be above 0, got {sigma}")
     check_mask_on_grid(image, mask)
     with torch.autocast(mask.device.type, enabled=False):
-        pixels, neighbours = image.detach().float(), _neighbours(image.detach().float())
-        weights = (torch.exp((other - pixels).square().sum(1, keepdim=True) / -sigma) for other in neighbours)
-        return _weighted_variation(mask.float(), weights)
+        pixels = image.detach().float().contiguous()  # sums over channels are slow if these are innermost
+        return _variation(
+            mask.float(), pixels, lambda x, other: (x - other).square_().sum(1, keepdim=True).div_(-sigma).exp_()
+        )
 
 
 def feature_tv_loss(features: Tensor, mask: Tensor, tau: float = 0.4, eps: float = 1e-6) -> Tensor:
@@ -49,24 +50,33 @@ def feature_tv_loss(features: Tensor, mask: Tensor, tau: float = 0.4, eps: float
     check_mask_on_grid(features, mask)
     with torch.autocast(mask.device.type, enabled=False):
         unit = normalize(features.detach().float(), dim=1)
-        cosines = ((other * unit).sum(1, keepdim=True) for other in _neighbours(unit))
-        return _weighted_variation(mask.float(), (torch.where(cosine > tau, 1.0, eps) for cosine in cosines))
+        return _variation(
+            mask.float(), unit, lambda x, other: torch.where((x * other).sum(1, keepdim=True) > tau, 1.0, eps)
+        )
 
 
-def _weighted_variation(mask: Tensor, weights: Iterator[Tensor]) -> Tensor:
-    terms = [
-        (weight * (other - mask).square()).mean() for weight, other in zip(weights, _neighbours(mask), strict=True)
-    ]
-    return torch.stack(terms).mean()
+def _variation(mask: Tensor, looks: Tensor, weight: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Mean over batch, eight directions and pixels; ``weight`` is symmetric and compares (B, C, ...) with (B, C, ...).
 
-
-def _neighbours(x: Tensor) -> Iterator[Tensor]:
-    """Yield the eight neighbours of every pixel of ``x`` (B, C, H, W), as views of its reflected copy."""
-    height, width = x.shape[-2:]
+    Every pair of neighbours is looked at once, in the image with its reflected border, and counted from each of its
+    ends that is no reflection.
+    """
+    height, width = mask.shape[-2:]
     if min(height, width) < 2:
         raise ValueError(f"total variation needs at least 2x2 pixels, got {height}x{width}")
-    padded = pad(x, (1, 1, 1, 1), mode="reflect")
-    for row in range(3):
-        for column in range(3):
-            if (row, column) != (1, 1):
-                yield padded[..., row : row + height, column : column + width]
+    total = mask.new_zeros(())
+    inside = pad(torch.ones_like(mask[:1]), (1, 1, 1, 1))
+    reflected = (pad(x, (1, 1, 1, 1), mode="reflect") for x in (mask, looks))
+    for (m, other), (look, other_look), (one, another) in zip(*map(_pairs, (*reflected, inside)), strict=True):
+        with torch.no_grad():
+            weights = weight(look, other_look).mul_(one + another)
+        total = total + ((m - other).square() * weights).sum()
+    return total / (8 * mask.numel())
+
+
+def _pairs(x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of ``x`` (B, C, H, W) and of its neighbours to the right, below, below right and below left."""
+    yield x[..., :, :-1], x[..., :, 1:]
+    yield x[..., :-1, :], x[..., 1:, :]
+    yield x[..., :-1, :-1], x[..., 1:, 1:]
+    yield x[..., :-1, 1:], x[..., 1:, :-1]

@@ -88,7 +88,8 @@ class Found(SegmentationModule):
         """Return the objective of a batch of normalised images; masks are never read."""
         if len(batch["image"]) == 0:
             return None
-        terms, _ = self.loss_terms(batch["image"], self.global_step < self.background_steps)
+        terms, logits = self.loss_terms(batch["image"], self.global_step < self.background_steps)
+        self.last_share = (logits.detach() > 0).float().mean()
         loss = torch.stack(list(terms.values())).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))

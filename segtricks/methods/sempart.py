@@ -1,6 +1,6 @@
 """Sempart with multi-scale consistency and guided filtering: one network, its loss stack and its training step."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -23,7 +23,12 @@ from segtricks.losses import (
 from segtricks.methods.base import SegmentationModule
 from segtricks.methods.checkpoints import prefer_options
 from segtricks.methods.crops import crop_and_enlarge, random_corners
+from segtricks.methods.finite import FiniteLosses
 from segtricks.refine import GuidedFilter
+
+Networks = tuple[
+    Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor, Tensor], Tensor]
+]
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Sempart(SegmentationModule):
         crop_fraction: side of the crop as a share of the image's.
         refiner: window and borders of the guided filter.
         refine_at: filter predictions at the model's or at the full resolution.
+        bilateral_preset: also test the mask refined by the bilateral solver, with these cell sizes: two-tricks 24/4/4,
+            tokencut 16/16/8.
         weights: factors of the loss terms.
         tau: cosine threshold of the affinity; left out, the backbone's own.
         eps: affinity below the threshold.
@@ -71,6 +78,7 @@ class Sempart(SegmentationModule):
         hidden_dim: channels of the head's transformer.
         optimizer: any torch optimiser; left out, AdamW with lr 1e-4, betas (0.9, 0.99) and no weight decay.
         lr_scheduler: any torch schedule, stepped once an epoch.
+        compile: torch.compile the networks for training; takes a minute at the start and gains nothing on a CPU.
         protocol: how ``test`` scores.
         seed: draws the crops; a run's ``seed_everything``.
 
@@ -92,6 +100,7 @@ class Sempart(SegmentationModule):
         crop_fraction: float = 0.5,
         refiner: GuidedFilter = GuidedFilter(),  # noqa: B008 - frozen
         refine_at: Literal["model", "full"] = "model",
+        bilateral_preset: Literal["two-tricks", "tokencut"] | None = None,
         weights: LossWeights = LossWeights(),
         tau: float | None = None,
         eps: float = 1e-6,
@@ -99,16 +108,19 @@ class Sempart(SegmentationModule):
         hidden_dim: int = 64,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
+        compile: bool = False,
         protocol: str = "fullres",
         seed: int = 0,
     ) -> None:
-        super().__init__(protocol, refiner, refine_at)
+        super().__init__(protocol, refiner, refine_at, bilateral_preset)
         if not 0 < crop_fraction <= 1:
             raise UserError(f"model.crop_fraction must be above 0 and at most 1, got {crop_fraction}.")
         if not 0 <= ema_decay < 1:
             raise UserError(f"model.ema_decay must be at least 0 and below 1, got {ema_decay}.")
         if teacher not in ("shared", "ema"):
             raise UserError(f"model.teacher must be shared or ema, got {teacher!r}.")
+        if not (sigma > 0 and eps >= 0):
+            raise UserError(f"model.sigma must be above 0 and model.eps at least 0, got {sigma} and {eps}.")
         self.backbone = create_backbone(
             backbone, pretrained, backbone_checkpoint, feature, layer, pos_interp=pos_interp
         )
@@ -121,6 +133,9 @@ class Sempart(SegmentationModule):
         self.crop_fraction, self.weights = crop_fraction, weights
         self.tau, self.eps, self.sigma = self.backbone.tau if tau is None else tau, eps, sigma
         self.make_optimizer, self.make_scheduler, self.seed = optimizer or _adamw, lr_scheduler, seed
+        self.compile_networks = compile
+        self._compiled: Networks | None = None
+        self._losses = FiniteLosses()
 
     def forward(self, images: Tensor) -> SempartOutput:
         """Normalised images (B, 3, H, W) to logits ``fine`` (B, 1, H, W) and ``coarse`` (B, 1, h, w)."""
@@ -134,15 +149,15 @@ class Sempart(SegmentationModule):
     def loss_terms(self, images: Tensor, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
         """Return every loss term, unweighted, and the fine probabilities (B, 1, H, W) of normalised images."""
         images = images.contiguous(memory_format=torch.channels_last)
-        views = images
+        views, (extract, encode, decode) = images, self.networks()
         if self.crop:
             height, width = images.shape[-2:]
             crop = (max(1, round(height * self.crop_fraction)), max(1, round(width * self.crop_fraction)))
             corners = random_corners(len(images), (height, width), crop, generator)
             views = torch.cat([images, crop_and_enlarge(images, corners, crop)])
-        features, *crop_features = self.backbone(views).split(len(images))
-        output = self.head(features, images)
-        fine, coarse = output.fine.float().sigmoid(), output.coarse.float().sigmoid()
+        features, *crop_features = extract(views).split(len(images))
+        grid, coarse = encode(features)
+        fine, coarse = decode(grid, images).float().sigmoid(), coarse.float().sigmoid()
         terms = {
             "ncut": normalized_cut_loss(features, coarse, self.tau, self.eps),
             "self_consistency": self_consistency_loss(coarse, fine),
@@ -151,7 +166,7 @@ class Sempart(SegmentationModule):
         }
         if self.crop:
             crops, student = views[len(images) :], crop_and_enlarge(fine, corners, crop)
-            grid, crop_coarse = self.head.encode(crop_features[0])
+            grid, crop_coarse = encode(crop_features[0])
             teacher = self._teacher_mask(crop_features[0], grid, crops)
             crop_coarse = crop_coarse.float().sigmoid()
             terms["consistency"] = multiscale_consistency_loss(student, teacher)
@@ -160,9 +175,21 @@ class Sempart(SegmentationModule):
 
     @torch.no_grad()
     def _teacher_mask(self, features: Tensor, grid: Tensor, crops: Tensor) -> Tensor:
-        logits = self.head.decode(grid.detach(), crops) if self.ema is None else self.ema(features, crops).fine
+        logits = self.networks()[2](grid.detach(), crops) if self.ema is None else self.ema(features, crops).fine
         mask = logits.float().sigmoid()
         return self.refiner(mask, denormalize(crops)) if self.guided_filter else mask
+
+    def networks(self) -> Networks:
+        """Return what a training step calls: images to features, features to (grid, coarse), (grid, image) to fine.
+
+        Compiled if asked for. Test and predict, whose images are of many sizes, never compile.
+        """
+        if not self.compile_networks:
+            return self.backbone, self.head.encode, self.head.decode
+        if self._compiled is None:
+            extract, encode, decode = self.backbone, self.head.encode, self.head.decode
+            self._compiled = torch.compile(extract), torch.compile(encode), torch.compile(decode)
+        return self._compiled
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms."""
@@ -173,12 +200,20 @@ class Sempart(SegmentationModule):
         """Return the objective of a batch of normalised images; masks are never read."""
         if len(batch["image"]) == 0:
             return None
-        terms, _ = self.loss_terms(batch["image"], self._generator(self.global_step))
+        terms, fine = self.loss_terms(batch["image"], self._generator(self.global_step))
+        self.last_share = (fine.detach() > 0.5).float().mean()
         loss = self.total(terms)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))
-        self._require_finite(loss, batch["path"])
+        self._losses.add(loss, self.global_step, batch["path"])
+        # On a GPU only when the logger reads them anyway.
+        if loss.device.type == "cpu" or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._losses.read()
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Look at the losses that nobody has looked at."""
+        self._losses.read()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Log the objective on held-out training images; return their fine masks for the pictures."""
@@ -201,10 +236,12 @@ class Sempart(SegmentationModule):
             optimizer = self.make_optimizer(self.head.parameters())
         except ValueError as error:
             raise UserError(f"model.optimizer: {error}.") from error
+        _fuse(optimizer)
         return optimizer if self.make_scheduler is None else ([optimizer], [self.make_scheduler(optimizer)])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the optimiser's options, to tell on resume which of them were changed."""
+        """Refuse to save what a loss has spoilt; add the optimiser's options, to tell on resume which were changed."""
+        self._losses.read()
         super().on_save_checkpoint(checkpoint)
         checkpoint["optimizer_options"] = self.make_optimizer(self.head.parameters()).defaults
 
@@ -230,13 +267,17 @@ class Sempart(SegmentationModule):
         stream = (self.seed * 1_000_003 + step) * 4_099 + self.global_rank
         return torch.Generator().manual_seed(stream % 2**63)
 
-    def _require_finite(self, loss: Tensor, paths: list[str]) -> None:
-        if not torch.isfinite(loss.detach()):
-            raise UserError(
-                f"The loss became {float(loss.detach())} at step {self.global_step}, on: {', '.join(paths)}. "
-                "Next: resume from the last checkpoint with a smaller --model.optimizer.lr, or remove these files."
-            )
-
 
 def _adamw(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0)
+
+
+def _fuse(optimizer: torch.optim.Optimizer) -> None:
+    """Update all parameters in one kernel where the optimiser can and the user chose nothing else.
+
+    As an option of its own, ``fused=True`` makes Lightning refuse to clip gradients in mixed precision.
+    """
+    for group in optimizer.param_groups:
+        chosen = any(group.get(option) is not None for option in ("fused", "foreach"))
+        if "fused" in group and not chosen and not group.get("differentiable"):
+            group["fused"] = all(parameter.device.type in ("cpu", "cuda") for parameter in group["params"]) or None

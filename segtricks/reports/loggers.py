@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from segtricks.errors import UserError
+from segtricks.reports.html_page import place
 from segtricks.reports.pictures import Panel, as_array
 
 
@@ -15,19 +16,20 @@ def wandb_logger(run: Path, mode: str) -> Logger:
     """Return a logger for ``--wandb offline`` or ``online`` that will keep its files under the run folder."""
     import wandb
 
-    settings = wandb.Settings(silent=True, console="off", save_code=False)
+    # No metadata: it holds the command line, the working folder and the user's name. The config says what was run.
+    settings = wandb.Settings(silent=True, console="off", save_code=False, x_disable_meta=True)
     return WandbLogger(name=run.name, save_dir=run, project="segtricks", offline=mode == "offline", settings=settings)
 
 
 def start_wandb(trainer: Trainer, config: dict[str, Any]) -> None:
-    """Start W&B and give it the whole config, once.
+    """Start W&B and give it the whole config, once, its absolute paths cut to their last part.
 
     Raises:
         UserError: if the service cannot be reached or no account is set up.
     """
     for logger in _wandb(trainer):
         try:
-            logger.experiment.config.update(config, allow_val_change=True)
+            logger.experiment.config.update(without_folders(config), allow_val_change=True)
         except Exception as error:
             raise UserError(
                 f"Weights & Biases did not start: {error}.\nNext: wandb login, or pass --wandb offline."
@@ -67,6 +69,17 @@ def log_scores(
 
         logger.experiment.summary.update(scores)
         logger.experiment.log({"test/scores": wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+
+def without_folders(content: Any) -> Any:
+    """Plain data whose absolute paths are cut to their last part: a server need not know this machine's folders."""
+    if isinstance(content, dict):
+        return {key: without_folders(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [without_folders(value) for value in content]
+    if isinstance(content, str) and (content.startswith("~") or Path(content).is_absolute()):
+        return place(content)
+    return content
 
 
 def finish_wandb(trainer: Trainer) -> None:

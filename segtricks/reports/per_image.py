@@ -28,9 +28,12 @@ def image_rows(images: Mapping[str, ImageScores], hits: Mapping[str, bool]) -> l
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows as CSV in one step; the columns are the keys of all rows."""
+    """Write rows as CSV in one step; the columns are the keys of all rows. Names need not be UTF-8."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

@@ -1,7 +1,10 @@
 import pytest
 import torch
+from torch.nn.functional import interpolate
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from segtricks.losses import affinity, normalized_cut_loss
+from segtricks.losses import affinity, normalized_cut, normalized_cut_loss
 
 
 @pytest.mark.parametrize(("tau", "name"), [(0.4, "ncut"), (0.2, "ncut_tau02")])
@@ -64,3 +67,46 @@ def test_autocast_does_not_move_the_threshold(values):
 def test_mask_of_another_grid_is_refused():
     with pytest.raises(ValueError, match="on the grid of the features"):
         normalized_cut_loss(torch.randn(1, 4, 3, 3), torch.rand(1, 1, 6, 6))
+
+
+def dense(features, mask):
+    """The definition on the whole affinity, in float64, with autograd's gradient."""
+    weights, c = affinity(features).double(), mask.double().flatten(1).clamp(1e-6, 1 - 1e-6)
+    cut = torch.einsum("bi,bij,bj->b", c, weights, 1 - c)
+    return (cut / torch.einsum("bi,bij->b", c, weights) + cut / torch.einsum("bi,bij->b", 1 - c, weights)).mean()
+
+
+def random_graph(side):
+    smooth = interpolate(torch.randn(2, 33, 5, 5), (side, side), mode="bilinear")
+    features = smooth[:, 1:] + 0.3 * torch.randn(2, 32, side, side)
+    return features, smooth[:, :1].mul(4).sigmoid().requires_grad_()
+
+
+@pytest.mark.parametrize("block", [2**25, 7_000, 1])
+def test_blocks_of_any_size_give_the_value_and_gradient_of_the_whole_affinity(block, monkeypatch):
+    side = 40 if block > 1 else 6
+    features, mask = random_graph(side)
+    expected = dense(features, mask)
+    (gradient,) = torch.autograd.grad(expected, mask)
+    monkeypatch.setattr(normalized_cut, "BLOCK", block)
+    loss = normalized_cut_loss(features, mask)
+    loss.backward()
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
+    assert (mask.grad - gradient).abs().max() < 1e-5 * gradient.abs().max()
+
+
+def test_no_tensor_of_the_loss_is_larger_than_a_block(monkeypatch):
+    features, mask = random_graph(40)
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal largest
+            out = func(*args, **(kwargs or {}))
+            largest = max([largest, *(x.numel() for x in tree_leaves(out) if isinstance(x, torch.Tensor))])
+            return out
+
+    monkeypatch.setattr(normalized_cut, "BLOCK", 2**18)
+    with Watch():
+        normalized_cut_loss(features, mask).backward()
+    assert features.numel() < largest <= 2**18

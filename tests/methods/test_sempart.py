@@ -1,5 +1,6 @@
 import copy
 from dataclasses import asdict
+from functools import partial
 
 import pytest
 import torch
@@ -157,6 +158,47 @@ def test_options_out_of_range_say_what_is_legal(options, said):
         make(**options)
 
 
-def test_infinite_loss_names_the_files():
-    with pytest.raises(UserError, match=r"inf at step 0, on: a\.jpg, b\.jpg"):
-        make()._require_finite(torch.tensor(float("inf")), ["a.jpg", "b.jpg"])
+def test_checkpoint_of_a_loss_that_is_no_number_is_refused():
+    module = make()
+    module._losses.add(torch.tensor(float("inf")), 7, ["a.jpg"])
+    with pytest.raises(UserError, match=r"inf at step 7, on: a\.jpg"):
+        module.on_save_checkpoint({"state_dict": {}})
+
+
+def test_one_kernel_updates_as_many_did():
+    module, plain = make(), make()
+    expected = torch.optim.AdamW(
+        plain.head.parameters(), lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, foreach=False, fused=False
+    )
+    optimizer = module.configure_optimizers()
+    assert optimizer.param_groups[0]["fused"]
+    for _ in range(3):
+        for ours, theirs in zip(module.head.parameters(), plain.head.parameters(), strict=True):
+            ours.grad = torch.randn_like(ours)
+            theirs.grad = ours.grad.clone()
+        optimizer.step()
+        expected.step()
+    for ours, theirs in zip(module.head.parameters(), plain.head.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-8)
+
+
+def test_users_choice_of_kernels_is_kept():
+    optimizer = make(optimizer=lambda parameters: torch.optim.AdamW(parameters, foreach=True)).configure_optimizers()
+    assert (optimizer.param_groups[0]["foreach"], optimizer.param_groups[0]["fused"]) == (True, None)
+
+
+def test_compiled_networks_give_the_same_losses_and_gradients(images, monkeypatch):
+    calls = []
+
+    def backend(graph, _):
+        calls.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    plain, compiled = make(), make(compile=True)
+    for module in (plain, compiled):
+        module.total(module.loss_terms(images, seeded())[0]).backward()
+    assert len(calls) >= 3, "backbone, encoder and decoder"
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    for ours, theirs in zip(compiled.head.parameters(), plain.head.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)

@@ -4,7 +4,7 @@ import pytest
 
 from segtricks.cli import main
 from segtricks.errors import UserError
-from segtricks.reports.loggers import start_wandb, wandb_logger
+from segtricks.reports.loggers import start_wandb, wandb_logger, without_folders
 
 WORDS = [
     *("fit", "--config", "demo", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"),
@@ -60,3 +60,9 @@ def test_failing_start_names_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setattr("wandb.init", refuse)
     with pytest.raises(UserError, match=r"no network.\nNext: wandb login, or pass --wandb offline"):
         start_wandb(SimpleNamespace(loggers=[wandb_logger(tmp_path, "online")]), {})
+
+
+def test_absolute_paths_of_a_config_are_cut_and_everything_else_stays():
+    config = {"data": {"root": "/home/alice/x", "test": ["~/b/c", "ecssd[:9]", "d/e"], "size": 9}, "name": "runs/a"}
+    shared = {"data": {"root": "…/x", "test": ["…/c", "ecssd[:9]", "d/e"], "size": 9}, "name": "runs/a"}
+    assert without_folders(config) == shared
