@@ -68,6 +68,7 @@ class SegtricksCLI(LightningCLI):
         parser.set_defaults(
             {
                 "trainer.num_sanity_val_steps": 0,
+                "trainer.use_distributed_sampler": False,  # every loader brings its own
                 "model": {"class_path": _path_of(self._method), "init_args": self._method_defaults()},
                 "data": {"class_path": _path_of(SaliencyDataModule)},
             }

@@ -39,7 +39,8 @@ def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path
             each = [{"mask": entry.row} | image for entry in rows for image in image_rows(entry.per_image, entry.hits)]
             write_csv(stem.with_name(f"{stem.name}-per-image.csv"), each)
     flat = {f"test/{label}{entry.dataset}/{entry.row}/{key}": v for entry in scores for key, v in entry.metrics.items()}
-    log_scores(trainer, flat, *_table([Stage(label, scores)]))
+    if trainer.is_global_zero:
+        log_scores(trainer, flat, *_table([Stage(label, scores)]))
     return Stage(label, scores)
 
 

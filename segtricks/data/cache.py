@@ -88,7 +88,7 @@ class ImageCache:
         if not self._writable:
             return
         try:
-            with replacing(entry) as temporary:
+            with replacing(entry, durable=False) as temporary:  # what is damaged is made again
                 np.save(temporary, image.numpy())
         except OSError as error:
             self._stop_writing(error)

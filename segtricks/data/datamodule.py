@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning
-from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from torch.utils.data import DataLoader
 
 from segtricks.data.cache import ImageCache
 from segtricks.data.loading import (
@@ -25,7 +25,7 @@ from segtricks.data.loading import (
 from segtricks.data.registry import open_dataset
 from segtricks.data.resume import EpochPlace
 from segtricks.data.saliency import SaliencyDataset
-from segtricks.data.sampler import EpochSampler, ResumableLoader, ShareSampler, process_rank
+from segtricks.data.sampler import EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
 from segtricks.data.slots import SlotCollate, SlotLoader
 from segtricks.data.splits import hold_out
 from segtricks.data.transforms import CenterCropTransform, TrainTransform, fit_short_side
@@ -247,9 +247,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
         names = ("image", "path") if dataset.masks is None else ("image", "mask", "path")
         collate = partial(collate_stacked, names=names, size=self.size)
         items = CropItems(dataset, self._crop, self._image_cache)
-        # Shares of equal length, some images twice: wrapped models wait for each other in every forward pass.
-        sampler: Sampler[Any] | None = DistributedSampler(items, shuffle=False) if process_rank()[1] > 1 else None
-        return make_loader(items, self.eval_batch_size, collate, self.num_workers, sampler, persistent=True)
+        if process_rank()[1] > 1:
+            shares = ShareBatches(items, self.eval_batch_size)
+            return DataLoader(items, batch_sampler=shares, num_workers=self.num_workers, collate_fn=collate)
+        return make_loader(items, self.eval_batch_size, collate, self.num_workers, None, persistent=True)
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         """One loader for each test set."""

@@ -102,7 +102,8 @@ class Found(SegmentationModule):
         terms, logits = self.loss_terms(batch["image"], background=True)
         terms["loss"] = torch.stack(list(terms.values())).sum()
         logged = {f"val/{name}": term for name, term in terms.items()}
-        self.log_dict(logged, batch_size=len(batch["image"]), sync_dist=True)
+        # Times the processes: Lightning (2.6) averages the counts of all as whole numbers, and would round 2.5 down.
+        self.log_dict(logged, batch_size=len(batch["image"]) * self.trainer.world_size, sync_dist=True)
         return interpolate(logits.sigmoid(), size=batch["image"].shape[-2:], mode="bilinear")
 
     def configure_optimizers(self) -> Any:

@@ -221,7 +221,8 @@ class Sempart(SegmentationModule):
             return None
         terms, fine = self.loss_terms(batch["image"], self._generator(batch_idx))
         logged = {f"val/{name}": term for name, term in (terms | {"loss": self.total(terms)}).items()}
-        self.log_dict(logged, batch_size=len(batch["image"]), sync_dist=True)
+        # Times the processes: Lightning (2.6) averages the counts of all as whole numbers, and would round 2.5 down.
+        self.log_dict(logged, batch_size=len(batch["image"]) * self.trainer.world_size, sync_dist=True)
         return fine
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
