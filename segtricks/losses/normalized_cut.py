@@ -40,7 +40,7 @@ def normalized_cut_loss(features: Tensor, mask: Tensor, tau: float = 0.4, eps: f
     ``cᵀW(1-c) / cᵀW1 + cᵀW(1-c) / (1-c)ᵀW1``, between 0 and 2. It is the same for c and 1 - c.
 
     W is used up as it is made, in blocks of rows with at most :data:`BLOCK` entries, and not kept for the gradient: its
-    memory grows with N, its time with N². Up to B N² = BLOCK (20 images of 40 x 40 patches) there is one block.
+    memory grows with N, its time with N². Up to B N² = BLOCK (13 images of 40 x 40 patches) there is one block.
 
     Args:
         features: (B, D, h, w).

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -204,10 +203,3 @@ def file_name(name: str) -> str:
     """Return a data set's name as a plain file name: ``ecssd[320:]`` becomes ``ecssd-320-end``."""
     name = re.sub(r"\[(\d*):(\d*)\]$", lambda part: f" {part[1] or 0} {part[2] or 'end'}", name)
     return "-".join("".join(c if c.isalnum() or c in "_-" else " " for c in name).split())
-
-
-def device_line(module: torch.nn.Module) -> str:
-    """Return how many parameters train and how many are frozen."""
-    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
-    return f"{trained:,} parameters to train, {frozen:,} frozen"

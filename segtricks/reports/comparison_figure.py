@@ -56,11 +56,12 @@ def comparison_figure(comparison: Comparison) -> Figure | None:
     parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)
     for part, group, texts in zip(parts[:, 0], groups, names, strict=True):
         part.suptitle(_short(group.title), fontsize=9, x=0.01, ha="left", fontweight="bold")
+        # Its own columns first: a group without a metric leaves room at the right, and no empty plot.
+        own = [c for c in columns if any(c.value(group, result) is not None for result in group.results)]
         line = part.subplots(1, len(columns), squeeze=False)[0]
-        for axis, column in zip(line, columns, strict=True):
-            if all(column.value(group, result) is None for result in group.results) and axis is not line[0]:
-                axis.set_axis_off()
-                continue
+        for axis in line[len(own) :]:
+            axis.set_axis_off()
+        for axis, column in zip(line, own, strict=False):
             _draw(axis, group, column)
             axis.set_title(f"{column.metric} - {column.to}", fontsize=8)
             axis.set_yticks(range(len(texts)), texts if axis is line[0] else [""] * len(texts), fontsize=7)

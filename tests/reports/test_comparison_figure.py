@@ -44,3 +44,12 @@ def test_thirty_rows_have_room_each():
 
 def test_a_single_row_has_nothing_to_be_compared_with():
     assert figure("iou", 0.5) is None
+
+
+def test_a_group_without_a_metric_has_its_other_plots_and_no_empty_one():
+    masks = [Result(f"run{i}", "ecssd[:4]", "fullres", "mask", {"iou": 0.5 + i / 4}) for i in range(2)]
+    boxes = [Result(f"run{i}", "voc12[:4]", "fullres", "mask", {"corloc": 0.5 - i / 4}) for i in range(2)]
+    for part, said in zip(comparison_figure(compare(masks + boxes)).subfigs, ["+0.2500", "-0.2500"], strict=True):
+        shown = [axis for axis in part.axes if axis.axison]
+        assert [texts(axis) for axis in shown] == [["baseline", said]]
+        assert [label.get_text() for label in shown[0].get_yticklabels()] == ["run0, mask", "run1, mask"]
