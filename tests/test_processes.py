@@ -177,6 +177,19 @@ def test_two_processes_write_the_masks_and_the_index_of_one(both, photos, tmp_pa
     assert other["images"] == 5 and len(other["skipped"]) == 1
 
 
+def test_a_process_that_can_read_nothing_of_its_share_keeps_nobody_waiting(tmp_path):
+    data = SyntheticShapes(8, 32)
+    (tmp_path / "mixed").mkdir()
+    for i in range(8):
+        Image.fromarray(data.read_image(i).permute(1, 2, 0).numpy()).save(tmp_path / "mixed" / f"{i}.png")
+    (tmp_path / "mixed" / "2.png").write_bytes(b"no image")
+    words = [*WORDS, "--name", "x", "--data.batch_size", "1", "--data.held_out", "2", "--data.train", "mixed"]
+    said = run_together(tmp_path, [*words, "--test", "none", "--max_bad_share", "1"])
+    assert said.count("Trained to step 3") == 1 and said.count("2.png") == 1
+    values = torch.load(tmp_path / "runs" / "x" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(bool(value.isfinite().all()) for value in values.values())
+
+
 def test_torchrun_trains_one_run(tmp_path):
     words = [*WORDS, "--test", "none", "--name", "x", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
     command = [

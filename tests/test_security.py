@@ -176,7 +176,7 @@ def test_no_key_is_written_and_no_folder_of_this_machine_leaves_it(tmp_path, mon
     # A config must name its folders, and so must results that are read on the spot; what others see must not.
     outside = {path: path.read_bytes() for path in files if path.suffix == ".html" or "wandb" in path.parts}
     assert {".wandb", ".html"} <= {path.suffix for path in outside}
-    staging = f"{home}/.local/share/wandb/".encode()  # where W&B keeps tables until they are sent
+    staging = f"{home}/runs/x/wandb/".encode()  # where W&B keeps tables until they are sent
     named = [path.name for path, content in outside.items() if str(home).encode() in content.replace(staging, b"")]
     assert named == []
     assert [path.name for path, content in outside.items() if b"secret-project" in content] == []

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -11,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
+from segtricks.backbones.feature_cache import cache_features
+from segtricks.commands.feature_options import add_cache_options
 from segtricks.commands.options import OptionParser
 from segtricks.commands.processes import (
     Share,
@@ -24,10 +26,10 @@ from segtricks.commands.processes import (
     publish,
     share,
 )
-from segtricks.data import ImageFolder
-from segtricks.data.loading import WholeItems, collate_lists
+from segtricks.data import ImageFolder, fit_short_side
+from segtricks.data.loading import WholeItems, collate_lists, make_loader, processors
 from segtricks.data.saliency import SaliencyDataset
-from segtricks.data.transforms import EvalTransform, denormalize
+from segtricks.data.transforms import denormalize, to_input
 from segtricks.discovery.predictor import DISCOVERY_METHODS, Discoverer
 from segtricks.errors import UserError
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
@@ -38,10 +40,12 @@ from segtricks.reports.tables import write_json
 USAGE = (
     "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--backbone_checkpoint FILE]\n"
     "       [--head FILE] [--refine none|guided_filter|bilateral_solver] [--bilateral_preset two-tricks|tokencut]\n"
-    "       [--refine_at model|full] [--size 320] [--shard 1/4] [--overwrite] [--batch_size 8]"
+    "       [--refine_at model|full] [--size 320] [--shard 1/4] [--overwrite] [--batch_size 8] [--num_workers N]\n"
+    "       [--cache-features] [--cache_dir DIR]"
 )
 SETTINGS = ("method", "backbone", "backbone_checkpoint", "head", "tau", "k", "threshold", "size")
 REFINEMENT = ("refine", "bilateral_preset", "refine_at")
+_RANGES = {"size": (1, 8192, 320), "batch_size": (1, 4096, 8), "num_workers": (0, 1024, 4), "k": (1, 10**6, 100)}
 log = logging.getLogger(__name__)
 
 
@@ -64,12 +68,14 @@ def main(words: Sequence[str]) -> None:
     if todo:
         choices = {name: getattr(options, name) for name in ("method", "backbone", "head", "tau", "k", "threshold")}
         discoverer = Discoverer(checkpoint=options.backbone_checkpoint, **choices).to(options.device)
+        if options.cache_features:
+            cache_features(discoverer.backbone, options.cache_dir)
         refine = _refiner(options)
+        writer.discard(todo if options.overwrite else [])  # before the settings, which vouch for all masks there
         write_json(output / "settings.json", settings)
-        with tqdm(total=len(todo), desc=options.method, unit="image", disable=None) as bar:
-            for items in _equal_sizes(_loader(todo, discoverer.patch_size, options), options.batch_size, writer, bar):
+        with writer.at_work(len(todo), options.method):
+            for items in _equal_sizes(_loader(todo, discoverer.patch_size, options), options.batch_size, writer):
                 _write(items, discoverer, refine, writer, options)
-                bar.update(len(items))
     _report(
         writer,
         paths,
@@ -90,9 +96,10 @@ def _report(writer: MaskWriter, paths: list[Path], chosen: list[Path], there: in
     index = publish(writer.output / "index.json", part, work, writer.index(there) | {"empty": empty}, join_indices)
     for path, reason in writer.skipped:
         print(f"skipped {path}: {reason}")
+    pace = f" {writer.pace()}" if writer.written else ""
     before = f", {there:,} were there" if there else ""
     print(
-        f"{len(writer.written):,} of {len(chosen):,} photographs written to {writer.output}{before}; "
+        f"{len(writer.written):,} of {len(chosen):,} photographs written to {writer.output}{pace}{before}; "
         f"{len(empty):,} empty masks, {len(writer.skipped):,} unreadable files: "
         f"soft/, binary/, overlay/, boxes{part.suffix}.json, index{part.suffix}.json"
     )
@@ -100,7 +107,7 @@ def _report(writer: MaskWriter, paths: list[Path], chosen: list[Path], there: in
         print(f"All {part.count} parts are there: boxes.json and index.json hold them together.")
 
 
-def _options(words: Sequence[str]) -> Any:
+def _options(words: Sequence[str]) -> Namespace:
     parser = OptionParser("discover", USAGE)
     parser.add_argument("--images", required=True)
     parser.add_argument("--output", required=True)
@@ -118,12 +125,14 @@ def _options(words: Sequence[str]) -> Any:
     parser.add_argument("--shard", default="1/1")
     parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--num_workers", type=int, default=0)
+    parser.add_argument("--num_workers", type=int)
     parser.add_argument("--device", default=_device())
+    add_cache_options(parser)
     options = parser.parse_args(words)
-    for name, lowest in (("size", 1), ("batch_size", 1), ("num_workers", 0), ("k", 1)):
-        if getattr(options, name) < lowest:
-            raise UserError(f"--{name} is {getattr(options, name)}: it must be at least {lowest}.")
+    for name, (lowest, highest, example) in _RANGES.items():
+        value = getattr(options, name)
+        if value is not None and not lowest <= value <= highest:
+            raise UserError(f"--{name} is {value}: it lies in {lowest} to {highest:,}, for example --{name} {example}.")
     try:
         torch.zeros(1, device=options.device)
     except (RuntimeError, AssertionError) as error:
@@ -136,31 +145,38 @@ def _device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
-def _refiner(options: Any) -> Callable[[Tensor, Tensor], Tensor] | None:
+def _refiner(options: Namespace) -> Callable[[Tensor, Tensor], Tensor] | None:
     if options.refine == "none":
         return None
     return GuidedFilter() if options.refine == "guided_filter" else BILATERAL_PRESETS[options.bilateral_preset]
 
 
-def _loader(paths: list[Path], patch_size: int, options: Any) -> DataLoader[Any]:
-    items = WholeItems(SaliencyDataset("photographs", paths), EvalTransform(options.size, patch_size))
-    collate = partial(collate_lists, names=("image", "photo", "path"))
-    return DataLoader(items, batch_size=1, num_workers=options.num_workers, collate_fn=collate)
+def _loader(paths: list[Path], patch_size: int, options: Namespace) -> DataLoader[Any]:
+    workers = options.num_workers
+    if workers is None:  # starting one takes as long as some photographs
+        workers = min(processors(), len(paths) // 8)
+    transform = partial(fit_short_side, size=options.size, multiple=patch_size)
+    items = WholeItems(SaliencyDataset("photographs", paths), transform)
+    return make_loader(items, 1, partial(collate_lists, names=("image", "photo", "path")), workers, None)
 
 
-def _equal_sizes(loader: DataLoader[Any], size: int, writer: MaskWriter, bar: Any) -> Iterator[list[dict[str, Any]]]:
+def _equal_sizes(loader: DataLoader[Any], size: int, writer: MaskWriter) -> Iterator[list[dict[str, Any]]]:
     """Gather images of equal size into batches; list broken ones. No more than four batches of images are held."""
     waiting: dict[tuple[int, ...], list[dict[str, Any]]] = defaultdict(list)
     for batch in loader:
         for path, reason in batch["skipped"]:
-            writer.skipped.append((path, reason))
-            bar.update()
+            writer.skip(path, reason)
         for image, photo, path in zip(batch["image"], batch["photo"], batch["path"], strict=True):
-            waiting[tuple(image.shape)].append({"image": image, "photo": photo, "path": path})
+            waiting[tuple(image.shape)].append({"image": _own(image), "photo": _own(photo), "path": path})
         longest = max(waiting, key=lambda shape: len(waiting[shape]), default=None)
         if longest and (len(waiting[longest]) == size or sum(map(len, waiting.values())) >= 4 * size):
             yield waiting.pop(longest)
     yield from waiting.values()
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor in this process's memory: each that a worker shares keeps a file open."""
+    return tensor.clone() if tensor.is_shared() else tensor
 
 
 def _write(
@@ -168,10 +184,10 @@ def _write(
     discoverer: Discoverer,
     refine: Callable[[Tensor, Tensor], Tensor] | None,
     writer: MaskWriter,
-    options: Any,
+    options: Namespace,
 ) -> None:
     """Write the masks of images of one size, and log which are empty."""
-    images = torch.stack([item["image"] for item in items]).to(options.device)
+    images = to_input(torch.stack([item["image"] for item in items]).to(options.device))
     grids = discoverer(images)
     if refine is not None and options.refine_at == "model":
         masks = refine(discoverer.enlarge(grids, images.shape[-2:]), denormalize(images)).clamp(0, 1)
@@ -184,6 +200,7 @@ def _write(
         else:
             guidance = photo[None].to(options.device).float() / 255
             mask = refine(discoverer.enlarge(grids[i : i + 1], size), guidance).clamp(0, 1)
-        writer.write(mask[0].cpu(), photo, Path(item["path"]))
+        mask = mask[0].cpu()
+        writer.write(mask, photo, Path(item["path"]))
         if not bool((mask > 0.5).any()):
             log.warning("%s: empty mask (uniform image, nothing to cut, or features that are not finite)", item["path"])

@@ -18,13 +18,15 @@ from segtricks.runs import check_name
 
 USAGE = """NAME [--axis backbone=dino_vits8,…] [--data ecssd …] [--any.option value]
 
-  NAME                 table1 … table5, mini_ablation, or the path of a grid.yaml
+  NAME                 table1 … table5, mini_ablation, mini_synthetic, or the path of a grid.yaml
   --axis NAME=A,B      other values of an axis of the grid
   --data SET …         other test sets
   --train SET          another training set
   --seeds N …          0 if the grid says nothing else
   --protocol NAME      another protocol
   --subset N           only N images of every set
+  --masks METHOD=DIR   masks of a method that the grid has rows for (table5: MOVE), in DIR/SET for each test set; they
+                       are scored plain, with the guided filter and with the bilateral solver
   --reuse runs/OTHER … take over finished runs of other experiments that train the same
   --name NAME          folder below runs/; the experiment's name if left out
   --dry-run            print the commands and which cells share them, and do nothing
@@ -46,6 +48,10 @@ class SomeFailed(UserError):
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
     parser = _parser()
+    if words[:1] == ["masks"]:
+        from segtricks.commands import experiment_masks
+
+        return experiment_masks.main(words[1:])
     if words and not words[0].startswith("-"):
         name, words = words[0], words[1:]
     elif {"-h", "--help"} & set(words):
@@ -57,13 +63,15 @@ def main(words: Sequence[str]) -> None:
     for word in extra:
         if ours := _OURS.get(word.removeprefix("--").split("=")[0]):
             raise UserError(f"{word} is for a single run: for all runs of an experiment pass {ours}.")
+    if options.subset is not None and options.subset < 1:
+        raise UserError(f"--subset is {options.subset}: pass 1 or more, for example --subset 40.")
     path = find_grid(name)
     grid = with_axes(read_grid(path), options.axis)
     grid = replace(grid, data=options.data or grid.data, seeds=options.seeds or grid.seeds)
     if options.protocol:
         runs = {base: {**run, "protocol": options.protocol} for base, run in grid.runs.items()}
         grid = replace(grid, protocol=options.protocol, runs=runs)
-    plan = expand(grid, options.train, options.subset, extra)
+    plan = expand(grid, options.train, options.subset, extra, _masks(options.masks))
     folder = options.name or re.sub(r"^(table\d+)_.*", r"\1", path.resolve().parent.name)
     check_name(folder)
     experiment = Experiment(folder, plan, f"segtricks experiment {shlex.join([name, *words])}")
@@ -93,6 +101,13 @@ def _told(failures: list[Failure], again: str) -> str:
     return "\n".join([f"{runs} failed:", *lines, f"Next, to try again: {again}"])
 
 
+def _masks(given: Sequence[str]) -> dict[str, Path]:
+    pairs = [text.partition("=") for text in given]
+    if wrong := [text for text, (name, _, folder) in zip(given, pairs, strict=True) if not name or not folder]:
+        raise UserError(f"--masks {wrong[0]}: write METHOD=DIR, for example --masks MOVE=move_masks.")
+    return {name: Path(folder) for name, _, folder in pairs}
+
+
 def _show(experiment: Experiment) -> None:
     plan = experiment.plan
     for run in plan.runs.values():
@@ -107,6 +122,7 @@ def _parser() -> OptionParser:
     parser = OptionParser("experiment", USAGE)
     for name in ("--axis", "--data", "--reuse"):
         parser.add_argument(name, nargs="+", action="extend", default=[], type=Path if name == "--reuse" else str)
+    parser.add_argument("--masks", action="append", default=[])
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--train")
     parser.add_argument("--protocol")

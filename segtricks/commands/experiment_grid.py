@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from segtricks.commands.experiment_words import DATA_OPTIONS, as_text, mask_folder, option_pairs
 from segtricks.errors import UserError
 
 _PACKAGE = Path(__file__).parents[1]
@@ -27,7 +28,8 @@ class Grid:
         protocol: named protocol of every run that names no other.
         data: test sets.
         runs: by name, ``command`` (``fit``, or ``test`` for a method without training), ``config`` (a packaged name, or
-            a file beside the grid), ``options`` and perhaps ``protocol``.
+            a file beside the grid), ``options`` and perhaps ``protocol``. ``masks`` is the command of a method whose
+            masks the user brings: without them its cells show published numbers alone.
         cells: rows of the table: ``labels``, and ``run`` and ``row`` of its result; without a run, a row of published
             numbers alone.
         paper: number of the paper's table, where the published numbers are looked up.
@@ -56,8 +58,8 @@ class Run:
     Args:
         name: of its folder below ``runs/EXPERIMENT``.
         base: the name without seed or data set.
-        command: ``fit`` or ``test``.
-        config: name or path.
+        command: ``fit``, ``test`` or ``masks``.
+        config: name or path; the folder of masks.
         words: its options.
         data: test sets.
         protocol: how they are scored.
@@ -76,6 +78,8 @@ class Run:
     def command_line(self, experiment: str) -> list[str]:
         """Return the words that start it, in a folder of its own."""
         name = ["--name", f"{experiment}/{self.name}"]
+        if self.command == "masks":
+            return ["experiment", "masks", "--masks", self.config, *name, *self.words, *self.scoring_words()]
         words = [self.command, "--config", self.config, *name, *self.words]
         if self.command == "test":
             return [*words, *self.scoring_words()]
@@ -153,9 +157,10 @@ def read_grid(path: Path) -> Grid:
     known = [entry.name for entry in fields(Grid) if entry.name != "folder"]
     _check_keys(content, known, ("title", "protocol", "data", "runs", "cells"), str(path))
     for name, run in content["runs"].items():
-        _check_keys(run, _RUN_KEYS, ("command", "config"), f"{path}: runs: {name}")
-        if run["command"] not in ("fit", "test"):
-            raise UserError(f"{path}: runs: {name}: command must be fit or test, got {run['command']!r}.")
+        needed = ("command",) if isinstance(run, dict) and run.get("command") == "masks" else ("command", "config")
+        _check_keys(run, _RUN_KEYS, needed, f"{path}: runs: {name}")
+        if run["command"] not in ("fit", "test", "masks"):
+            raise UserError(f"{path}: runs: {name}: command must be fit, test or masks, got {run['command']!r}.")
     for place, cell in enumerate(content["cells"], 1):
         _check_keys(cell, _CELL_KEYS, ("labels",), f"{path}: cell {place}")
     return Grid(**content, folder=path.parent)
@@ -177,7 +182,13 @@ def with_axes(grid: Grid, changes: Sequence[str]) -> Grid:
     return replace(grid, axes=axes)
 
 
-def expand(grid: Grid, train: str | None = None, subset: int | None = None, extra: Sequence[str] = ()) -> Plan:
+def expand(
+    grid: Grid,
+    train: str | None = None,
+    subset: int | None = None,
+    extra: Sequence[str] = (),
+    masks: Mapping[str, Path] | None = None,
+) -> Plan:
     """Make every run and cell of the grid, each once.
 
     Args:
@@ -185,15 +196,27 @@ def expand(grid: Grid, train: str | None = None, subset: int | None = None, extr
         train: another training set.
         subset: use only so many images of the training set and of each test set.
         extra: option words for every run; ``{backbone}`` is the value of the run's option ``model.backbone``.
+        masks: folders of masks by name of the run that scores them.
 
     Raises:
-        UserError: two runs have one name, two cells the same labels, or a cell's run is not there.
+        UserError: two runs have one name, two cells the same labels, a cell's run is not there, or a folder of masks.
     """
+    masks = masks or {}
+    known = [name for name, entry in grid.runs.items() if entry["command"] == "masks"]
+    if unknown := [name for name in masks if name not in known]:
+        raise UserError(
+            f"--masks {unknown[0]}=…: no such method. Masks are asked for here: {', '.join(known) or 'none'}."
+        )
+    unscored = {_plain(name) for name in known if name not in masks}
     runs: dict[str, Run] = {}
     cells: list[Cell] = []
     for values in itertools.product(*grid.axes.values()):
         axes = {name: str(value) for name, value in zip(grid.axes, values, strict=True)}
         for base, entry in grid.runs.items():
+            if entry["command"] == "masks":
+                found = _mask_runs(grid, base, entry, masks[base], subset, extra) if base in masks else []
+                runs.update({run.name: run for run in found})
+                continue
             for run in _runs_of(grid, _fill(base, axes), _fill(entry, axes), train, subset, extra):
                 if runs.setdefault(run.name, run) != run:
                     raise UserError(
@@ -202,7 +225,8 @@ def expand(grid: Grid, train: str | None = None, subset: int | None = None, extr
                     )
         for entry in grid.cells:
             filled = _fill(entry, axes)
-            cell = Cell(filled["labels"], _plain(filled["run"]) if "run" in filled else None, filled.get("row", ""))
+            run_of = _plain(filled["run"]) if "run" in filled else None
+            cell = Cell(filled["labels"], None if run_of in unscored else run_of, filled.get("row", ""))
             if cell not in cells:
                 cells.append(cell)
     bases = {run.base for run in runs.values()}
@@ -217,13 +241,6 @@ def expand(grid: Grid, train: str | None = None, subset: int | None = None, extr
 def label_text(cell: Cell) -> str:
     """Return a cell's labels in words."""
     return ", ".join(f"{key}={as_text(value)}" for key, value in cell.labels.items())
-
-
-def as_text(value: Any) -> str:
-    """Return a value of YAML as the command line takes it."""
-    if value is None:
-        return "null"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _runs_of(
@@ -248,6 +265,18 @@ def _runs_of(
         # One set at a time: a stop costs no more than the set at work.
         for data in grid.data:
             yield Run(f"{base}-{_plain(data)}", base, "test", config, tuple(words), (data,), protocol)
+
+
+def _mask_runs(
+    grid: Grid, base: str, entry: Mapping[str, Any], folder: Path, subset: int | None, extra: Sequence[str]
+) -> Iterator[Run]:
+    pairs = option_pairs(extra)
+    words = [word for name in DATA_OPTIONS if name in pairs for word in (f"--{name}", pairs[name])]
+    words += ["--data.test_limit", str(subset)] if subset else []
+    for data in grid.data:
+        own = mask_folder(base, folder, data, alone=len(grid.data) == 1)
+        protocol = entry.get("protocol", grid.protocol)
+        yield Run(f"{_plain(base)}-{_plain(data)}", _plain(base), "masks", str(own), tuple(words), (data,), protocol)
 
 
 def _fill(value: Any, axes: Mapping[str, str]) -> Any:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from segtricks.commands.experiment_grid import Cell, as_text
+from segtricks.commands.experiment_grid import Cell
 from segtricks.commands.experiment_state import Experiment
+from segtricks.commands.experiment_words import as_text
 from segtricks.reports.comparison import averaged, compare
 from segtricks.reports.published_numbers import SOURCE, is_whole, published
 from segtricks.reports.run_reading import Result

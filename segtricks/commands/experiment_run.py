@@ -61,7 +61,7 @@ def run_here(experiment: Experiment, lock: int) -> list[Failure]:
             continue
         experiment.clear(run)
         words = experiment.next_words(run)
-        doing = "goes on" if "--resume" in words else {"fit": "trains", "test": "is scored"}[words[0]]
+        doing = "goes on" if "--resume" in words else "trains" if words[0] == "fit" else "is scored"
         print(f"{place}: {doing} …", end=" ", flush=True)
         started = time.perf_counter()
         try:

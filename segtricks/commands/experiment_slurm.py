@@ -60,7 +60,7 @@ def batch_script(experiment: Experiment, run: Run) -> str:
     words = [word for word in experiment.next_words(run) if word != "--resume"]
     if words[0] == "fit":
         again = f'[ -f {config} ] && set -- "$@" --resume'
-    elif run.command == "test":
+    elif run.command != "fit":
         again = f"rm -rf {shlex.quote(str(folder))}"
     else:
         again = ":"

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from segtricks.commands.experiment_grid import Plan, Run, as_text
+from segtricks.commands.experiment_grid import Plan, Run
+from segtricks.commands.experiment_words import as_text, option_pairs
 from segtricks.errors import UserError
 from segtricks.reports.run_reading import is_before, read_json, result_files
 from segtricks.runs import RUNS, checkpoint_of, replacing
@@ -19,7 +20,7 @@ FINISHED = "finished"  # an empty file in a run's folder: whoever tests a half-t
 
 # What a table may be continued with otherwise: no figure depends on it.
 _FREE = re.compile(
-    r"data\.(root|num_workers|cache|cache_dir)|trainer\.(enable_\w+|accelerator)|wandb|panels|save_every"
+    r"data\.(root|num_workers|cache|cache_dir)|trainer\.(enable_\w+|accelerator|logger)|wandb|panels|save_every"
 )
 
 
@@ -79,16 +80,22 @@ class Experiment:
         return [*run.command_line(self.name), *resume]
 
     def environment(self, run: Run) -> dict[str, str]:
-        """Return what groups the runs at Weights & Biases: the experiment, and the labels of their cells as tags."""
+        """Return what groups the runs at Weights & Biases.
+
+        The experiment is the group, the run's name without its seed the job type, and the labels of its cells the tags.
+        """
         labels = [f"{key}={as_text(value)}" for cell in self.plan.cells_of(run) for key, value in cell.labels.items()]
-        return {"WANDB_RUN_GROUP": self.name, "WANDB_TAGS": ",".join(dict.fromkeys(labels))}
+        # A tag has at most 64 letters, and an empty one stops the run; commas stand between tags.
+        tags = list(dict.fromkeys(label.replace(",", ";")[:64] for label in labels))
+        grouped = {"WANDB_RUN_GROUP": self.name, "WANDB_JOB_TYPE": run.base}
+        return grouped | ({"WANDB_TAGS": ",".join(tags)} if tags else {})
 
     def clear(self, run: Run) -> None:
-        """Remove what a stopped ``test`` has left, as it cannot go on, and a link to a run that is gone."""
+        """Remove what a run without training has left, as it cannot go on, and a link to a run that is gone."""
         folder = self.folder(run)
-        if folder.is_symlink() and (run.command == "test" or not folder.exists()):
+        if folder.is_symlink() and (run.command != "fit" or not folder.exists()):
             folder.unlink()
-        elif run.command == "test" and folder.is_dir():
+        elif run.command != "fit" and folder.is_dir():
             shutil.rmtree(folder)
 
 
@@ -121,7 +128,7 @@ def as_plain(experiment: Experiment) -> dict[str, Any]:
         run.name: {
             "command": run.command,
             "config": run.config,
-            "options": _pairs(run.words),
+            "options": option_pairs(run.words),
             "seed": run.seed,
             "data": list(run.data),
             "protocol": run.protocol,
@@ -172,16 +179,3 @@ def _difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
         if before.get(key) != now.get(key):
             return f"{key} {before.get(key, 'not given')}, now {now.get(key, 'not given')}"
     return ""
-
-
-def _pairs(words: Sequence[str]) -> dict[str, str]:
-    """Option words as one mapping; as on the command line, the last one counts."""
-    pairs: dict[str, str] = {}
-    key = ""
-    for word in words:
-        if word.startswith("--"):
-            key, _, value = word[2:].partition("=")
-            pairs[key] = value
-        elif key:
-            pairs[key] = f"{pairs[key]} {word}".strip()
-    return pairs

@@ -23,9 +23,10 @@ from segtricks.errors import Stopped, UserError
 from segtricks.methods.checkpoint_files import CheckpointFiles, newest_checkpoint
 from segtricks.methods.checkpoints import check_identity, read_checkpoint
 from segtricks.reports.callbacks import BadFiles, RunCheckpoint, TestPanels, ValidationPanels
+from segtricks.reports.dashboard import TestDashboard
 from segtricks.reports.examples import TestExamples
 from segtricks.reports.health import Health
-from segtricks.reports.loggers import finish_wandb, start_wandb, wandb_logger
+from segtricks.reports.loggers import asked_loggers, finish_loggers, start_loggers, wandb_logger
 from segtricks.reports.metrics_file import MetricsFile
 from segtricks.reports.pictures import curve_figure, save_figure
 from segtricks.reports.resuming import KeepConfig, StepSeeds, StopSignals, resume_words
@@ -101,6 +102,7 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
         step = int(content["global_step"])
         for change in differences(content.get("config", config), config):
             print(f"changed since step {step:,}: {change}")
+    trainer.loggers = [*trainer.loggers, *asked_loggers(cli.config_init.trainer.logger, run, step if resume else None)]
     trainer.callbacks.append(KeepConfig(config))  # type: ignore[attr-defined]
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = CheckpointFiles()
@@ -112,7 +114,7 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
             sweep(run / "checkpoints")
             with replacing(run / "config.yaml") as path:
                 cli.save(path)
-            start_wandb(trainer, config)
+            start_loggers(trainer, config)
         print(f"{run}: {data.describe()}\n{_parameters(cli.model)}", flush=True)
         try:
             stages = _train(cli, run, checkpoint, metrics, step if resume else None)
@@ -128,7 +130,7 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
                 f"Stopped at step {trainer.global_step:,}: {error.filename or run} could not be written "
                 f"({error.strerror or error}); what was there is untouched.\n{resume_words(run)}, once there is room."
             ) from error
-        finish_wandb(trainer)
+        finish_loggers(trainer)
         if first:
             _close(run, stages)
 
@@ -207,6 +209,7 @@ def _callbacks(run: Path, config: Namespace) -> list[Callback]:
         ValidationPanels(run, config.panels),
         TestPanels(run, config.panels),
         TestExamples(run),
+        TestDashboard(run),
         BadFiles(config.max_bad_share),
         Health(config.on_collapse),
         checkpoint(filename="best", monitor="val/loss", mode="min"),

@@ -10,13 +10,17 @@ import yaml
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
+from segtricks.commands.feature_options import take_cache_options
 from segtricks.commands.parser import Parser, check_ranges, chosen_method, plain_mistakes
 from segtricks.data import SaliencyDataModule
 from segtricks.errors import UserError
 from segtricks.methods import Found, SegmentationModule, Sempart
+from segtricks.methods.feature_caching import FeatureCaching
+from segtricks.methods.training_loop import CudnnBenchmark, TrainingBar
 
 _ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4, "betas": [0.9, 0.99], "weight_decay": 0.0}}
 _OPTIMIZERS = {Sempart: _ADAMW, Found: {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.05}}}
@@ -31,10 +35,14 @@ class SegtricksCLI(LightningCLI):
 
     A checkpoint's hyper-parameters are never read back, so the command line and the YAML always win.
 
+    The trainer gets a bar and cuDNN's benchmark as this framework wants them, unless the config has its own:
+    ``trainer.callbacks`` with a progress bar, ``trainer.enable_progress_bar``, ``trainer.benchmark``.
+
     Args:
         args: option words, without the command.
         callbacks: makes the command's callbacks from the parsed config; the config's own come before them.
         loggers: makes the loggers from the parsed config.
+        bar: show Lightning's bar; a command that has its own asks :attr:`wants_bar` whether to show it.
         trainer_options: trainer arguments that the command decides.
     """
 
@@ -43,9 +51,12 @@ class SegtricksCLI(LightningCLI):
         args: Sequence[str],
         callbacks: Callable[[Namespace], list[Callback]] = lambda config: [],
         loggers: Callable[[Namespace], list[Logger]] = lambda config: [],
+        bar: bool = True,
         **trainer_options: Any,
     ) -> None:
         self._make_callbacks, self._make_loggers, self._options = callbacks, loggers, trainer_options
+        self._bar, self.wants_bar = bar, True
+        self._features, args = take_cache_options(args)
         self._method = chosen_method(args) or Sempart
         with plain_mistakes():
             super().__init__(
@@ -105,10 +116,24 @@ class SegtricksCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer with our callbacks and loggers beside the config's."""
-        self.trainer_defaults = {"callbacks": self._make_callbacks(self.config)}
+        given = self.config_init.trainer
+        callbacks = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
+        own = self._make_callbacks(self.config)
+        options = {"enable_model_summary": False, **self._options}
+        self.wants_bar = given.enable_progress_bar is not False and not any(
+            isinstance(callback, ProgressBar) for callback in callbacks
+        )
+        if self.wants_bar and self._bar:
+            own.append(TrainingBar())
+        elif self.wants_bar:
+            options["enable_progress_bar"] = False
+        if given.benchmark is None and not given.deterministic:
+            own.append(CudnnBenchmark())
+        if self._features.cache_features:
+            own.append(FeatureCaching(self._features.cache_dir))
+        self.trainer_defaults = {"callbacks": own}
         loggers = self._make_loggers(self.config)
-        own = {"logger": loggers or False, "enable_model_summary": False, **self._options, **kwargs}
-        return super().instantiate_trainer(**own)
+        return super().instantiate_trainer(**{"logger": loggers or False, **options, **kwargs})
 
     def after_instantiate_classes(self) -> None:
         """Refuse a precision that the device has not; let image sides fit the backbone's patches."""

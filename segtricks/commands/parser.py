@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -70,6 +71,8 @@ def check_ranges(config: Namespace) -> None:
     Raises:
         UserError: names the option, its range and an example.
     """
+    if not isinstance(trainer := config.get("trainer"), Namespace):
+        raise UserError(f"trainer is {trainer!r}: it takes options, such as --trainer.max_epochs 5, or is left out.")
     for name, (lowest, highest, example) in _RANGES.items():
         value = config.get(re.sub(r"^(data|model)\.", r"\1.init_args.", name))
         if value is not None and not lowest <= value <= highest:
@@ -165,6 +168,11 @@ def _reason(message: str) -> str | None:
 
 
 def _unknown_class(name: str, message: str) -> str:
+    words = [part for word in sys.argv for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    given = {value: option for option, value in pairwise(words) if option.startswith("--")}
+    option = given.get(name, "")[2:]
+    if option.count(".") > 1 and not option.endswith("class_path"):  # --model.optimizer.lr nan, no class at all
+        return f"{option} has a wrong value, {name!r}. {_MORE}"
     if "optim" in message.split("Given value")[0].lower() or "scheduler" in message.lower()[:200]:
         return f"Unknown class {name!r}. Allowed: a class of torch.optim, such as torch.optim.AdamW."
     return f"Unknown class {name!r}. Allowed: {', '.join(_class_names())}, or a dotted import path."

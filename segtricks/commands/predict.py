@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from segtricks.commands.helping import show_help, wants_help
@@ -20,7 +21,10 @@ from segtricks.errors import UserError
 from segtricks.reports.mask_writer import MaskWriter
 from segtricks.reports.tables import write_json
 
-USAGE = "--run runs/NAME --images PHOTOS --output MASKS [--shard 1/4] [--overwrite] [--any.option value]"
+USAGE = (
+    "--run runs/NAME --images PHOTOS --output MASKS [--shard 1/4] [--overwrite]\n"
+    "       [--cache-features] [--cache_dir DIR] [--any.option value]"
+)
 
 
 def main(words: Sequence[str]) -> None:
@@ -50,6 +54,7 @@ def main(words: Sequence[str]) -> None:
         cli = SegtricksCLI(
             [*model_words, *rest],
             callbacks=lambda config: [writer],
+            bar=False,
             enable_checkpointing=False,
             use_distributed_sampler=False,  # the list is split here
         )
@@ -64,14 +69,14 @@ def _predict(
     settings = _settings(cli, checkpoint)
     if not overwrite:
         check_settings(output, settings)
-    if trainer.is_global_zero:
-        write_json(output / "settings.json", settings)
     part = shard.split(trainer.global_rank, trainer.world_size)
     chosen = part.of(paths)
     todo = [path for path in chosen if overwrite or not writer.exists(path)]
+    trainer.callbacks.append(_Begin(writer, todo if overwrite else [], settings))  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
         loader = _loader(todo, cli.saliency_data)
-        trainer.predict(cli.model, loader, ckpt_path=str(checkpoint), return_predictions=False, weights_only=True)
+        with writer.at_work(len(todo), "predict", cli.wants_bar and trainer.is_global_zero):
+            trainer.predict(cli.model, loader, ckpt_path=str(checkpoint), return_predictions=False, weights_only=True)
     _report(
         cli,
         paths,
@@ -82,22 +87,40 @@ def _predict(
     )
 
 
+class _Begin(Callback):
+    """Once the model is ready, and before masks are written: remove old ones, then write ``settings.json``.
+
+    In this order and in all processes, for the settings vouch for all masks that are there.
+    """
+
+    def __init__(self, writer: MaskWriter, old: list[Path], settings: dict[str, Any]) -> None:
+        self.writer, self.old, self.settings = writer, old, settings
+
+    def on_predict_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.writer.discard(self.old)
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            write_json(self.writer.output / "settings.json", self.settings)
+
+
 def _report(cli: SegtricksCLI, paths: list[Path], part: Share, work: str, writer: MaskWriter, there: int) -> None:
     """Write this part's index, and the whole one if it is the last; the first process says what all have done."""
-    strategy, path, own = cli.trainer.strategy, writer.output / "index.json", writer.index(there)
-    if not cli.trainer.is_global_zero:
+    trainer, path, own = cli.trainer, writer.output / "index.json", writer.index(there)
+    if not trainer.is_global_zero:
         publish(path, part, work, own, join_indices)
-        return strategy.barrier()
-    strategy.barrier()
+        return trainer.strategy.barrier()
+    trainer.strategy.barrier()
     whole = publish(path, part, work, own, join_indices)
     index, of, name = (own, part.of(paths), f"index{part.suffix}.json") if whole is None else (whole, paths, path.name)
     for entry in index["skipped"]:
         print(f"skipped {entry['path']}: {entry['reason']}")
     if not index["images"] + index["already_there"] and of:
         raise UserError(f"None of the {len(of):,} files could be read; see {writer.output / name}.")
+    pace = f" {writer.pace()}" if writer.written else ""
+    share = f" in the first of {trainer.world_size} processes" if pace and trainer.world_size > 1 else ""
     before = f", {index['already_there']:,} were there" if index["already_there"] else ""
     print(
-        f"{index['images']:,} of {len(of):,} photographs written to {writer.output}{before}: "
+        f"{index['images']:,} of {len(of):,} photographs written to {writer.output}{pace}{share}{before}: "
         f"soft/, binary/, overlay/, {name}"
     )
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import torch
-from torchvision.transforms.v2.functional import to_pil_image
 
 from segtricks.commands.mask_pairs import pair_masks, prediction_folder
 from segtricks.commands.mask_reading import PREDICTION_NOTES, fit, read_prediction
@@ -20,7 +19,7 @@ from segtricks.data.images import UnreadableImage, read_image
 from segtricks.errors import UserError
 from segtricks.refine import BILATERAL_PRESETS, BilateralSolver, GuidedFilter
 from segtricks.reports.tables import write_json
-from segtricks.runs import replacing
+from segtricks.reports.writers import write_png
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,7 @@ def _refine(mask: Path, photo: Path, output: Path, refiner: Any) -> set[str]:
         refined = refiner(soft, image).clamp(0, 1)
     except ValueError as error:
         raise UnreadableImage(mask, f"cannot be refined: {error}") from error
-    with replacing(output) as temporary:
-        to_pil_image((refined[0] * 255).round().to(torch.uint8)).save(temporary)
+    write_png(output, (refined[0, 0] * 255).round().to(torch.uint8).numpy())
     return notes
 
 

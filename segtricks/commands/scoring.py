@@ -6,8 +6,7 @@ from pathlib import Path
 
 from segtricks.commands.lightning_cli import SegtricksCLI
 from segtricks.methods.base import PLAIN, REFINED, Score
-from segtricks.reports.callbacks import file_name
-from segtricks.reports.loggers import log_scores
+from segtricks.reports.names import file_name
 from segtricks.reports.per_image import image_rows, write_csv
 from segtricks.reports.tables import figure, text_table, write_json
 
@@ -38,9 +37,6 @@ def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path
             write_json(stem.with_name(f"{stem.name}.json"), result(cli, rows, checkpoint))
             each = [{"mask": entry.row} | image for entry in rows for image in image_rows(entry.per_image, entry.hits)]
             write_csv(stem.with_name(f"{stem.name}-per-image.csv"), each)
-    flat = {f"test/{label}{entry.dataset}/{entry.row}/{key}": v for entry in scores for key, v in entry.metrics.items()}
-    if trainer.is_global_zero:
-        log_scores(trainer, flat, *_table([Stage(label, scores)]))
     return Stage(label, scores)
 
 

@@ -9,7 +9,9 @@ from segtricks.commands.options import NO_MODEL, OptionParser, config_words, run
 from segtricks.commands.scoring import print_scores, score
 from segtricks.errors import UserError
 from segtricks.reports.callbacks import BadFiles, TestPanels
+from segtricks.reports.dashboard import TestDashboard
 from segtricks.reports.examples import TestExamples
+from segtricks.reports.loggers import finish_loggers, start_loggers, wandb_logger
 from segtricks.runs import new_run
 
 USAGE = (
@@ -48,8 +50,15 @@ def main(words: Sequence[str]) -> None:
         callbacks=lambda config: [
             TestPanels(folder, config.panels),
             TestExamples(folder),
+            TestDashboard(folder),
             BadFiles(config.max_bad_share),
         ],
+        # A trained run has its own at Weights & Biases: a test of it logs there only when asked for.
+        loggers=lambda config: (
+            [wandb_logger(folder, config.wandb, "test")]
+            if config.wandb != "off" and (checkpoint is None or _says(rest, "--wandb"))
+            else []
+        ),
         default_root_dir=str(folder),
         enable_checkpointing=False,
     )
@@ -60,8 +69,16 @@ def main(words: Sequence[str]) -> None:
     if checkpoint is None:
         folder.mkdir(parents=True)
         cli.save(folder / "config.yaml")
-    print_scores([score(cli, folder, checkpoint=checkpoint)])
+    if cli.trainer.is_global_zero:
+        start_loggers(cli.trainer, cli.plain_config())
+    stage = score(cli, folder, checkpoint=checkpoint)
+    finish_loggers(cli.trainer)
+    print_scores([stage])
     print(f"Figures as JSON in {folder / 'test'}, pictures in {folder / 'figures'}")
+
+
+def _says(words: Sequence[str], option: str) -> bool:
+    return any(word.split("=")[0] == option for word in words)
 
 
 def _quoted(name: str) -> str:

@@ -1,10 +1,6 @@
 """The LightningDataModule: photographs to train on, sets to test on, a folder to predict."""
 
-import os
-import warnings
-from collections import Counter
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning
@@ -21,21 +17,23 @@ from segtricks.data.loading import (
     collate_stacked,
     finished,
     make_loader,
+    processors,
 )
+from segtricks.data.opened import OpenedSets
 from segtricks.data.registry import open_dataset
 from segtricks.data.resume import EpochPlace
 from segtricks.data.saliency import SaliencyDataset
 from segtricks.data.sampler import EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
 from segtricks.data.slots import SlotCollate, SlotLoader
-from segtricks.data.splits import hold_out
-from segtricks.data.transforms import CenterCropTransform, TrainTransform, fit_short_side
+from segtricks.data.transforms import CenterCropTransform, ScaledTo, TrainTransform, fit_short_side
 from segtricks.errors import UserError
 
 TEST_SETS = ["duts-te", "dut-omron", "ecssd"]
 JITTER = [0.4, 0.4, 0.2, 0.1]
+BLUR_SIGMA = [0.1, 2.0]
 
 
-class SaliencyDataModule(lightning.LightningDataModule):
+class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
     """Data of one run.
 
     A data set is a registered name (``duts-tr``, ``duts-te``, ``dut-omron``, ``ecssd``, ``voc07``, ``voc12``,
@@ -75,6 +73,11 @@ class SaliencyDataModule(lightning.LightningDataModule):
         jitter: Strengths of brightness, contrast, saturation and hue.
         jitter_p: Probability that colours are jittered.
         grayscale_p: Probability that colours are dropped.
+        scale_range: Lowest and highest factor by which a photograph, once at ``resize``, is scaled; null scales none.
+        scaled_to: What becomes of it: squeezed to the ``square`` as a whole, or a random ``crop``, on its mean colour
+            where it is too small (:class:`segtricks.data.TrainTransform`).
+        blur_p: Probability of a Gaussian blur.
+        blur_sigma: Lowest and highest standard deviation of the blur in pixels.
         colors_on: Where colours are adjusted: on the device that trains, or in the workers; the numbers are the same.
         cache: Keep the training photographs on disk at the size ``resize``, so that they are decoded only once: about
             470 KB for each at 335 pixels, 5 GB for DUTS-TR. Worth it where reading is what training waits for.
@@ -110,6 +113,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
         jitter: list[float] = JITTER,
         jitter_p: float = 0.8,
         grayscale_p: float = 0.2,
+        scale_range: list[float] | None = None,
+        scaled_to: ScaledTo = "square",
+        blur_p: float = 0.0,
+        blur_sigma: list[float] = BLUR_SIGMA,
         colors_on: Literal["device", "workers"] = "device",
         cache: bool = False,
         cache_dir: str | None = None,
@@ -120,6 +127,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         predict_images: str | None = None,
     ) -> None:
         super().__init__()
+        self._splits = self._tests = None
         self.train = train
         self.test = [test] if isinstance(test, str) else list(test)
         self.root = root
@@ -130,7 +138,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         self.held_out = held_out
         self.train_limit = train_limit if train_limit is None else _at_least(1, "train_limit", train_limit)
         self.test_limit = test_limit if test_limit is None else _at_least(1, "test_limit", test_limit)
-        self.num_workers = _processors() if num_workers is None else _at_least(0, "num_workers", num_workers)
+        self.num_workers = processors() if num_workers is None else _at_least(0, "num_workers", num_workers)
         self.seed = _at_least(0, "seed", seed)
         if colors_on not in ("device", "workers"):
             raise UserError(f"colors_on is {colors_on!r}: pass device or workers, for example --data.colors_on device.")
@@ -142,64 +150,11 @@ class SaliencyDataModule(lightning.LightningDataModule):
         self.hard = hard
         self.center_crop = center_crop
         self.predict_images = predict_images
-        self._augment = TrainTransform(size, resize, flip, jitter, jitter_p, grayscale_p)
+        self._augment = TrainTransform(
+            size, resize, flip, jitter, jitter_p, grayscale_p, scale_range, scaled_to, blur_p, blur_sigma
+        )
         self._crop = self._test_crop = CenterCropTransform(size, resize)
-        self._splits: tuple[SaliencyDataset, SaliencyDataset] | None = None
-        self._tests: list[SaliencyDataset] | None = None
         self._place = EpochPlace()
-
-    @property
-    def train_dataset(self) -> SaliencyDataset:
-        """Training photographs, without the held-out ones."""
-        return self._split()[0]
-
-    @property
-    def held_out_dataset(self) -> SaliencyDataset:
-        """Training photographs kept for validation."""
-        return self._split()[1]
-
-    @property
-    def test_datasets(self) -> list[SaliencyDataset]:
-        """Test sets in the order of ``test``, each with masks, boxes or both."""
-        if self._tests is None:
-            opened = [
-                open_dataset(spec, self.root, masks=self.masks, boxes=self.boxes, hard=self.hard) for spec in self.test
-            ]
-            self._tests = [dataset.select(range(len(dataset))[: self.test_limit]) for dataset in opened]
-        return self._tests
-
-    @property
-    def test_names(self) -> list[str]:
-        """A short name for each test set: as given, or of a path its last part."""
-        short = [Path(spec).name or spec for spec in self.test]
-        return [spec if Counter(short)[name] > 1 else name for spec, name in zip(self.test, short, strict=True)]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Images of the datasets that are open by now: ``train``, ``held_out`` and each test set's name."""
-        fit = zip(("train", "held_out"), self._splits or (), strict=False)
-        tests = zip(self.test_names, self._tests or (), strict=False)
-        return {name: len(dataset) for name, dataset in (*fit, *tests)}
-
-    def describe(self) -> str:
-        """One line: how many images of what; opens all datasets."""
-        text = f"train {self.train} ({len(self.train_dataset):,} images, {len(self.held_out_dataset):,} held out)"
-        pairs = zip(self.test_names, self.test_datasets, strict=True)
-        tests = ", ".join(f"{name} ({len(dataset):,})" for name, dataset in pairs)
-        return f"{text}, test {tests}" if tests else text
-
-    def check(self) -> None:
-        """Open every dataset now, so that no long fit ends at a missing test set; warn where train and test overlap.
-
-        Raises:
-            UserError: As on use.
-        """
-        seen = {path for dataset in self._split() for path in dataset.images}
-        self._check_train_size()
-        for name, dataset in zip(self.test_names, self.test_datasets, strict=True):
-            if shared := sum(path in seen for path in dataset.images):
-                message = f"{shared:,} of the {len(dataset):,} images of the test set {name} are also trained on."
-                warnings.warn(message, stacklevel=2)
 
     def fit_patches(self, patch: int) -> None:
         """Make all image sides multiples of the backbone's patch.
@@ -302,22 +257,6 @@ class SaliencyDataModule(lightning.LightningDataModule):
     def _epoch(self) -> int:
         return 0 if self.trainer is None else self.trainer.current_epoch
 
-    def _split(self) -> tuple[SaliencyDataset, SaliencyDataset]:
-        if self._splits is None:
-            dataset = open_dataset(self.train, self.root, require_masks=False)
-            self._splits = hold_out(dataset, self.held_out, self.train_limit)
-        return self._splits
-
-    def _check_train_size(self) -> None:
-        images, processes = len(self.train_dataset), process_rank()[1]
-        share = images // processes
-        if share < self.batch_size:
-            where = f" for each of {processes} processes" if processes > 1 else ""
-            raise UserError(
-                f"{self.train} leaves {share} training images{where} ({len(self.held_out_dataset)} are held out), "
-                f"less than one batch of {self.batch_size}: pass --data.batch_size {max(1, share)} or less."
-            )
-
     def _whole(self, dataset: SaliencyDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
         items = WholeItems(dataset, partial(fit_short_side, size=self.size, multiple=self.multiple), crop)
         present = (("mask", dataset.masks), ("boxes", dataset.annotations))
@@ -331,8 +270,3 @@ def _at_least(lowest: int, name: str, value: int) -> int:
     if value < lowest:
         raise UserError(f"{name} is {value}: pass {lowest} or more, for example --data.{name} {max(lowest, 1)}.")
     return value
-
-
-def _processors() -> int:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(4, usable or 1)

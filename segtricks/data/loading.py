@@ -4,6 +4,7 @@ They hand out uint8: a quarter of the bytes, and colours and normalisation, whic
 on the model's device.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -197,6 +198,12 @@ def make_loader(
         pin_memory=torch.cuda.is_available(),
         persistent_workers=persistent and workers > 0,
     )
+
+
+def processors() -> int:
+    """Reading processes where none are asked for: 4, or the number of processors where that is less."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(4, usable or 1)
 
 
 def _normalized(image: Tensor) -> Tensor:

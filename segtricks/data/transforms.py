@@ -6,6 +6,7 @@ and the rest, are for loaders, which leave colours and normalisation to the devi
 """
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -17,8 +18,15 @@ from segtricks.errors import UserError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+ScaledTo = Literal["square", "crop"]
+
 LONGEST_SIDE = 8
 """Sides that differ by more than this factor are squeezed to it: a strip of pixels would else become millions."""
+
+MAX_SCALE = 10
+"""Of the training photographs: more would take gigabytes."""
+
+MAX_SIGMA = 100
 
 
 def normalize(rgb01: Tensor) -> Tensor:
@@ -76,6 +84,11 @@ class TrainTransform:
     The short side is resized to ``resize`` pixels, a crop of ``size`` is taken anywhere in it and flipped; only then
     come the colours, on the small crop. The defaults are those of "Two Tricks" (arXiv 2404.03392).
 
+    With ``scale_range`` the resized photograph is resized once more, both sides by a factor uniform in that range, at
+    least to two pixels. Then it is squeezed as a whole to the ``square``, as in FOUND, where small factors lose detail;
+    or a ``crop`` is taken anywhere in it: along a side that is too short for it, the photograph comes to lie anywhere
+    in the crop, and what it leaves free gets its mean colour. A blur comes after the flip, before the colours.
+
     Args:
         size: Side of the crop.
         resize: Short side before the crop; None is 335 for a crop of 320, in proportion for others.
@@ -83,9 +96,16 @@ class TrainTransform:
         jitter: Strengths of brightness, contrast, saturation and hue.
         jitter_p: Probability that the colours are jittered.
         grayscale_p: Probability that the colours are dropped.
+        scale_range: Lowest and highest scale factor; None scales nothing, and ``scaled_to`` does not apply.
+        scaled_to: What becomes of the scaled photograph.
+        blur_p: Probability of a Gaussian blur, its kernel a tenth of ``size`` wide.
+        blur_sigma: Lowest and highest standard deviation of the blur in pixels, drawn uniformly.
 
     Raises:
-        UserError: A probability outside [0, 1], a strength out of range, or ``resize`` smaller than ``size``.
+        UserError: A probability outside [0, 1], a strength or range out of range, or ``resize`` smaller than ``size``.
+
+    Source: for scale and blur Siméoni et al., "Unsupervised Object Localization: Observing the Background to Discover
+    Objects", CVPR 2023, section 4, and its published code.
     """
 
     def __init__(
@@ -96,10 +116,14 @@ class TrainTransform:
         jitter: Sequence[float] = (0.4, 0.4, 0.2, 0.1),
         jitter_p: float = 0.8,
         grayscale_p: float = 0.2,
+        scale_range: Sequence[float] | None = None,
+        scaled_to: ScaledTo = "square",
+        blur_p: float = 0.0,
+        blur_sigma: Sequence[float] = (0.1, 2.0),
     ) -> None:
         self.size = size
         self.resize = resized_side(size, resize)
-        for name, value in (("flip", flip), ("jitter_p", jitter_p), ("grayscale_p", grayscale_p)):
+        for name, value in (("flip", flip), ("jitter_p", jitter_p), ("grayscale_p", grayscale_p), ("blur_p", blur_p)):
             if not 0 <= value <= 1:
                 raise UserError(f"{name} is {value}: a probability lies in [0, 1], for example --data.{name} 0.5.")
         if len(jitter) != 4 or min(jitter) < 0 or jitter[3] > 0.5:
@@ -107,8 +131,13 @@ class TrainTransform:
                 f"jitter is {list(jitter)}: it takes brightness, contrast, saturation (0 or more) and hue (0 to 0.5), "
                 "for example --data.jitter '[0.4, 0.4, 0.2, 0.1]'."
             )
+        if scaled_to not in get_args(ScaledTo):
+            raise UserError(f"scaled_to is {scaled_to!r}: pass square or crop, for example --data.scaled_to square.")
         self.flip = flip
         self.jitter, self.jitter_p, self.grayscale_p = tuple(jitter), jitter_p, grayscale_p
+        self.scale_range = None if scale_range is None else _range("scale_range", scale_range, MAX_SCALE, "0.1, 3.0")
+        self.scaled_to = scaled_to
+        self.blur_p, self.blur_sigma = blur_p, _range("blur_sigma", blur_sigma, MAX_SIGMA, "0.1, 2.0")
 
     def __call__(self, image: Tensor, generator: Generator | None = None) -> Tensor:
         """One random view of the image."""
@@ -116,12 +145,36 @@ class TrainTransform:
         return to_colored_input(crop[None], self.draw_colors(generator)[None])[0]
 
     def cut(self, image: Tensor, generator: Generator | None = None) -> Tensor:
-        """Random crop (3, size, size), perhaps mirrored, of an image whose short side is ``resize``: all in uint8."""
+        """Random view (3, size, size) of an image whose short side is ``resize``, all but its colours: in uint8."""
+        if self.scale_range is not None:
+            image = self._scaled(image, generator)
         rooms = [side - self.size for side in image.shape[-2:]]
-        top, left = (int(torch.randint(room + 1, (), generator=generator)) if room else 0 for room in rooms)
+        top, left = (int(torch.randint(abs(room) + 1, (), generator=generator)) if room else 0 for room in rooms)
+        if min(rooms) < 0:
+            image = _surrounded(image, self.size, top if rooms[0] < 0 else 0, left if rooms[1] < 0 else 0)
+            top, left = (0 if room < 0 else start for room, start in zip(rooms, (top, left), strict=True))
         crop = image[:, top : top + self.size, left : left + self.size]
         mirrored = torch.rand(1, generator=generator) < self.flip
-        return crop.flip(2) if mirrored else crop.contiguous()
+        crop = crop.flip(2) if mirrored else crop.contiguous()
+        return self._blurred(crop, generator) if self.blur_p else crop
+
+    def _scaled(self, image: Tensor, generator: Generator | None) -> Tensor:
+        low, high = self.scale_range or (1, 1)
+        factor = float(torch.empty(1).uniform_(low, high, generator=generator))
+        # To one by one pixel torch fails to resize (seen with 2.15).
+        image = _resize(image, *(max(2, int(side * factor)) for side in image.shape[-2:]))
+        return _resize(image, self.size, self.size) if self.scaled_to == "square" else image
+
+    def _blurred(self, crop: Tensor, generator: Generator | None) -> Tensor:
+        if not torch.rand(1, generator=generator) < self.blur_p:
+            return crop
+        from torchvision.transforms.v2.functional import gaussian_blur  # takes half a second to import
+
+        sigma = float(torch.empty(1).uniform_(*self.blur_sigma, generator=generator))
+        kernel = int(0.1 * self.size // 2 * 2) + 1
+        # First along the columns, then along the rows: the same, and many times faster than with the square kernel.
+        columns = gaussian_blur(crop.float(), [1, kernel], [sigma, sigma])
+        return gaussian_blur(columns, [kernel, 1], [sigma, sigma]).round().to(torch.uint8)
 
     def draw_colors(self, generator: Generator | None = None) -> Colors:
         """Steps of its colours, to be drawn after the crop."""
@@ -180,6 +233,24 @@ def _scaled(image: Tensor, size: int) -> tuple[float, float]:
     height, width = image.shape[-2:]
     scale = size / min(height, width)
     return min(height * scale, LONGEST_SIDE * size), min(width * scale, LONGEST_SIDE * size)
+
+
+def _range(name: str, values: Sequence[float], highest: int, example: str) -> tuple[float, float]:
+    if len(values) != 2 or not 0 < values[0] <= values[1] <= highest:
+        raise UserError(
+            f"{name} is {list(values)}: it takes the lowest and the highest value, above 0 and at most {highest}, "
+            f"for example --data.{name} '[{example}]'."
+        )
+    return values[0], values[1]
+
+
+def _surrounded(image: Tensor, size: int, top: int, left: int) -> Tensor:
+    """The image at ``top`` and ``left`` of a canvas of its mean colour, of at least ``size`` pixels each way."""
+    height, width = image.shape[-2:]
+    mean = image.float().mean(dim=(1, 2), keepdim=True).to(torch.uint8)
+    canvas = mean.expand(-1, max(size, height), max(size, width)).clone()
+    canvas[:, top : top + height, left : left + width] = image
+    return canvas
 
 
 def _resize(image: Tensor, height: int, width: int) -> Tensor:

@@ -34,8 +34,9 @@ def found_background(
     Head h has weight β = log(Σ q / q_h), q_h being the share of patches with attention above the image's mean over all
     heads: few attended patches weigh more. β scales both the head's attention and its part of the features.
 
-    An image whose features or attention are not finite, or whose features are all zero, is background everywhere: an
-    empty mask, the seed -1 and a box of zeros. So is a uniform one, with a seed.
+    An image whose features or attention are not finite, whose features are all zero, or the seed's too small or large
+    to have a direction, is background everywhere: an empty mask, the seed -1 and a box of zeros. So is a uniform one,
+    with a seed.
 
     Args:
         features: (B, D, h, w), keys of the last block, the heads' channels one after the other; no class token.
@@ -69,7 +70,9 @@ def found_background(
             (features.unflatten(1, (heads, -1)) * beta[:, :, None, None, None]).flatten(1, 2).flatten(2), dim=1
         )
         seed = (attention * beta[:, :, None]).sum(dim=1).argmin(dim=1)
-        cosine = (unit * unit.gather(2, seed[:, None, None].expand(-1, dim, 1))).sum(dim=1)
+        of_seed = unit.gather(2, seed[:, None, None].expand(-1, dim, 1))
+        sound &= of_seed.norm(dim=1)[:, 0] > 0.5
+        cosine = (unit * of_seed).sum(dim=1)
     background = ((cosine > threshold) | ~sound[:, None]).float().view(batch, 1, height, width)
     mask = 1 - background
     return FoundResult(background, mask, torch.where(sound, seed, -1), mask_boxes(mask, patch_size))

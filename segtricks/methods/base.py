@@ -73,6 +73,8 @@ class SegmentationModule(lightning.LightningModule):
         self.bilateral_solver = BILATERAL_PRESETS[bilateral_preset] if bilateral_preset else None
         self.refine_predictions = True
         self.scores: list[Score] = []
+        self.batch_scores: dict[str, list[ImageScores | None]] = {}
+        """Of the batch tested last, by row: the figures of each image, None in a set without masks."""
 
     @property
     def rows(self) -> dict[str, Refine | None]:
@@ -116,6 +118,7 @@ class SegmentationModule(lightning.LightningModule):
         outputs = self._masks_at(batch, sizes, self.protocol.polarity, self.protocol.interpolation)
         for row, masks in outputs.items():
             sums = self._sums[dataloader_idx][row]
+            self.batch_scores[row] = []
             for i, (mask, path) in enumerate(zip(masks, batch["path"], strict=True)):
                 scores, hit = None, None
                 if sums.saliency is not None:
@@ -125,6 +128,7 @@ class SegmentationModule(lightning.LightningModule):
                 if sums.corloc is not None:
                     hit = sums.corloc.is_hit(mask, torch.from_numpy(batch["boxes"][i]))
                     sums.corloc.add(hit)
+                self.batch_scores[row].append(scores)
                 self._images[dataloader_idx].append((row, path, scores, hit))
         return outputs
 

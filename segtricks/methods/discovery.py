@@ -1,13 +1,17 @@
 """Training-free methods under the same protocols as trained ones: three rows a test set, and nothing to fit."""
 
+import logging
 from typing import Any, Literal
 
 from torch import Tensor
 
 from segtricks.discovery.predictor import Discoverer
 from segtricks.errors import UserError
-from segtricks.methods.base import SegmentationModule
+from segtricks.methods.base import PLAIN, SegmentationModule
+from segtricks.metrics import get_protocol
 from segtricks.refine import GuidedFilter
+
+log = logging.getLogger(__name__)
 
 
 class Discovery(SegmentationModule):
@@ -27,7 +31,7 @@ class Discovery(SegmentationModule):
         refiner: window and borders of the guided filter.
         bilateral_preset: cell sizes of the bilateral solver: two-tricks 24/4/4, tokencut 16/16/8.
         refine_at: refine at the model's or at the full resolution.
-        protocol: how ``test`` scores.
+        protocol: how ``test`` scores; unless it says ``select``, boxes are those of the component of most pixels.
         seed: unused, there is no chance in it.
     """
 
@@ -50,6 +54,8 @@ class Discovery(SegmentationModule):
         seed: int = 0,
     ) -> None:
         super().__init__(protocol, refiner, refine_at, bilateral_preset)
+        # Of LOST's and TokenCut's masks, the seed's component alone, it is the same box until they are refined.
+        self.protocol = get_protocol(protocol, select="largest_area")
         discoverer = Discoverer(method, backbone, pretrained, backbone_checkpoint, head, tau, k, threshold)
         self.discoverer, self.backbone = discoverer, discoverer.backbone
         self.refine_predictions = False
@@ -57,6 +63,14 @@ class Discovery(SegmentationModule):
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to masks (B, 1, H, W), of 0 and 1 unless there is a head."""
         return self.discoverer.enlarge(self.discoverer(images), images.shape[-2:])
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:
+        """Score a batch, and name the images in which nothing was found."""
+        outputs = super().test_step(batch, batch_idx, dataloader_idx)
+        for mask, path in zip(outputs[PLAIN], batch["path"], strict=True):
+            if not bool((mask > 0.5).any()):
+                log.warning("%s: empty mask (uniform image, nothing to cut, or features that are not finite)", path)
+        return outputs
 
     def configure_optimizers(self) -> Any:
         """Refuse to train (``UserError``)."""

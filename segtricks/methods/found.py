@@ -10,13 +10,16 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 from segtricks.data.transforms import denormalize
 from segtricks.discovery import found_background
 from segtricks.discovery.attention import KeysAndAttention
+from segtricks.errors import UserError
 from segtricks.heads import FoundHead
 from segtricks.methods.base import SegmentationModule
+from segtricks.methods.fitting import Fitting
+from segtricks.metrics import get_protocol
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.refine.components import fill_holes
 
 
-class Found(SegmentationModule):
+class Found(Fitting, SegmentationModule):
     """Train a :class:`segtricks.heads.FoundHead` on frozen keys, without labels.
 
     In every step the head is drawn to its own mask refined by the bilateral solver; in the first
@@ -35,12 +38,14 @@ class Found(SegmentationModule):
         guided_filter: filter predictions.
         optimizer: any torch optimiser; left out, AdamW with lr 0.05.
         lr_scheduler: any torch schedule, stepped once a training step; left out, × 0.95 every 50 steps.
-        protocol: how ``test`` scores.
+        protocol: how ``test`` scores; unless it says ``select``, boxes are those of the component of most pixels.
         seed: unused, the steps draw nothing.
 
     Source: Siméoni et al., "Unsupervised Object Localization: Observing the Background to Discover Objects", CVPR 2023,
     section 3.2.
     """
+
+    loss_names = ("solver", "background", "loss")
 
     def __init__(
         self,
@@ -59,12 +64,14 @@ class Found(SegmentationModule):
         seed: int = 0,
     ) -> None:
         super().__init__(protocol, refiner)
+        self.protocol = get_protocol(protocol, select="largest_area")
         self.backbone = KeysAndAttention(backbone, pretrained, backbone_checkpoint)
         self.head = FoundHead(self.backbone.feature_dim)
         self.threshold, self.background_steps = threshold, background_steps
         self.solver_weight, self.self_weight = solver_weight, self_weight
         self.refine_predictions = guided_filter
         self.make_optimizer, self.make_scheduler = optimizer, lr_scheduler
+        self._optimizer()  # an impossible option is told now, not after a run folder is made
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""
@@ -87,7 +94,7 @@ class Found(SegmentationModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Return the objective of a batch of normalised images; masks are never read."""
         if len(batch["image"]) == 0:
-            return None
+            return self.no_loss()
         terms, logits = self.loss_terms(batch["image"], self.global_step < self.background_steps)
         self.last_share = (logits.detach() > 0).float().mean()
         loss = torch.stack(list(terms.values())).sum()
@@ -98,18 +105,16 @@ class Found(SegmentationModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Log the objective of the first steps on held-out images, the same at all times; return their masks."""
         if len(batch["image"]) == 0:
+            self.log_held_out({}, 0)
             return None
         terms, logits = self.loss_terms(batch["image"], background=True)
         terms["loss"] = torch.stack(list(terms.values())).sum()
-        logged = {f"val/{name}": term for name, term in terms.items()}
-        # Times the processes: Lightning (2.6) averages the counts of all as whole numbers, and would round 2.5 down.
-        self.log_dict(logged, batch_size=len(batch["image"]) * self.trainer.world_size, sync_dist=True)
+        self.log_held_out(terms, len(batch["image"]))
         return interpolate(logits.sigmoid(), size=batch["image"].shape[-2:], mode="bilinear")
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser of the head and its schedule, stepped every training step."""
-        parameters = self.head.parameters()
-        optimizer = self.make_optimizer(parameters) if self.make_optimizer else torch.optim.AdamW(parameters, lr=0.05)
+        optimizer = self._optimizer()
         if self.make_scheduler is not None:
             scheduler = self.make_scheduler(optimizer)
         else:
@@ -120,6 +125,13 @@ class Found(SegmentationModule):
         """Return what a checkpoint must share with this module to be loaded."""
         backbone = self.backbone
         return super().identity() | {"backbone": backbone.name, "feature_dim": backbone.feature_dim}
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        parameters = self.head.parameters()
+        try:
+            return self.make_optimizer(parameters) if self.make_optimizer else torch.optim.AdamW(parameters, lr=0.05)
+        except ValueError as error:
+            raise UserError(f"model.optimizer: {error}.") from error
 
 
 @torch.no_grad()

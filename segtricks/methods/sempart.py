@@ -24,6 +24,7 @@ from segtricks.methods.base import SegmentationModule
 from segtricks.methods.checkpoints import prefer_options
 from segtricks.methods.crops import crop_and_enlarge, random_corners
 from segtricks.methods.finite import FiniteLosses
+from segtricks.methods.fitting import Fitting
 from segtricks.refine import GuidedFilter
 
 Networks = tuple[
@@ -52,7 +53,7 @@ class LossWeights:
     ncut_crop: float = 0.01
 
 
-class Sempart(SegmentationModule):
+class Sempart(Fitting, SegmentationModule):
     """Train a :class:`SempartHead` on a frozen backbone, without labels.
 
     Args:
@@ -131,11 +132,14 @@ class Sempart(SegmentationModule):
             self.ema = AveragedModel(self.head, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)).requires_grad_(False)
         self.crop, self.guided_filter, self.refine_predictions = crop, guided_filter, guided_filter
         self.crop_fraction, self.weights = crop_fraction, weights
+        self.loss_names = tuple(name for name in asdict(weights) if crop or name not in ("consistency", "ncut_crop"))
+        self.loss_names += ("loss",)
         self.tau, self.eps, self.sigma = self.backbone.tau if tau is None else tau, eps, sigma
         self.make_optimizer, self.make_scheduler, self.seed = optimizer or _adamw, lr_scheduler, seed
         self.compile_networks = compile
         self._compiled: Networks | None = None
         self._losses = FiniteLosses()
+        self._optimizer()  # an impossible option is told now, not after a run folder is made
 
     def forward(self, images: Tensor) -> SempartOutput:
         """Normalised images (B, 3, H, W) to logits ``fine`` (B, 1, H, W) and ``coarse`` (B, 1, h, w)."""
@@ -199,7 +203,7 @@ class Sempart(SegmentationModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Return the objective of a batch of normalised images; masks are never read."""
         if len(batch["image"]) == 0:
-            return None
+            return self.no_loss()
         terms, fine = self.loss_terms(batch["image"], self._generator(self.global_step))
         self.last_share = (fine.detach() > 0.5).float().mean()
         loss = self.total(terms)
@@ -218,11 +222,10 @@ class Sempart(SegmentationModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Log the objective on held-out training images; return their fine masks for the pictures."""
         if len(batch["image"]) == 0:
+            self.log_held_out({}, 0)
             return None
         terms, fine = self.loss_terms(batch["image"], self._generator(batch_idx))
-        logged = {f"val/{name}": term for name, term in (terms | {"loss": self.total(terms)}).items()}
-        # Times the processes: Lightning (2.6) averages the counts of all as whole numbers, and would round 2.5 down.
-        self.log_dict(logged, batch_size=len(batch["image"]) * self.trainer.world_size, sync_dist=True)
+        self.log_held_out(terms | {"loss": self.total(terms)}, len(batch["image"]))
         return fine
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -233,10 +236,7 @@ class Sempart(SegmentationModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser of the head, with its schedule if there is one."""
-        try:
-            optimizer = self.make_optimizer(self.head.parameters())
-        except ValueError as error:
-            raise UserError(f"model.optimizer: {error}.") from error
+        optimizer = self._optimizer()
         _fuse(optimizer)
         return optimizer if self.make_scheduler is None else ([optimizer], [self.make_scheduler(optimizer)])
 
@@ -244,12 +244,12 @@ class Sempart(SegmentationModule):
         """Refuse to save what a loss has spoilt; add the optimiser's options, to tell on resume which were changed."""
         self._losses.read()
         super().on_save_checkpoint(checkpoint)
-        checkpoint["optimizer_options"] = self.make_optimizer(self.head.parameters()).defaults
+        checkpoint["optimizer_options"] = self._optimizer().defaults
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the network is the same; changed optimiser options beat the checkpoint's."""
         super().on_load_checkpoint(checkpoint)
-        prefer_options(checkpoint, self.make_optimizer(self.head.parameters()).defaults)
+        prefer_options(checkpoint, self._optimizer().defaults)
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded."""
@@ -262,6 +262,12 @@ class Sempart(SegmentationModule):
             "hidden_dim": self.head.hidden_dim,
             "teacher": "shared" if self.ema is None else "ema",
         }
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        try:
+            return self.make_optimizer(self.head.parameters())
+        except ValueError as error:
+            raise UserError(f"model.optimizer: {error}.") from error
 
     def _generator(self, step: int) -> torch.Generator:
         """A stream of its own per seed, step and rank: a resumed run draws the crops that it would have drawn."""

@@ -1,7 +1,6 @@
 """Callbacks of a run: pictures while it trains, a file per test set, one word on files that cannot be read."""
 
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from segtricks.data.transforms import denormalize
 from segtricks.errors import UserError
-from segtricks.reports.loggers import log_panels
+from segtricks.reports.media import log_panels, section
 from segtricks.reports.metrics_file import MetricsFile
+from segtricks.reports.names import file_name, set_keys
 from segtricks.reports.pictures import Panel, outlined, panel_figure, save_figure
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class ValidationPanels(Callback):
             figure = panel_figure(self._panels)
             save_figure(figure, self.figures / "validation.png")
             save_figure(figure, self.figures / "epochs" / f"validation-{trainer.current_epoch:03d}.png", dpi=80)
-            log_panels(trainer, "validation", self._panels)
+            log_panels(trainer, "val/masks", self._panels, figure)
         self._panels = []
 
 
@@ -95,11 +95,12 @@ class TestPanels(Callback):
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the pictures."""
         if trainer.is_global_zero:
+            keys = set_keys(trainer.datamodule.test_names)  # type: ignore[attr-defined]
             for name, panels in self._panels.items():
                 if not panels:  # --panels 0, or no readable image
                     continue
-                save_figure(panel_figure(panels), self.figures / f"test-{file_name(name)}.png")
-                log_panels(trainer, f"test/{name}", panels)
+                save_figure(figure := panel_figure(panels), self.figures / f"test-{file_name(name)}.png")
+                log_panels(trainer, f"{section(trainer, module)}/{keys[name]}/masks", panels, figure)
         self._panels = {}
 
 
@@ -197,9 +198,3 @@ class BadFiles(Callback):
                 f"{len(self._seen)} of {images} files could not be used, more than the {allowed} allowed; the last: "
                 f"{next(reversed(self._seen))}.\nNext: repair or remove them, or allow more with --max_bad_share 0.1."
             )
-
-
-def file_name(name: str) -> str:
-    """Return a data set's name as a plain file name: ``ecssd[320:]`` becomes ``ecssd-320-end``."""
-    name = re.sub(r"\[(\d*):(\d*)\]$", lambda part: f" {part[1] or 0} {part[2] or 'end'}", name)
-    return "-".join("".join(c if c.isalnum() or c in "_-" else " " for c in name).split())

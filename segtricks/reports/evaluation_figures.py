@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import torch
@@ -61,15 +62,24 @@ def f_figure(scores: Mapping[str, SaliencyScores]) -> Figure:
 
 
 def size_figure(scores: Mapping[str, SaliencyScores]) -> Figure:
-    """Return mean IoU by the share of the image that the object covers, above the number of images in each bin."""
+    """Return :func:`bins_figure` of whole sets of masks."""
+    return bins_figure({name: score.size_bins() for name, score in scores.items()})
+
+
+def bins_figure(sets: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Return mean IoU by the share of the image that the object covers, above the number of images in each bin.
+
+    Args:
+        sets: by name, the bins of ``SaliencyScores.size_bins``.
+    """
     figure = Figure(figsize=(6, 4.6), layout="constrained")
     axis, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    for name, score in scores.items():
-        bins = [entry for entry in score.size_bins() if entry["images"]]
-        middle = [50 * (entry["from"] + entry["to"]) for entry in bins]  # type: ignore[operator]
-        axis.plot(middle, [entry["iou"] for entry in bins], "o-", markersize=4, linewidth=1.5, label=name)
-    first = next(iter(scores.values())).size_bins()
-    below.bar([100 * entry["from"] for entry in first], [entry["images"] for entry in first], width=4.6, align="edge")  # type: ignore[operator]
+    for name, bins in sets.items():
+        full = [entry for entry in bins if entry["images"]]
+        middle = [50 * (entry["from"] + entry["to"]) for entry in full]
+        axis.plot(middle, [entry["iou"] for entry in full], "o-", markersize=4, linewidth=1.5, label=name)
+    first = next(iter(sets.values()))
+    below.bar([100 * entry["from"] for entry in first], [entry["images"] for entry in first], width=4.6, align="edge")
     axis.set(ylim=(0, 1.02), ylabel="mean IoU")
     below.set(xlim=(0, 100), xlabel="object size, % of the image", ylabel="images")
     axis.legend(fontsize=8)

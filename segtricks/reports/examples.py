@@ -14,10 +14,11 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from segtricks.metrics import Protocol
-from segtricks.reports.callbacks import file_name
+from segtricks.metrics.image_scores import VALUES
+from segtricks.reports.names import file_name
 from segtricks.reports.tables import write_json
 
-_SIDE = 320
+_IOU = VALUES.index("iou")
 _ROOM = 200
 
 
@@ -64,7 +65,7 @@ class TestExamples(Callback):
         kept, ious = self._kept.setdefault(name, []), self._ious.setdefault(name, [])
         main = list(outputs)[1 if module.refine_predictions else 0]  # plain, filtered, perhaps solved
         for i, path in enumerate(batch["path"]):
-            iou = mask_iou(outputs[main][i].cpu(), batch["mask"][i].cpu(), module.protocol)  # type: ignore[arg-type]
+            iou = float(module.batch_scores[main][i].values[_IOU])  # type: ignore[index]
             if iou != iou:  # both empty
                 continue
             ious.append(iou)
@@ -100,18 +101,12 @@ class TestExamples(Callback):
         return best + near + worst, ["best"] * len(best) + ["median"] * len(near) + ["worst"] * len(worst)
 
 
-def mask_iou(mask: Tensor, target: Tensor, protocol: Protocol) -> float:
-    """Return the IoU of a mask (1, H, W) in [0, 1] and a target 0..255 at the protocol's thresholds; nan of nothing."""
-    found, wanted = mask > protocol.threshold, target > 255 * protocol.target_threshold
-    return float((found & wanted).sum() / (found | wanted).sum())
-
-
-def small_jpeg(picture: Tensor) -> bytes:
-    """Return a picture (C, H, W), uint8 or in [0, 1], as JPEG of at most 320 pixels a side."""
+def small_jpeg(picture: Tensor, side: int = 320) -> bytes:
+    """Return a picture (C, H, W), uint8 or in [0, 1], as JPEG of at most ``side`` pixels a side."""
     picture = picture.detach().cpu()
     pixels = picture if picture.dtype == torch.uint8 else (picture.float().clamp(0, 1) * 255).round().to(torch.uint8)
     image = to_pil_image(pixels)
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+    image.thumbnail((side, side), Image.Resampling.BOX)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=80)
     return file.getvalue()

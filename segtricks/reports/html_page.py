@@ -30,7 +30,7 @@ caption { text-align: left; padding-bottom: .3rem }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
 th { font-weight: 600; white-space: nowrap }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-tr.dim td, tr.dim th { font-style: italic }
+tr.dim { font-size: inherit } tr.dim td, tr.dim th { font-style: italic }
 td { white-space: nowrap } td.wide { white-space: normal; overflow-wrap: anywhere; min-width: 14rem }
 .grid { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)) }
 .strip { display: grid; gap: .35rem; grid-template-columns: repeat(auto-fit, minmax(min(48%, 8rem), 1fr)) }
@@ -40,11 +40,16 @@ figure { margin: .6rem 0 } img { max-width: 100%; height: auto; display: block }
 details { margin: .5rem 0 } summary { cursor: pointer; font-weight: 600; padding: .3rem 0 }
 pre { background: var(--box); padding: .7rem; overflow-x: auto; font-size: .8125rem; line-height: 1.4 }
 a { color: inherit }
+@media (max-width: 40rem) {
+  table { font-size: .8125rem } th, td { padding: .25rem .35rem } th { white-space: normal }
+  td:not(.number) { white-space: normal; overflow-wrap: anywhere; min-width: 4.5rem } td.wide { min-width: 9rem }
+}
 @media print {
   :root { --text: #000; --dim: #444; --line: #bbb; --box: #fff; --back: #fff }
   body { max-width: none; padding: 0; font-size: 10pt } h2, h3 { break-after: avoid }
-  figure, tr { break-inside: avoid } .box { overflow: visible } table { font-size: 7pt }
-  th { white-space: normal; overflow-wrap: anywhere } th, td { padding: .15rem .3rem } pre { white-space: pre-wrap }
+  figure, tr, .box { break-inside: avoid } .box { overflow: visible } table { font-size: 7pt }
+  th { white-space: normal } th, td { padding: .15rem .3rem } pre { white-space: pre-wrap }
+  .grid { grid-template-columns: repeat(3, 1fr) } details:not([open]) { display: none }
 }
 """.strip()
 
@@ -131,4 +136,7 @@ def photo(path: Path, name: str, side: int = 1100) -> str:
 
 def _cell(kind: str, content: str, number: bool, attributes: str = "") -> str:
     style = ' class="number"' if number else ' class="wide"' if kind == "td" and len(content) > 40 else ""
-    return f"<{kind}{attributes}{style}>{text(content)}</{kind}>"
+    shown = text(content)
+    if kind == "th":
+        shown = shown.replace("_", "_<wbr>")
+    return f"<{kind}{attributes}{style}>{shown}</{kind}>"

@@ -1,74 +1,87 @@
-"""Weights & Biases beside the files: made on request, fed with scalars, panels, tables and the config."""
+"""Loggers beside the files: Weights & Biases and TensorBoard, made on request and given the whole config."""
 
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from segtricks.errors import UserError
 from segtricks.reports.html_page import place
-from segtricks.reports.pictures import Panel, as_array
+
+_STAGING = "WANDB_DATA_DIR"
+_CHOSEN = _STAGING in os.environ
 
 
-def wandb_logger(run: Path, mode: str) -> Logger:
-    """Return a logger for ``--wandb offline`` or ``online`` that will keep its files under the run folder."""
+def wandb_logger(run: Path, mode: str, job: str = "fit") -> Logger:
+    """Return a logger for ``--wandb offline`` or ``online`` that will keep its files under the run folder.
+
+    Group, tags and job type come from ``WANDB_RUN_GROUP``, ``WANDB_TAGS`` and ``WANDB_JOB_TYPE``, which
+    ``segtricks experiment`` sets; without the last, the type is ``job``.
+    """
     import wandb
 
+    if not _CHOSEN:  # else tables wait for their upload in the home folder, and a copy of the run lacks them
+        os.environ[_STAGING] = str(run.resolve() / "wandb")
     # No metadata: it holds the command line, the working folder and the user's name. The config says what was run.
     settings = wandb.Settings(silent=True, console="off", save_code=False, x_disable_meta=True)
-    return WandbLogger(name=run.name, save_dir=run, project="segtricks", offline=mode == "offline", settings=settings)
+    job = os.environ.get("WANDB_JOB_TYPE") or job
+    return WandbLogger(
+        name=run.name,
+        save_dir=run,
+        project="segtricks",
+        offline=mode == "offline",
+        settings=settings,
+        job_type=job,
+    )
 
 
-def start_wandb(trainer: Trainer, config: dict[str, Any]) -> None:
-    """Start W&B and give it the whole config, once, its absolute paths cut to their last part.
+def tensorboard_logger(run: Path, step: int | None = None) -> Logger:
+    """Return a logger that writes to ``RUN/tensorboard``; what is there from ``step`` on is written again.
 
     Raises:
-        UserError: if the service cannot be reached or no account is set up.
+        UserError: TensorBoard is not installed.
     """
-    for logger in _wandb(trainer):
+    options: dict[str, Any] = {} if step is None else {"purge_step": step}
+    try:
+        return TensorBoardLogger(run, name="tensorboard", version="", **options)
+    except ModuleNotFoundError:
+        raise UserError(
+            "--trainer.logger true writes for TensorBoard, which is not installed.\n"
+            "Next: pip install 'segtricks[tensorboard]', or leave the option out."
+        ) from None
+
+
+def asked_loggers(logger: Any, run: Path, step: int | None = None) -> list[Logger]:
+    """Return the loggers that the option ``trainer.logger`` asks for: ``true`` is TensorBoard, a class is itself.
+
+    Raises:
+        UserError: TensorBoard is not installed.
+    """
+    if logger is True:
+        return [tensorboard_logger(run, step)]
+    return [logger] if isinstance(logger, Logger) else list(logger or [])
+
+
+def start_loggers(trainer: Trainer, config: dict[str, Any]) -> None:
+    """Start W&B and TensorBoard and give them the whole config, once, its absolute paths cut to their last part.
+
+    Raises:
+        UserError: W&B cannot be reached, or no account is set up.
+    """
+    config = without_folders(config)
+    for logger in of_kind(trainer, WandbLogger):
         try:
-            logger.experiment.config.update(without_folders(config), allow_val_change=True)
+            logger.experiment.config.update(config, allow_val_change=True)
         except Exception as error:
             raise UserError(
                 f"Weights & Biases did not start: {error}.\nNext: wandb login, or pass --wandb offline."
             ) from error
-
-
-def log_panels(trainer: Trainer, key: str, panels: Sequence[Panel]) -> None:
-    """Give W&B the images with their masks as switchable layers."""
-    loggers = _wandb(trainer)
-    if loggers:
-        import wandb
-
-        images = [
-            wandb.Image(
-                as_array(panel.image),
-                caption=panel.title,
-                masks={
-                    name.replace(" ", "_"): {
-                        "mask_data": (mask[0] > 0.5).int().cpu().numpy(),
-                        "class_labels": {0: "background", 1: "foreground"},
-                    }
-                    for name, mask in panel.masks.items()
-                },
-            )
-            for panel in panels
-        ]
-        for logger in loggers:
-            logger.experiment.log({key: images, "trainer/global_step": trainer.global_step})
-
-
-def log_scores(
-    trainer: Trainer, scores: dict[str, float], columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> None:
-    """Give W&B the figures of a test, as summary values and as a table."""
-    for logger in _wandb(trainer):
-        import wandb
-
-        logger.experiment.summary.update(scores)
-        logger.experiment.log({"test/scores": wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+    for board in of_kind(trainer, TensorBoardLogger):
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        board.experiment.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()))
 
 
 def without_folders(content: Any) -> Any:
@@ -82,11 +95,14 @@ def without_folders(content: Any) -> Any:
     return content
 
 
-def finish_wandb(trainer: Trainer) -> None:
-    """Write out what W&B still holds and close its run."""
-    for logger in _wandb(trainer):
+def finish_loggers(trainer: Trainer) -> None:
+    """Write out what W&B and TensorBoard still hold and close them."""
+    for logger in of_kind(trainer, WandbLogger):
         logger.experiment.finish()
+    for board in of_kind(trainer, TensorBoardLogger):
+        board.experiment.close()
 
 
-def _wandb(trainer: Trainer) -> list[WandbLogger]:
-    return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+def of_kind(trainer: Trainer, kind: type[Any]) -> list[Any]:
+    """Return the trainer's loggers of one kind; on all processes but the first they do nothing."""
+    return [logger for logger in trainer.loggers if isinstance(logger, kind)]

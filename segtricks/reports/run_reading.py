@@ -124,11 +124,13 @@ def read_file(path: Path, run: str, options: dict[str, str]) -> Iterator[Result]
             if key.startswith("model.")
         }
         for row, metrics in (each.get("rows") or {"": each["metrics"]}).items():
+            # Which component gives the box makes no difference to a set without boxes.
+            unused = {"name", "refine_at"} if "corloc" in metrics else {"name", "refine_at", "select"}
             yield Result(
                 run=run if predictions is None else "/".join(Path(predictions).parts[-2:]),
                 dataset=each.get("dataset") or "/".join(Path(targets or "").parts[-2:]),
                 protocol=str(protocol.get("name", "")),
-                choices={key: value for key, value in protocol.items() if key not in ("name", "refine_at")},
+                choices={key: value for key, value in protocol.items() if key not in unused},
                 row=row,
                 metrics={key: float(value) for key, value in metrics.items() if value is not None},
                 images=each.get("images"),

@@ -10,11 +10,11 @@ from urllib.parse import quote
 import yaml
 
 from segtricks.errors import UserError
-from segtricks.reports.callbacks import file_name
 from segtricks.reports.charts import size_chart, training_charts
 from segtricks.reports.floors import find_targets, floors, protocol_of
 from segtricks.reports.html_page import details, page, photo, place, svg, table, text
 from segtricks.reports.metrics_file import MetricsFile
+from segtricks.reports.names import file_name
 from segtricks.reports.run_reading import (
     MEASURES,
     Result,

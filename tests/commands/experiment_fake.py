@@ -22,7 +22,7 @@ def order(name):
     path = pathlib.Path(name)
     return path.read_text() if path.is_file() else ""
 with open("calls.jsonl", "a") as file:
-    tags = {key: os.environ.get(key) for key in ("WANDB_RUN_GROUP", "WANDB_TAGS")}
+    tags = {key: os.environ.get(key) for key in ("WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_TAGS")}
     file.write(json.dumps({"words": words, **tags}) + "\\n")
 run = pathlib.Path(after("--run") or "runs/" + after("--name"))
 if "--run" not in words and "--resume" not in words and run.exists():

@@ -1,11 +1,15 @@
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
+from segtricks.commands import discover
 
 
 @pytest.fixture
@@ -114,7 +118,12 @@ def test_a_head_of_found_gives_soft_masks(photos, tmp_path):
         (["--method", "found"], "Take a ViT such as dino_vits8"),
         (["--method", "cut"], "invalid choice: 'cut'"),
         (["--shard", "3/2"], "--shard '3/2' is no part"),
-        (["--size", "0"], "--size is 0"),
+        (["--size", "0"], "--size is 0: it lies in 1 to 8,192, for example --size 320."),
+        (["--size", "1000000"], "--size is 1000000: it lies in"),
+        (["--num_workers", "-1"], "--num_workers is -1: it lies in 0 to 1,024, for example --num_workers 4."),
+        (["--num_workers", "1000000"], "--num_workers is 1000000: it lies in 0 to 1,024"),
+        (["--num_workers", "two"], "invalid int value: 'two'"),
+        (["--batch_size", "0"], "--batch_size is 0: it lies in"),
         (["--device", "nowhere"], "--device 'nowhere' cannot be used here"),
         (["--backbone", "descripter"], "unknown backbone 'descripter'"),
     ],
@@ -133,3 +142,44 @@ def test_a_folder_of_other_masks_is_not_mixed_with_these(photos, tmp_path, capsy
     assert _discover(photos, tmp_path / "out") == 2
     assert "made by another command" in capsys.readouterr().err
     assert _discover(photos, photos) == 2
+
+
+def _contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+
+
+def test_processes_that_read_and_batches_of_any_size_change_nothing(photos, tmp_path, capsys):
+    _discover(photos, tmp_path / "alone", "--num_workers", "0")
+    _discover(photos, tmp_path / "helped", "--num_workers", "2", "--batch_size", "1")
+    alone = _contents(tmp_path / "alone")
+    assert alone == _contents(tmp_path / "helped")
+    assert json.loads(alone[Path("index.json")])["written"] == ["a.png", "c.png", "d.png", "flat.png", "sub/b.png"]
+    assert re.search(
+        r"5 of 6 photographs written to .*helped in \d+ s, [\d.]+ images/s; 1 empty", capsys.readouterr().out
+    )
+
+
+def test_overwriting_that_is_stopped_leaves_no_mask_of_other_settings(photos, tmp_path, monkeypatch):
+    _discover(photos, tmp_path / "fresh", "--method", "lost")
+    _discover(photos, tmp_path / "out", "--method", "tokencut")
+    write = discover._write
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(discover, "_write", lambda items, *rest: write(items, *rest) if len(items) > 1 else 1 / 0)
+        _discover(photos, tmp_path / "out", "--method", "lost", "--overwrite")
+    assert 0 < len(list((tmp_path / "out/overlay").rglob("*.jpg"))) < 5
+    assert _discover(photos, tmp_path / "out", "--method", "lost") == 0
+    made, fresh = _contents(tmp_path / "out"), _contents(tmp_path / "fresh")
+    assert {name: content for name, content in made.items() if name != Path("index.json")} == {
+        name: content for name, content in fresh.items() if name != Path("index.json")
+    }
+
+
+def test_cached_features_are_computed_once_and_give_the_same_files(photos, tmp_path, monkeypatch):
+    _discover(photos, tmp_path / "plain")
+    words = ["--cache-features", "--cache_dir", str(tmp_path / "cache")]
+    _discover(photos, tmp_path / "cold", *words)
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 5
+    monkeypatch.setattr(DescriptorBackbone, "extract", lambda self, images: 1 / 0)
+    words[0] = "--cache_features"
+    _discover(photos, tmp_path / "warm", *words)
+    assert _contents(tmp_path / "plain") == _contents(tmp_path / "cold") == _contents(tmp_path / "warm")

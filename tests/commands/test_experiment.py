@@ -78,7 +78,7 @@ def test_dry_run_prints_commands_to_copy_and_the_cells_that_share_them(fake, cap
     ("words", "said"),
     [
         ([], "Which experiment?"),
-        (["table9"], "Packaged: mini_ablation, table1_saliency"),
+        (["table9"], "Packaged: mini_ablation, "),
         (["mine", "--data.test", "ecssd"], "pass --data"),
         (["mine", "--seed_everything=3"], "pass --seeds"),
         (["mine", "--model.protocol", "sod"], "pass --protocol"),

@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from wandb import Settings
 
 from .experiment_fake import GRID, make_fake
 
@@ -74,6 +75,7 @@ def test_wandb_gets_the_experiment_as_group_and_the_cells_labels_as_tags(fake):
     fake.run(*ONE, "--wandb", "offline")
     call = fake.calls_with_environment()[0]
     assert call["WANDB_RUN_GROUP"] == "mine"
+    assert call["WANDB_JOB_TYPE"] == "a", "the same for all seeds"
     assert call["WANDB_TAGS"] == "backbone=a,crop=false,filter=false,filter=true"
     assert call["words"][call["words"].index("--wandb") + 1] == "offline"
 
@@ -101,3 +103,11 @@ def test_training_with_other_options_is_not_taken_over(fake):
     fake.write(GRID, "second")
     assert fake.run(*ONE, "--reuse", "runs/mine", name="second") == 0
     assert not any(path.is_symlink() for path in (fake.folder / "runs/second").iterdir())
+
+
+def test_tags_are_such_as_wandb_takes(fake):
+    long = "x" * 100
+    fake.write(GRID.replace("method: TokenCut", f"method: 'a,{long}'"))
+    assert fake.run(*ONE) == 0
+    tags = fake.calls_with_environment()[-1]["WANDB_TAGS"]
+    assert Settings(run_tags=tags.split(",")).run_tags == (f"method=a;{long}"[:64],)

@@ -1,10 +1,13 @@
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
+from segtricks.reports.mask_writer import MaskWriter
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,30 @@ def test_a_second_call_makes_what_is_missing_and_overwrite_makes_all(predict, tm
     assert contents(tmp_path / "out").keys() == before.keys()
     assert predict("--overwrite")["images"] == 9
     assert contents(tmp_path / "out") == before
+
+
+def test_overwriting_that_is_stopped_leaves_no_mask_of_other_options(predict, trained, photos, tmp_path, monkeypatch):
+    other = ["--model.refine_at", "full"]
+    predict()
+    predict(*other, output="fresh")
+    write, calls = MaskWriter.write, iter(range(9))
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(MaskWriter, "write", lambda self, *given: write(self, *given) if next(calls) < 3 else 1 / 0)
+        predict(*other, "--overwrite")
+    assert len(list((tmp_path / "out/overlay").rglob("*.jpg"))) <= 3
+    assert predict(*other)["images"] >= 6
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+
+
+def test_cached_features_give_the_same_masks(predict, tmp_path, monkeypatch, capsys):
+    predict(output="plain")
+    words = ["--cache-features", "--cache_dir", str(tmp_path / "cache")]
+    predict(*words, output="cold")
+    monkeypatch.setattr(DescriptorBackbone, "extract", lambda self, images: 1 / 0)
+    capsys.readouterr()
+    predict(*words, output="warm")
+    assert contents(tmp_path / "plain") == contents(tmp_path / "cold") == contents(tmp_path / "warm")
+    assert re.search(r"9 of 12 photographs written to .*warm in \d+ s, [\d.]+ images/s: soft/", capsys.readouterr().out)
 
 
 def test_shards_share_the_photographs_and_the_last_one_joins_the_index(predict, tmp_path):

@@ -127,6 +127,27 @@ def test_the_number_of_workers_does_not_matter() -> None:
         assert torch.equal(one["image"], other["image"])
 
 
+@pytest.mark.parametrize("scaled_to", ["square", "crop"])
+def test_scaled_and_blurred_views_do_not_depend_on_the_workers(scaled_to: str) -> None:
+    options = {"scale_range": [0.1, 3.0], "scaled_to": scaled_to, "blur_p": 0.5, "resize": 32}
+    alone, helped, plain = (
+        list(module(**chosen).train_dataloader()) for chosen in (options, options | {"num_workers": 2}, {"resize": 32})
+    )
+    for one, other in zip(alone, helped, strict=True):
+        assert torch.equal(one["image"], other["image"])
+        assert one["image"].shape == (4, 3, 32, 32)
+    assert not torch.equal(alone[0]["image"], plain[0]["image"])
+
+
+def test_scaled_and_blurred_views_are_the_same_after_a_resumption() -> None:
+    options = {"scale_range": [0.1, 3.0], "blur_p": 0.5}
+    whole, resumed = module(**options).train_dataloader(), module(**options).train_dataloader()
+    for loader, seen in ((whole, 0), (resumed, 2)):
+        loader.sampler.resume(1, seen)  # type: ignore[attr-defined]
+    pairs = zip(list(whole)[2:], resumed, strict=True)
+    assert all(torch.equal(one["image"], other["image"]) for one, other in pairs)
+
+
 def test_the_seed_decides_order_and_views() -> None:
     first, again, other = (next(iter(module(seed=seed).train_dataloader())) for seed in (0, 0, 1))
     assert first["path"] == again["path"] != other["path"]
@@ -296,7 +317,10 @@ def test_less_than_a_batch_is_an_error_that_names_the_option(stage: str) -> None
 
 @pytest.mark.parametrize(
     "options",
-    [{"batch_size": 0}, {"eval_batch_size": 0}, {"train_limit": 0}, {"num_workers": -1}, {"seed": -1}, {"flip": 2}],
+    [
+        *({"batch_size": 0}, {"eval_batch_size": 0}, {"train_limit": 0}, {"num_workers": -1}, {"seed": -1}),
+        *({"flip": 2}, {"blur_p": -1}, {"scale_range": [2, 1]}),
+    ],
 )
 def test_options_out_of_range_are_named(options: dict[str, Any]) -> None:
     (name,) = options

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -148,6 +150,79 @@ def test_the_same_seed_gives_the_view_of_torchvisions_transforms(shape: tuple[in
         torch.testing.assert_close(again, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("shape", [(45, 70), (70, 45), (40, 40), (40, 300)])
+def test_a_scaled_square_is_founds(shape: tuple[int, int]) -> None:
+    """Its published code, by Pillow: the short side, then both by a factor, then the square."""
+    image = photo(*shape)
+    transform = TrainTransform(40, 40, flip=0, jitter_p=0, grayscale_p=0, scale_range=(0.1, 3.0))
+    short = resize_short_side(image, 40)
+    pillow = Image.fromarray(short.permute(1, 2, 0).numpy())
+    for seed in range(12):
+        factor = float(torch.empty(1).uniform_(0.1, 3.0, generator=torch.Generator().manual_seed(seed)))
+        scaled = pillow.resize([int(side * factor) for side in pillow.size], Image.Resampling.BILINEAR)
+        expected = np.asarray(scaled.resize((40, 40), Image.Resampling.BILINEAR))
+        view = transform.cut(short, torch.Generator().manual_seed(seed))
+        assert np.abs(view.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 2
+
+
+def test_a_scaled_crop_is_part_of_the_photograph_or_lies_within_its_mean_colour() -> None:
+    image = torch.tensor([200, 100, 50], dtype=torch.uint8)[:, None, None].expand(3, 40, 60).clone()
+    image[:, :, :30] = 0
+    transform = TrainTransform(40, 40, flip=0, scale_range=(0.1, 3.0), scaled_to="crop")
+    mean = torch.tensor([100, 50, 25], dtype=torch.uint8)
+    places = set()
+    for seed in range(60):
+        factor = float(torch.empty(1).uniform_(0.1, 3.0, generator=torch.Generator().manual_seed(seed)))
+        view = transform.cut(image, torch.Generator().manual_seed(seed))
+        if factor > 1:  # no pixel of the canvas, but between the halves, which are resized smoothly
+            assert ((view == 0).all(0) | (view == image[:, :1, -1:]).all(0)).float().mean() > 0.85
+        else:
+            black = (view == 0).all(0)
+            rows, columns = black.any(1).nonzero(), black.any(0).nonzero()
+            assert len(rows) == int(40 * factor)  # its whole height
+            assert (view[:, ~black.any(1)] == mean[:, None, None]).all()
+            places.add((int(rows[0]), int(columns[0])) if len(columns) else None)
+    assert len(places) > 10
+
+
+@pytest.mark.parametrize("scaled_to", ["square", "crop"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (2000, 1), (33, 32)])
+def test_every_image_gives_a_scaled_and_blurred_view(shape: tuple[int, int], scaled_to: Any) -> None:
+    transform = TrainTransform(32, scale_range=(0.01, 0.02), scaled_to=scaled_to, blur_p=1)
+    assert transform(photo(*shape)).shape == (3, 32, 32)
+
+
+def test_the_blur_is_torchvisions_with_its_probability() -> None:
+    image = photo(40, 40)
+    noisy = (image.int() + torch.randint(-20, 20, image.shape)).clamp(0, 255).to(torch.uint8)
+    transform = TrainTransform(40, 40, flip=0, blur_p=0.5, blur_sigma=(1.5, 1.5))
+    expected = v2.functional.gaussian_blur(noisy, [5, 5], [1.5, 1.5]).int()
+    blurred = 0
+    for seed in range(200):
+        view = transform.cut(noisy, torch.Generator().manual_seed(seed))
+        same = torch.equal(view, noisy)
+        assert same or (view.int() - expected).abs().max() <= 1
+        blurred += not same
+    assert blurred / 200 == pytest.approx(0.5, abs=0.1)
+
+
+def test_sigmas_are_drawn_from_their_range() -> None:
+    image = torch.zeros(3, 60, 60, dtype=torch.uint8)
+    image[:, 30, 30] = 255
+    transform = TrainTransform(60, 60, flip=0, blur_p=1, blur_sigma=(0.5, 2.0))
+    peaks = [int(transform.cut(image, torch.Generator().manual_seed(seed)).max()) for seed in range(60)]
+    shapes = [torch.exp(-0.5 * (torch.arange(-3, 4) / sigma) ** 2) for sigma in (0.5, 2.0)]  # 7 pixels wide
+    highest, lowest = (255 * float((1 / shape.sum()) ** 2) for shape in shapes)
+    assert lowest - 1 <= min(peaks) < lowest + 5
+    assert highest - 40 < max(peaks) <= highest + 1
+
+
+def test_what_is_off_draws_no_numbers() -> None:
+    image = photo(40, 50)
+    plain, off = TrainTransform(32, 40), TrainTransform(32, 40, scaled_to="crop", blur_p=0, blur_sigma=(1, 1))
+    assert torch.equal(plain(image, torch.Generator().manual_seed(3)), off(image, torch.Generator().manual_seed(3)))
+
+
 def test_probabilities_of_flip_and_grayscale() -> None:
     image = photo(40, 40)
     image[0, :, :20] = 255
@@ -197,6 +272,12 @@ def test_eval_transform_keeps_the_whole_image() -> None:
         ({"jitter": [0.4, 0.4]}, r"jitter is \[0\.4, 0\.4\]"),
         ({"jitter": [0.4, 0.4, 0.2, 0.6]}, r"hue \(0 to 0\.5\)"),
         ({"grayscale_p": -0.1}, r"--data\.grayscale_p"),
+        ({"blur_p": 2}, r"blur_p is 2: a probability"),
+        ({"scale_range": [0, 3]}, r"scale_range is \[0, 3\]: .* above 0 and at most 10, .*--data\.scale_range '\[0\.1"),
+        ({"scale_range": [3, 0.1]}, "the lowest and the highest"),
+        ({"scale_range": [1, float("nan")]}, "scale_range is"),
+        ({"blur_sigma": [1]}, r"blur_sigma is \[1\]"),
+        ({"scaled_to": "fit"}, "scaled_to is 'fit': pass square or crop"),
     ],
 )
 def test_options_out_of_range_are_named(options: dict[str, object], message: str) -> None:

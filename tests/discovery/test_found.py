@@ -39,6 +39,18 @@ def test_broken_images_are_all_background_and_leave_the_others_alone(with_broken
     assert not found_background(with_broken, attention).mask.any()
 
 
+@pytest.mark.parametrize("factor", [1e30, 1e-30, 0.0])
+def test_a_seed_without_a_direction_leaves_the_image_empty(two_regions, factor):
+    attention = torch.full((1, 2, 6, 7), 0.01)
+    attention[:, :, 4, 4] = 0.001
+    broken = two_regions.clone()
+    broken[..., 4, 4] *= factor
+    features = torch.cat([two_regions, broken])
+    result = found_background(features, attention.flatten(2).repeat(2, 1, 1))
+    assert result.seed.tolist() == [4 * 7 + 4, -1]
+    assert result.mask.flatten(1).sum(1).tolist() == [6, 0] and not result.box[1].any()
+
+
 @pytest.mark.parametrize(("shape", "said"), [((1, 2, 40), "attention must be"), ((1, 3, 42), "3 heads")])
 def test_attention_that_does_not_fit_is_refused(two_regions, shape, said):
     with pytest.raises(UserError, match=said):

@@ -1,14 +1,20 @@
 import json
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
+import yaml
+from PIL import Image
 
 from segtricks.backbones import create_backbone
 from segtricks.cli import main
+from segtricks.commands.configs import find_config
 from segtricks.data.transforms import denormalize
-from segtricks.discovery import tokencut
+from segtricks.discovery import lost, tokencut
 from segtricks.errors import UserError
 from segtricks.methods import Discovery
+from segtricks.metrics.corloc import Select, mask_box
 from segtricks.refine import bilateral_solver, guided_filter
 
 
@@ -51,3 +57,77 @@ def test_a_trained_method_still_needs_its_checkpoint(tmp_path, monkeypatch, caps
 def test_there_is_nothing_to_fit():
     with pytest.raises(UserError, match="segtricks test --config tokencut"):
         Discovery("tokencut", "descriptor").configure_optimizers()
+
+
+def _bar_and_block(folder):
+    """A photograph of a thin bar that spans it and a block of more pixels, and a COCO file with the block's box."""
+    (folder / "photos").mkdir()
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[4:8, :] = pixels[24:56, 24:40] = 255
+    Image.fromarray(pixels).save(folder / "photos/a.png")
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [24, 24, 16, 32], "area": 512, "iscrowd": 0}
+    image = {"id": 1, "file_name": "a.png", "width": 64, "height": 64}
+    categories = [{"id": 1, "name": "object"}]
+    (folder / "boxes.json").write_text(json.dumps({"images": [image], "annotations": [box], "categories": categories}))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "rule", "hit"),
+    [
+        ("fullres", "largest_area", 1),
+        ("fullres:polarity=none", "largest_area", 1),
+        ("fullres:select=largest_bbox", "largest_bbox", 0),
+    ],
+)
+def test_the_box_is_the_component_of_most_pixels_unless_the_protocol_says_otherwise(
+    tmp_path, monkeypatch, protocol, rule, hit
+):
+    """The bar's box is larger than the block's (64 x 12 against 16 x 32 pixels), its area smaller."""
+    monkeypatch.chdir(tmp_path)
+    _bar_and_block(tmp_path)
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 4:8, :] = mask[..., 8:16, :2] = mask[..., 24:56, 24:40] = 1  # an L of 272 pixels, and 512
+    monkeypatch.setattr(Discovery, "soft_masks", lambda self, images: mask)
+    words = ["--config", "deep_spectral", "--model.backbone", "descriptor", "--name", "one"]
+    words += ["--data", "photos", "--data.boxes", "boxes.json", "--data.size", "64", "--data.num_workers", "0"]
+    assert main(["test", *words, "--protocol", protocol]) == 0
+    (path,) = (tmp_path / "runs/one/test").glob("*.json")
+    result = json.loads(path.read_text())
+    assert result["protocol"]["select"] == rule
+    assert result["rows"]["mask"]["corloc"] == hit
+
+
+@pytest.mark.parametrize("method", ["tokencut", "lost", "deep_spectral"])
+def test_every_method_takes_the_component_of_most_pixels(method):
+    assert Discovery(method, "descriptor").protocol.select == "largest_area"
+
+
+def test_an_image_in_which_nothing_is_found_is_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    _bar_and_block(tmp_path)
+    Image.new("RGB", (64, 64), "gray").save(tmp_path / "photos/flat.png")
+    (tmp_path / "masks").mkdir()
+    for name in ("a.png", "flat.png"):
+        Image.new("L", (64, 64), 255).save(tmp_path / "masks" / name)
+    words = ["--config", "tokencut", "--model.backbone", "descriptor", "--data", "photos", "--data.masks", "masks"]
+    assert main(["test", *words, "--data.size", "64", "--data.num_workers", "0"]) == 0
+    told = [record.getMessage() for record in caplog.records if "empty mask" in record.message]
+    assert [line.partition(": ")[0] for line in told] == ["photos/flat.png"]
+
+
+@pytest.mark.parametrize("method", [tokencut, lost])
+def test_masks_of_tokencut_and_lost_are_one_component_so_that_every_rule_gives_their_box(method):
+    features = torch.randn(4, 6, 9, 12, generator=torch.Generator().manual_seed(0))
+    result = method(features)
+    assert (result.seed >= 0).all()
+    for mask, box in zip(result.mask, result.box, strict=True):
+        assert [mask_box(mask, rule).tolist() for rule in get_args(Select)] == [box.tolist()] * 3
+
+
+@pytest.mark.parametrize("name", ["tokencut", "lost", "deep_spectral"])
+def test_each_method_has_a_config_of_its_name(name):
+    config = yaml.safe_load(find_config(name).read_text())
+    assert config["model"] == {
+        "class_path": "segtricks.methods.Discovery",
+        "init_args": {"method": name, "backbone": "dino_vits16"},
+    }

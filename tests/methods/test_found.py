@@ -31,6 +31,12 @@ def test_terms_are_the_cross_entropies_of_the_definition(module):
     torch.testing.assert_close(late, {"solver": solver, "self": 4 * binary_cross_entropy_with_logits(logits, own)})
 
 
+def test_the_box_is_the_component_of_most_pixels_unless_the_protocol_says_otherwise(module):
+    assert module.protocol.select == "largest_area"
+    for protocol, rule in (("found-single", "largest_area"), ("fullres:select=largest_bbox", "largest_bbox")):
+        assert Found("vit_tiny_patch16_224", pretrained=False, protocol=protocol).protocol.select == rule
+
+
 def test_only_the_head_gets_gradients(module):
     terms, _ = module.loss_terms(torch.randn(1, 3, 32, 32), background=True)
     sum(terms.values()).backward()

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from segtricks.errors import UserError
-from segtricks.reports.callbacks import BadFiles, file_name
+from segtricks.reports.callbacks import BadFiles
 
 
 def trainer(images):
@@ -30,16 +30,3 @@ def test_past_the_share_the_run_stops_and_names_file_and_option():
     with pytest.raises(UserError, match=r"3 of 200 .* more than the 2 allowed; the last: c\.jpg") as error:
         callback.on_train_batch_end(trainer(200), None, None, batch("c.jpg"), 1)
     assert "--max_bad_share" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("ecssd", "ecssd"),
-        ("ecssd[320:]", "ecssd-320-end"),
-        ("ecssd[:320]", "ecssd-0-320"),
-        ("my photos/x.d", "my-photos-x-d"),
-    ],
-)
-def test_data_set_names_become_plain_file_names(name, expected):
-    assert file_name(name) == expected

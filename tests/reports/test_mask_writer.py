@@ -1,10 +1,13 @@
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
-from segtricks.reports.mask_writer import MaskWriter
+from segtricks.errors import UserError
+from segtricks.reports.mask_writer import MaskWriter, overlay
 
 
 def test_files_keep_names_folders_and_size(tmp_path):
@@ -48,3 +51,73 @@ def test_index_lists_what_was_written_and_what_was_skipped(tmp_path):
         "already_there": 3,
         "skipped": [{"path": "photos/x.jpg", "reason": "truncated"}],
     }
+
+
+def _photos(count):
+    return [Path(f"photos/{i}.jpg") for i in range(count)]
+
+
+def test_threads_write_the_same_files_and_the_index_is_in_the_order_of_the_photographs(tmp_path):
+    paths, generator = _photos(9), torch.Generator().manual_seed(0)
+    given = {
+        path: (torch.rand(1, 40, 30, generator=generator), torch.zeros(3, 40, 30, dtype=torch.uint8)) for path in paths
+    }
+    at_once, later = (MaskWriter(Path("photos"), tmp_path / name, paths) for name in ("a", "b"))
+    for path in paths:
+        at_once.write(*given[path], path)
+    with later.at_work(len(paths), "test", bar=False):
+        later.skip("photos/x.jpg", "empty")
+        for path in reversed(paths):
+            later.write(*given[path], path)
+    assert later.index(0)["written"] == at_once.index(0)["written"] == [f"{i}.jpg" for i in range(9)]
+    assert later.seconds > 0 and later.pace().endswith("images/s")
+    files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*g")]
+    assert len(files) == 27
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+
+
+def test_a_photograph_counts_only_with_all_its_files_and_the_first_error_ends_the_work(tmp_path):
+    paths = _photos(50)
+    writer = MaskWriter(Path("photos"), tmp_path, paths)
+    writer.file(paths[3], "overlay").mkdir(parents=True)  # so that nothing can be renamed to it
+    picture = torch.zeros(1, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(UserError, match=r"photos/3\.jpg could not be written"), writer.at_work(50, "test", bar=False):
+        for path in paths:
+            writer.write(*picture, path)
+    assert writer.index(0)["written"] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert not writer.exists(paths[3]) and not writer.exists(paths[-1])
+    assert [path for path in tmp_path.rglob(".*")] == [], "no temporary file stays"
+    writer.file(paths[3], "overlay").rmdir()
+    again = MaskWriter(Path("photos"), tmp_path, paths)
+    with again.at_work(50, "test", bar=False):
+        for path in paths:
+            if not again.exists(path):
+                again.write(*picture, path)
+    assert all(again.exists(path) for path in paths)
+
+
+def test_discarded_photographs_have_no_files_and_others_keep_theirs(tmp_path):
+    paths = _photos(2)
+    writer = MaskWriter(Path("photos"), tmp_path, paths)
+    for path in paths:
+        writer.write(torch.zeros(1, 2, 2), torch.zeros(3, 2, 2, dtype=torch.uint8), path)
+    writer.discard([paths[0], Path("photos/never.jpg")])
+    assert sorted(path.name for path in tmp_path.rglob("*.*g")) == ["1.jpg", "1.png", "1.png"]
+
+
+def test_overlay_is_its_definition_and_sound_for_a_mask_that_is_not_finite(tmp_path):
+    rng = np.random.default_rng(0)
+    photo, soft = rng.integers(0, 256, (5, 256, 3), dtype=np.uint8), np.tile(np.arange(256, dtype=np.uint8), (5, 1))
+    m = soft[..., None] / 255
+    expected = photo * (0.55 + 0.45 * m) * (1 - 0.5 * m) + np.array([255, 63.75, 25.5]) * 0.5 * m
+    assert np.abs(overlay(photo, soft) - expected).max() <= 0.501
+    writer = MaskWriter(Path("photos"), tmp_path, _photos(1))
+    writer.write(torch.full((1, 4, 4), torch.nan), torch.zeros(3, 4, 4, dtype=torch.uint8), Path("photos/0.jpg"))
+    assert not np.asarray(Image.open(tmp_path / "soft/0.png")).any()
+
+
+def test_pictures_have_the_rights_of_any_new_file(tmp_path):
+    writer = MaskWriter(Path("photos"), tmp_path, _photos(1))
+    writer.write(torch.zeros(1, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8), Path("photos/0.jpg"))
+    (tmp_path / "plain").touch()
+    assert os.stat(writer.file(Path("photos/0.jpg"), "soft")).st_mode == os.stat(tmp_path / "plain").st_mode

@@ -1,0 +1,52 @@
+"""What makes a training step wait for nothing: a bar that seldom reads the loss, and cuDNN's choice of kernels."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+
+class TrainingBar(TQDMProgressBar):
+    """Lightning's bar, which reads the loss when the loggers do (``log_every_n_steps``) and shows it until then.
+
+    To read it, the host waits for a GPU.
+    """
+
+    def __init__(self, refresh_rate: int = 1) -> None:
+        super().__init__(refresh_rate)
+        self._shown: dict[str, Any] = {}
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """What stands behind the bar."""
+        every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        if not trainer.training or not self._shown or trainer.global_step % every == 0:
+            self._shown = super().get_metrics(trainer, pl_module)
+        return self._shown
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the epoch's last loss."""
+        self._shown = {}
+        super().on_train_epoch_end(trainer, pl_module)
+
+
+class CudnnBenchmark(Callback):
+    """While a model trains on a GPU, let cuDNN time its kernels and take the fastest: all batches have one size then.
+
+    Not in ``test`` and ``predict``, where nearly every photograph has a size of its own.
+    """
+
+    def __init__(self) -> None:
+        self._before: bool | None = None
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Switch it on."""
+        if trainer.strategy.root_device.type == "cuda":
+            self._before = torch.backends.cudnn.benchmark
+            torch.backends.cudnn.benchmark = True
+
+    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Leave it as it was."""
+        if self._before is not None:
+            torch.backends.cudnn.benchmark = self._before
+            self._before = None

@@ -1,0 +1,98 @@
+"""What Weights & Biases and TensorBoard are shown: panels of masks, figures, scores, and a table of images."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from matplotlib.figure import Figure
+from PIL import Image
+
+from segtricks.reports.loggers import of_kind
+from segtricks.reports.pictures import Panel, as_array
+
+
+def section(trainer: Trainer, module: LightningModule) -> str:
+    """Return the first part of a test's keys: ``before`` for a model that has yet to be trained, else ``test``."""
+    return "before" if module.needs_checkpoint and trainer.ckpt_path is None else "test"
+
+
+def log_panels(trainer: Trainer, key: str, panels: Sequence[Panel], figure: Figure) -> None:
+    """Give W&B the images with their masks as layers that can be switched, and TensorBoard the figure of them."""
+    if loggers := of_kind(trainer, WandbLogger):
+        import wandb
+
+        images = [
+            wandb.Image(
+                as_array(panel.image),
+                caption=panel.title,
+                masks={
+                    name.replace(" ", "_"): {
+                        "mask_data": (mask[0] > 0.5).int().cpu().numpy(),
+                        "class_labels": {0: "background", 1: "foreground"},
+                    }
+                    for name, mask in panel.masks.items()
+                },
+            )
+            for panel in panels
+        ]
+        for logger in loggers:
+            _log(trainer, logger, key, images)
+    _add_figure(trainer, key, figure)
+
+
+def log_figure(trainer: Trainer, key: str, figure: Figure) -> None:
+    """Give W&B and TensorBoard a figure."""
+    if loggers := of_kind(trainer, WandbLogger):
+        import wandb
+
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=110)
+        for logger in loggers:
+            _log(trainer, logger, key, wandb.Image(Image.open(file)))
+    _add_figure(trainer, key, figure)
+
+
+def log_scores(trainer: Trainer, name: str, scores: Mapping[str, float], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Give the figures of a test to W&B, as summary values and as the table ``NAME/scores``, and to TensorBoard.
+
+    Args:
+        trainer: of the test.
+        name: first part of the table's key.
+        scores: by key.
+        rows: of the table, all with the same columns.
+    """
+    for logger in of_kind(trainer, WandbLogger):
+        import wandb
+
+        logger.experiment.summary.update(scores)
+        table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+        _log(trainer, logger, f"{name}/scores", table)
+    for board in of_kind(trainer, TensorBoardLogger):
+        board.log_metrics(scores, trainer.global_step)
+
+
+def log_images(trainer: Trainer, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Give W&B a table of images, whose cells are figures, names and JPEG files (bytes)."""
+    for logger in of_kind(trainer, WandbLogger):
+        import wandb
+
+        columns: list[str | int] = list(dict.fromkeys(column for row in rows for column in row))
+        data = [[_cell(wandb, row.get(str(column))) for column in columns] for row in rows]
+        _log(trainer, logger, key, wandb.Table(columns=columns, data=data))
+
+
+def _cell(wandb: Any, value: Any) -> Any:
+    return wandb.Image(Image.open(io.BytesIO(value)), file_type="jpg") if isinstance(value, bytes) else value
+
+
+def _log(trainer: Trainer, logger: WandbLogger, key: str, value: Any) -> None:
+    logger.experiment.log({key: value, "trainer/global_step": trainer.global_step})
+
+
+def _add_figure(trainer: Trainer, key: str, figure: Figure) -> None:
+    for board in of_kind(trainer, TensorBoardLogger):
+        # As scalars of the same step: resumed from its checkpoint, the board drops what was logged after it.
+        step = max(0, trainer.global_step - 1) if trainer.state.fn == "fit" else trainer.global_step
+        board.experiment.add_figure(key, figure, step, close=False)

@@ -1,0 +1,38 @@
+import pytest
+
+from segtricks.reports.names import file_name, key, set_keys
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ecssd", "ecssd"),
+        ("ecssd[320:]", "ecssd-320-end"),
+        ("ecssd[:320]", "ecssd-0-320"),
+        ("my photos/x.d", "my-photos-x-d"),
+    ],
+)
+def test_data_set_names_become_plain_file_names(name, expected):
+    assert file_name(name) == expected
+
+
+def test_keys_hold_letters_digits_and_underscores_alone():
+    assert key("mask + guided filter") == "mask_guided_filter"
+    assert key("ecssd[320:]") == "ecssd_320_end"
+    assert key("写真") == "写真"
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (["ecssd", "dut-omron"], ["ecssd", "dut_omron"]),
+        (["/home/alice/a/photos", "/home/alice/b/photos"], ["a_photos", "b_photos"]),
+        (["/home/alice/a/photos", "ecssd"], ["photos", "ecssd"]),
+        (["x/photos", "photos"], ["x_photos", "photos"]),
+        (["ecssd[:9]", "ecssd[9:]"], ["ecssd_0_9", "ecssd_9_end"]),
+        (["a b", "a-b"], ["a_b_1", "a_b_2"]),
+        ([], []),
+    ],
+)
+def test_keys_of_test_sets_differ_and_show_no_more_of_a_path_than_needed(names, keys):
+    assert set_keys(names) == dict(zip(names, keys, strict=True))
