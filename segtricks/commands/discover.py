@@ -153,8 +153,10 @@ def _refiner(options: Namespace) -> Callable[[Tensor, Tensor], Tensor] | None:
 
 def _loader(paths: list[Path], patch_size: int, options: Namespace) -> DataLoader[Any]:
     workers = options.num_workers
-    if workers is None:  # starting one takes as long as some photographs
-        workers = min(processors(), len(paths) // 8)
+    if workers is None:
+        # On a CPU, computing and writing keep two processors busy. Starting a worker takes as long as some photographs.
+        free = processors() - 2 if options.device == "cpu" else processors()
+        workers = max(0, min(free, len(paths) // 8))
     transform = partial(fit_short_side, size=options.size, multiple=patch_size)
     items = WholeItems(SaliencyDataset("photographs", paths), transform)
     return make_loader(items, 1, partial(collate_lists, names=("image", "photo", "path")), workers, None)

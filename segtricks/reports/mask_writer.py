@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 from tqdm import tqdm
 
@@ -19,9 +19,10 @@ from segtricks.runs import replacing
 
 KINDS = ("soft", "binary", "overlay")
 
-_MASK = np.arange(256, dtype=np.float32)[:, None] / 255
-_TINT = np.array([1.0, 0.25, 0.1], np.float32) * 255
-_KEPT, _ADDED = (0.55 + 0.45 * _MASK) * (1 - _MASK / 2), _MASK / 2 * _TINT
+_TINT = (1.0, 0.25, 0.1)
+_PROBABILITIES = [value / 255 for value in range(256)]
+_KEPT = [round(255 * (0.55 + 0.45 * p) * (1 - p / 2)) for p in _PROBABILITIES]
+_ADDED = [[round(255 * p / 2 * part) for p in _PROBABILITIES] for part in _TINT]
 
 
 class MaskWriter(Callback):
@@ -149,7 +150,7 @@ class MaskWriter(Callback):
             write_png(self.file(path, "soft"), soft)
             write_png(self.file(path, "binary"), (mask > 0.5).astype(np.uint8) * np.uint8(255))
             with replacing(self.file(path, "overlay")) as temporary:
-                Image.fromarray(overlay(photo, soft)).save(temporary, quality=90)
+                overlay(Image.fromarray(photo), Image.fromarray(soft)).save(temporary, quality=90)
         except OSError as error:
             raise UserError(
                 f"The masks of {path} could not be written to {self.output} ({error.strerror or error}).\n"
@@ -157,11 +158,10 @@ class MaskWriter(Callback):
             ) from error
 
 
-def overlay(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Tint the foreground and darken the background of a photograph (H, W, 3) by its mask (H, W), 255 at probability 1.
+def overlay(photo: Image.Image, mask: Image.Image) -> Image.Image:
+    """Tint the foreground of a photograph (RGB) and darken the background, by its mask (L, 255 at probability 1).
 
-    The tint's share is half the probability.
+    The tint's share is half the probability. Whole numbers throughout: a value may be off by 2 of 255.
     """
-    shaded = photo * _KEPT[mask]
-    shaded += _ADDED[mask]
-    return np.rint(shaded, out=shaded).astype(np.uint8)
+    kept, added = mask.point(_KEPT), [mask.point(table) for table in _ADDED]
+    return ImageChops.add(ImageChops.multiply(photo, Image.merge("RGB", [kept] * 3)), Image.merge("RGB", added))
