@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from docstring_parser import parse
 from lightning.pytorch import Trainer
 
+from segtricks.commands.feature_options import HELP as FEATURES
 from segtricks.data import SaliencyDataModule
 from segtricks.methods import Sempart
 
@@ -26,7 +27,7 @@ def wants_help(words: Sequence[str]) -> bool:
 
 def show_help(command: str, usage: str) -> None:
     """Print the usage of a command and every option of the run, the method and its data."""
-    print(f"usage: segtricks {command} {usage}\n\n{_RUN}")
+    print(f"usage: segtricks {command} {usage}\n\n{_RUN}\n{FEATURES}")
     for group, kind in (("model", Sempart), ("data", SaliencyDataModule)):
         print(f"\n--{group}.… ({kind.__name__})")
         print("\n".join(_options(group, kind)))

@@ -17,8 +17,6 @@ matplotlib.use("Agg")
 
 from matplotlib.figure import Figure
 
-_TINT = torch.tensor([1.0, 0.25, 0.1])[:, None, None]
-
 
 @dataclass
 class Panel:
@@ -80,23 +78,6 @@ def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
     """Write a figure as PNG, in one step."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=dpi)
-
-
-def overlay(image: Tensor, mask: Tensor, strength: float = 0.5) -> Tensor:
-    """Tint the foreground and darken the background.
-
-    Args:
-        image: (3, H, W) uint8.
-        mask: (1, H, W) probabilities on the CPU.
-        strength: share of the tint at probability 1.
-
-    Returns:
-        (3, H, W) uint8.
-    """
-    rgb = image.float() / 255
-    alpha = mask.clamp(0, 1) * strength
-    shaded = rgb * (0.55 + 0.45 * mask.clamp(0, 1))
-    return ((shaded * (1 - alpha) + _TINT * alpha) * 255).round().to(torch.uint8)
 
 
 def outlined(image: Tensor, boxes: NDArray[Any], colour: tuple[int, int, int] = (80, 255, 80)) -> Tensor:

@@ -1,7 +1,7 @@
 import torch
 from PIL import Image
 
-from segtricks.reports.pictures import Panel, curve_figure, overlay, panel_figure, save_figure
+from segtricks.reports.pictures import Panel, curve_figure, panel_figure, save_figure
 
 
 def test_panel_shows_image_and_every_mask_in_columns(tmp_path):
@@ -22,11 +22,3 @@ def test_curves_show_each_logged_term_with_its_points():
 
 def test_no_rows_no_curves():
     assert curve_figure([]) is None
-
-
-def test_overlay_darkens_background_and_tints_foreground():
-    image = torch.full((3, 1, 2), 200, dtype=torch.uint8)
-    result = overlay(image, torch.tensor([[[0.0, 1.0]]]))
-    background, foreground = result[:, 0, 0].tolist(), result[:, 0, 1].tolist()
-    assert background == [110, 110, 110]
-    assert foreground[0] > foreground[1] > foreground[2] > 0
