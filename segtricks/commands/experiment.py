@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from segtricks.commands.experiment_grid import expand, find_grid, label_text, read_grid, with_axes
+from segtricks.commands.experiment_grid import find_grid, read_grid, with_axes
+from segtricks.commands.experiment_plan import expand, label_text
 from segtricks.commands.experiment_results import collect
 from segtricks.commands.experiment_run import Failure, alone, run_here
 from segtricks.commands.experiment_slurm import submit

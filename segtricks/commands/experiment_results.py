@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from segtricks.commands.experiment_grid import Cell
+from segtricks.commands.experiment_plan import Cell
 from segtricks.commands.experiment_state import Experiment
 from segtricks.commands.experiment_words import as_text
 from segtricks.reports.comparison import averaged, compare

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segtricks.commands.experiment_grid import Run
+from segtricks.commands.experiment_plan import Run
 from segtricks.commands.experiment_state import FINISHED, Experiment
 from segtricks.errors import Stopped, UserError
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from segtricks.commands.experiment_grid import Run
+from segtricks.commands.experiment_plan import Run
 from segtricks.commands.experiment_run import PROGRAM, Failure, last_word
 from segtricks.commands.experiment_state import FINISHED, Experiment
 from segtricks.errors import UserError

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from segtricks.commands.experiment_grid import Plan, Run
+from segtricks.commands.experiment_plan import Plan, Run
 from segtricks.commands.experiment_words import as_text, option_pairs
 from segtricks.errors import UserError
 from segtricks.reports.run_reading import is_before, read_json, result_files

@@ -1,9 +1,10 @@
-"""Training and validation steps of whose images nothing could be read, in one process or in one of several."""
+"""What methods that are trained share: their optimiser, and steps of whose images nothing could be read."""
 
 from collections.abc import Mapping
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from segtricks.errors import UserError
@@ -15,7 +16,23 @@ class Fitting(LightningModule):
     loss_names: tuple[str, ...] = ()
     """Terms of the objective on held-out images."""
 
+    head: torch.nn.Module
+    """The network that is trained."""
+
+    make_optimizer: OptimizerCallable
+
     _held_out = 0
+
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """Return an optimiser of the head.
+
+        Raises:
+            UserError: an option is impossible, such as a negative learning rate.
+        """
+        try:
+            return self.make_optimizer(self.head.parameters())
+        except ValueError as error:
+            raise UserError(f"model.optimizer: {error}.") from error
 
     def no_loss(self) -> Tensor | None:
         """Return what a batch of which nothing could be read gives: None, and the step is left out.

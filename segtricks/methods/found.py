@@ -1,5 +1,6 @@
 """FOUND: a 1x1 convolution learns the complement of the background that a ViT's attention points out."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 from segtricks.data.transforms import denormalize
 from segtricks.discovery import found_background
 from segtricks.discovery.attention import KeysAndAttention
-from segtricks.errors import UserError
 from segtricks.heads import FoundHead
 from segtricks.methods.base import SegmentationModule
 from segtricks.methods.fitting import Fitting
@@ -70,8 +70,8 @@ class Found(Fitting, SegmentationModule):
         self.threshold, self.background_steps = threshold, background_steps
         self.solver_weight, self.self_weight = solver_weight, self_weight
         self.refine_predictions = guided_filter
-        self.make_optimizer, self.make_scheduler = optimizer, lr_scheduler
-        self._optimizer()  # an impossible option is told now, not after a run folder is made
+        self.make_optimizer, self.make_scheduler = optimizer or _adamw, lr_scheduler
+        self.new_optimizer()  # an impossible option is told now, not after a run folder is made
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""
@@ -114,7 +114,7 @@ class Found(Fitting, SegmentationModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser of the head and its schedule, stepped every training step."""
-        optimizer = self._optimizer()
+        optimizer = self.new_optimizer()
         if self.make_scheduler is not None:
             scheduler = self.make_scheduler(optimizer)
         else:
@@ -125,13 +125,6 @@ class Found(Fitting, SegmentationModule):
         """Return what a checkpoint must share with this module to be loaded."""
         backbone = self.backbone
         return super().identity() | {"backbone": backbone.name, "feature_dim": backbone.feature_dim}
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        parameters = self.head.parameters()
-        try:
-            return self.make_optimizer(parameters) if self.make_optimizer else torch.optim.AdamW(parameters, lr=0.05)
-        except ValueError as error:
-            raise UserError(f"model.optimizer: {error}.") from error
 
 
 @torch.no_grad()
@@ -147,3 +140,7 @@ def refined_target(mask: Tensor, rgb01: Tensor) -> Tensor:
     both, either = ((coarse & solved).flatten(1).sum(1), (coarse | solved).flatten(1).sum(1))
     small = (interpolate(solved.float(), size=mask.shape[-2:], mode="bilinear") > 0).float()
     return torch.where((2 * both > either)[:, None, None, None], small, mask)
+
+
+def _adamw(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=0.05)

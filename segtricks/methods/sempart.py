@@ -86,6 +86,8 @@ class Sempart(Fitting, SegmentationModule):
     Source: Sari, Locatello and Favaro, arXiv 2404.03392.
     """
 
+    head: SempartHead
+
     def __init__(
         self,
         backbone: str = "dino_vits8",
@@ -139,7 +141,7 @@ class Sempart(Fitting, SegmentationModule):
         self.compile_networks = compile
         self._compiled: Networks | None = None
         self._losses = FiniteLosses()
-        self._optimizer()  # an impossible option is told now, not after a run folder is made
+        self.new_optimizer()  # an impossible option is told now, not after a run folder is made
 
     def forward(self, images: Tensor) -> SempartOutput:
         """Normalised images (B, 3, H, W) to logits ``fine`` (B, 1, H, W) and ``coarse`` (B, 1, h, w)."""
@@ -236,7 +238,7 @@ class Sempart(Fitting, SegmentationModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser of the head, with its schedule if there is one."""
-        optimizer = self._optimizer()
+        optimizer = self.new_optimizer()
         _fuse(optimizer)
         return optimizer if self.make_scheduler is None else ([optimizer], [self.make_scheduler(optimizer)])
 
@@ -244,12 +246,12 @@ class Sempart(Fitting, SegmentationModule):
         """Refuse to save what a loss has spoilt; add the optimiser's options, to tell on resume which were changed."""
         self._losses.read()
         super().on_save_checkpoint(checkpoint)
-        checkpoint["optimizer_options"] = self._optimizer().defaults
+        checkpoint["optimizer_options"] = self.new_optimizer().defaults
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the network is the same; changed optimiser options beat the checkpoint's."""
         super().on_load_checkpoint(checkpoint)
-        prefer_options(checkpoint, self._optimizer().defaults)
+        prefer_options(checkpoint, self.new_optimizer().defaults)
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded."""
@@ -262,12 +264,6 @@ class Sempart(Fitting, SegmentationModule):
             "hidden_dim": self.head.hidden_dim,
             "teacher": "shared" if self.ema is None else "ema",
         }
-
-    def _optimizer(self) -> torch.optim.Optimizer:
-        try:
-            return self.make_optimizer(self.head.parameters())
-        except ValueError as error:
-            raise UserError(f"model.optimizer: {error}.") from error
 
     def _generator(self, step: int) -> torch.Generator:
         """A stream of its own per seed, step and rank: a resumed run draws the crops that it would have drawn."""
