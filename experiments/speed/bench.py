@@ -15,6 +15,7 @@ import platform
 import resource
 import statistics
 import sys
+import tempfile
 import time
 import warnings
 from collections import defaultdict
@@ -27,10 +28,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from reference import sempart_and_reference
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from segtricks.data import SaliencyDataModule
 from segtricks.data.transforms import denormalize
 from segtricks.discovery import deep_spectral, lost, tokencut
 from segtricks.heads import load_original_head
@@ -201,6 +204,27 @@ def parts(bench: Bench, module: Sempart, images: torch.Tensor, optimizer: Any, p
         bench.add(f"step: {name}", precision, seconds[1:])
 
 
+def data(bench: Bench) -> None:
+    """Time of a batch of photographs of DUTS's size: read and cut in one process, then coloured on the device."""
+    options = bench.options
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(1 + options.batch * (options.repeat + 1)):
+            noise = np.random.default_rng(i).integers(0, 256, (60, 80, 3), np.uint8)
+            Image.fromarray(noise).resize((400, 300)).save(Path(folder, f"{i}.jpg"), quality=90)
+        loaded = SaliencyDataModule(
+            folder, [], size=options.size, batch_size=options.batch, held_out=1, num_workers=0
+        )  # fmt: skip
+        batches = iter(loaded.train_dataloader())
+        read, colored = [], []
+        for _ in range(options.repeat + 1):
+            batch: dict[str, Any] = {}
+            read.append(bench.seconds(lambda: batch.update(next(batches))))  # noqa: B023 - called at once
+            batch["image"] = batch["image"].to(bench.device)
+            colored.append(bench.seconds(partial(loaded.on_after_batch_transfer, batch, 0)))
+    bench.add("data: read and cut, one process", "uint8", read[1:])
+    bench.add("data: colours on the device", "fp32", colored[1:])
+
+
 def rate(bench: Bench, step: Callable[[], object], seconds: float, precision: str) -> None:
     """Share of the rate at which the device multiplies matrices, measured here, that a step reaches."""
     with FlopCounterMode(display=False) as counter:
@@ -306,10 +330,7 @@ def cut_memory(bench: Bench, patches: int = 160, dim: int = 384) -> None:
 
 def steady(bench: Bench) -> None:
     """Steps of a real `fit`, loader and logger included, and how long the paper's recipe takes at this pace."""
-    # here, because only this part needs them
-    import lightning
-
-    from segtricks.data import SaliencyDataModule
+    import lightning  # here, because only this part needs it
 
     options = bench.options
     count, warm_up = options.steady, min(20, options.steady // 2)
@@ -417,6 +438,7 @@ def main() -> None:
     if options.golden:
         for name, error in golden_errors(options.golden, bench.device).items():
             print(f"golden {name}: {error:.1e}")
+    data(bench)
     steps(bench)
     if not options.no_others:
         others(bench)

@@ -5,7 +5,7 @@ on the model's device.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,28 @@ class Skipped(NamedTuple):
 
     path: str
     reason: str
+
+
+class OnHost:
+    """Photographs (3, H, W) of a batch, which are left on the host: they are large, and for pictures.
+
+    The trainer moves the tensors of lists to its device, and looks into nothing else.
+    """
+
+    def __init__(self, photos: list[Tensor]) -> None:
+        self._photos = photos
+
+    def __len__(self) -> int:
+        """Number of photographs."""
+        return len(self._photos)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """One of them."""
+        return self._photos[index]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Each of them."""
+        return iter(self._photos)
 
 
 class TrainItems(Dataset[Item | Skipped]):
@@ -136,9 +158,14 @@ class WholeItems(Dataset[Item | Skipped]):
 
 
 def collate_lists(items: Sequence[Item | Skipped], names: Sequence[str]) -> dict[str, Any]:
-    """A batch of lists, one for each of ``names``; ``skipped`` has ``(path, reason)`` of the items they lack."""
+    """A batch of lists, one for each of ``names``; ``skipped`` has ``(path, reason)`` of the items they lack.
+
+    ``photo`` is :class:`OnHost`.
+    """
     good = [item for item in items if not isinstance(item, Skipped)]
     batch: dict[str, Any] = {name: [item[name] for item in good] for name in names}
+    if "photo" in batch:
+        batch["photo"] = OnHost(batch["photo"])
     # Plain tuples: what moves batches to a device rebuilds them without knowing their class.
     batch["skipped"] = [tuple(item) for item in items if isinstance(item, Skipped)]
     return batch

@@ -98,7 +98,7 @@ class Found(Fitting, SegmentationModule):
         terms, logits = self.loss_terms(batch["image"], self.global_step < self.background_steps)
         self.last_share = (logits.detach() > 0).float().mean()
         loss = torch.stack(list(terms.values())).sum()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
+        self.log("train/loss", loss, batch_size=len(batch["image"]))
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))
         return loss
 

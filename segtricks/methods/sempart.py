@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from segtricks.backbones import create_backbone
 from segtricks.data.transforms import denormalize
@@ -25,6 +24,7 @@ from segtricks.methods.checkpoints import prefer_options
 from segtricks.methods.crops import crop_and_enlarge, random_corners
 from segtricks.methods.finite import FiniteLosses
 from segtricks.methods.fitting import Fitting
+from segtricks.methods.moving_average import MovingAverage
 from segtricks.refine import GuidedFilter
 
 Networks = tuple[
@@ -129,9 +129,9 @@ class Sempart(Fitting, SegmentationModule):
         )
         self.head = SempartHead(self.backbone.feature_dim, self.backbone.patch_size, hidden_dim)
         self.head.to(memory_format=torch.channels_last)
-        self.ema: AveragedModel | None = None
+        self.ema: MovingAverage | None = None
         if crop and teacher == "ema":
-            self.ema = AveragedModel(self.head, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)).requires_grad_(False)
+            self.ema = MovingAverage(self.head, ema_decay)
         self.crop, self.guided_filter, self.refine_predictions = crop, guided_filter, guided_filter
         self.crop_fraction, self.weights = crop_fraction, weights
         self.loss_names = tuple(name for name in asdict(weights) if crop or name not in ("consistency", "ncut_crop"))
@@ -209,7 +209,7 @@ class Sempart(Fitting, SegmentationModule):
         terms, fine = self.loss_terms(batch["image"], self._generator(self.global_step))
         self.last_share = (fine.detach() > 0.5).float().mean()
         loss = self.total(terms)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
+        self.log("train/loss", loss, batch_size=len(batch["image"]))
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))
         self._losses.add(loss, self.global_step, batch["path"])
         # On a GPU only when the logger reads them anyway.

@@ -8,9 +8,9 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 
 class TrainingBar(TQDMProgressBar):
-    """Lightning's bar, which reads the loss when the loggers do (``log_every_n_steps``) and shows it until then.
+    """Lightning's bar, which reads ``train/loss`` when the loggers do (``log_every_n_steps``) and shows it until then.
 
-    To read it, the host waits for a GPU.
+    To read it, the host waits for a GPU. What is logged with ``prog_bar`` Lightning (2.6) reads at every step.
     """
 
     def __init__(self, refresh_rate: int = 1) -> None:
@@ -22,6 +22,8 @@ class TrainingBar(TQDMProgressBar):
         every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
         if not trainer.training or not self._shown or trainer.global_step % every == 0:
             self._shown = super().get_metrics(trainer, pl_module)
+            if "train/loss" in trainer.callback_metrics:
+                self._shown["train/loss"] = float(trainer.callback_metrics["train/loss"])
         return self._shown
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

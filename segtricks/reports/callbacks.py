@@ -85,7 +85,7 @@ class TestPanels(Callback):
         panels = self._panels.setdefault(name, [])
         for i in range(min(self.count - len(panels), len(batch["path"]))):
             masks = {row: masks[i].cpu() for row, masks in outputs.items()}
-            photo = batch["photo"][i].cpu()
+            photo = batch["photo"][i]
             if "mask" in batch:
                 masks["target"] = batch["mask"][i].cpu() / 255
             if "boxes" in batch:

@@ -58,7 +58,7 @@ class TestDashboard(Callback):
             place = self._seen[name] = self._seen.get(name, 0) + 1
             if not is_chosen(place - 1, total, self.limit):
                 continue
-            photo = batch["photo"][i].cpu()
+            photo = batch["photo"][i]
             if "boxes" in batch:
                 photo = outlined(photo, batch["boxes"][i])
             shown = {"photograph": photo, **{row: masks[i] for row, masks in outputs.items()}}

@@ -78,7 +78,7 @@ class MaskWriter(Callback):
         for path, reason in batch["skipped"]:
             self.skip(path, reason)
         for mask, photo, path in zip(outputs, batch["photo"], batch["path"], strict=True):
-            self.write(mask.cpu(), photo.cpu(), Path(path))
+            self.write(mask.cpu(), photo, Path(path))
 
     def write(self, mask: Tensor, photo: Tensor, path: Path) -> None:
         """Write the files of one photograph: ``mask`` (1, H, W) probabilities, ``photo`` (3, H, W) uint8.

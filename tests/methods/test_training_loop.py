@@ -15,7 +15,7 @@ class Line(lightning.LightningModule):
 
     def training_step(self, batch, batch_idx):
         loss = (self.weight - 1).square().sum()
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss)
         return loss
 
     def configure_optimizers(self):
@@ -37,7 +37,7 @@ def test_bar_reads_the_loss_when_it_is_logged_and_at_the_end_of_an_epoch(monkeyp
     trainer.fit(Line(), DataLoader(torch.zeros(10, 1)))
     assert sorted(set(read)) == list(steps)
     assert bar.train_progress_bar.n == 10, "it moves with every step"
-    assert bar._shown["train/loss"] == pytest.approx(float(metrics(trainer)["train/loss"]))
+    assert bar._shown["train/loss"] == pytest.approx(float(trainer.callback_metrics["train/loss"]))
 
 
 @pytest.mark.parametrize(("device", "during"), [("cuda", True), ("cpu", False)])
