@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from segtricks.commands import experiment_check
+from segtricks.commands.experiment_check import check_runs
 from segtricks.commands.experiment_grid import find_grid, read_grid, with_axes
 from segtricks.commands.experiment_plan import expand, label_text
 from segtricks.commands.experiment_results import collect
@@ -53,6 +55,8 @@ def main(words: Sequence[str]) -> None:
         from segtricks.commands import experiment_masks
 
         return experiment_masks.main(words[1:])
+    if list(words) == ["check"]:
+        return experiment_check.main()
     if words and not words[0].startswith("-"):
         name, words = words[0], words[1:]
     elif {"-h", "--help"} & set(words):
@@ -82,6 +86,8 @@ def main(words: Sequence[str]) -> None:
 
 
 def _run(experiment: Experiment, options: Namespace) -> None:
+    todo = [run for run in experiment.plan.runs.values() if not experiment.is_finished(run)]
+    check_runs(todo, files=options.launcher == "local")
     with alone(experiment.home) as lock:
         write_plan(experiment)
         for linked in reuse(experiment, options.reuse):

@@ -114,7 +114,7 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
             sweep(run / "checkpoints")
             with replacing(run / "config.yaml") as path:
                 cli.save(path)
-            start_loggers(trainer, config)
+            start_loggers(trainer, config, run)
         print(f"{run}: {data.describe()}\n{_parameters(cli.model)}", flush=True)
         try:
             stages = _train(cli, run, checkpoint, metrics, step if resume else None)

@@ -10,16 +10,19 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from segtricks.errors import UserError
 from segtricks.reports.html_page import place
+from segtricks.runs import replacing
 
 _STAGING = "WANDB_DATA_DIR"
 _CHOSEN = _STAGING in os.environ
+_ID = "wandb/run-id.txt"
 
 
 def wandb_logger(run: Path, mode: str, job: str = "fit") -> Logger:
     """Return a logger for ``--wandb offline`` or ``online`` that will keep its files under the run folder.
 
     Group, tags and job type come from ``WANDB_RUN_GROUP``, ``WANDB_TAGS`` and ``WANDB_JOB_TYPE``, which
-    ``segtricks experiment`` sets; without the last, the type is ``job``.
+    ``segtricks experiment`` sets; without the last, the type is ``job``. A ``fit`` that is resumed goes on in the W&B
+    run whose id :func:`start_loggers` kept.
     """
     import wandb
 
@@ -27,14 +30,15 @@ def wandb_logger(run: Path, mode: str, job: str = "fit") -> Logger:
         os.environ[_STAGING] = str(run.resolve() / "wandb")
     # No metadata: it holds the command line, the working folder and the user's name. The config says what was run.
     settings = wandb.Settings(silent=True, console="off", save_code=False, x_disable_meta=True)
-    job = os.environ.get("WANDB_JOB_TYPE") or job
+    kept = run / _ID
     return WandbLogger(
         name=run.name,
         save_dir=run,
         project="segtricks",
         offline=mode == "offline",
         settings=settings,
-        job_type=job,
+        job_type=os.environ.get("WANDB_JOB_TYPE") or job,
+        id=kept.read_text() if job == "fit" and kept.is_file() else None,  # a new one: W&B's own, or its sweep's
     )
 
 
@@ -65,8 +69,10 @@ def asked_loggers(logger: Any, run: Path, step: int | None = None) -> list[Logge
     return [logger] if isinstance(logger, Logger) else list(logger or [])
 
 
-def start_loggers(trainer: Trainer, config: dict[str, Any]) -> None:
+def start_loggers(trainer: Trainer, config: dict[str, Any], run: Path | None = None) -> None:
     """Start W&B and TensorBoard and give them the whole config, once, its absolute paths cut to their last part.
+
+    With ``run``, the folder of a training, W&B's id is kept there.
 
     Raises:
         UserError: W&B cannot be reached, or no account is set up.
@@ -79,6 +85,9 @@ def start_loggers(trainer: Trainer, config: dict[str, Any]) -> None:
             raise UserError(
                 f"Weights & Biases did not start: {error}.\nNext: wandb login, or pass --wandb offline."
             ) from error
+        if run is not None:
+            with replacing(run / _ID) as path:
+                path.write_text(logger.experiment.id)
     for board in of_kind(trainer, TensorBoardLogger):
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         board.experiment.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()))

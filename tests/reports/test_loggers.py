@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,6 +107,18 @@ def test_resumed_run_writes_the_steps_from_its_checkpoint_on_again(tmp_path):
     assert [(event.step, event.value) for event in events.Scalars("x")] == [
         *((0, 0), (1, 1), (2, 2), (3, 33), (4, 34), (5, 35)),
     ]
+
+
+def test_resumed_run_has_the_id_that_it_had_at_wandb_and_a_test_of_it_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+    words = [*WORDS, "--name", "x", "--wandb", "offline", "--test", "none"]
+    assert main(words) == 0
+    assert main(["fit", "--resume", "--name", "x", "--trainer.max_epochs", "2"]) == 0
+    assert main(["test", "--run", "runs/x", "--wandb", "offline"]) == 0
+    ids = [path.name.rpartition("-")[2] for path in sorted(Path("runs/x/wandb").glob("offline-run-*"))]
+    assert len(ids) == 3
+    assert ids.count(Path("runs/x/wandb/run-id.txt").read_text()) == 2
 
 
 def test_missing_tensorboard_names_what_to_install(tmp_path, monkeypatch):
