@@ -329,8 +329,13 @@ def cut_memory(bench: Bench, patches: int = 160, dim: int = 384) -> None:
 
 
 def steady(bench: Bench) -> None:
-    """Steps of a real `fit`, loader and logger included, and how long the paper's recipe takes at this pace."""
-    import lightning  # here, because only this part needs it
+    """Steps of a real `fit`, loader, logger and bar included, and how long the paper's recipe takes at this pace."""
+    # here, because only this part needs them
+    import lightning
+
+    from segtricks.methods.training_loop import TrainingBar
+    from segtricks.reports.health import Health
+    from segtricks.reports.metrics_file import MetricsFile
 
     options = bench.options
     count, warm_up = options.steady, min(20, options.steady // 2)
@@ -354,12 +359,15 @@ def steady(bench: Bench) -> None:
 
     clock = Clock()
     precision = "bf16-mixed" if options.precision[-1] == "bf16" else "32-true"
-    trainer = lightning.Trainer(
-        accelerator="gpu" if bench.device.type == "cuda" else "cpu", devices=1, max_steps=count + warm_up, logger=False,
-        precision=precision, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[clock], limit_val_batches=0, benchmark=True,
-    )  # fmt: skip
-    trainer.fit(Sempart(options.backbone, pretrained=False, compile=options.compile), datamodule=data)
+    module = Sempart(options.backbone, pretrained=False, compile=options.compile)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = lightning.Trainer(
+            accelerator="gpu" if bench.device.type == "cuda" else "cpu", devices=1, max_steps=count + warm_up,
+            logger=MetricsFile(Path(folder)), log_every_n_steps=20, callbacks=[clock, Health(), TrainingBar()],
+            precision=precision, enable_checkpointing=False, enable_model_summary=False,
+            limit_val_batches=0, benchmark=True,
+        )  # fmt: skip
+        trainer.fit(module, datamodule=data)
     second = (clock.times[-1] - clock.times[warm_up - 1]) / count
     bench.add("fit, loader included", options.precision[-1], [second])
     hours = second * (IMAGES // options.batch) * EPOCHS / 3600

@@ -184,6 +184,7 @@ def quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*Be aware that when using `ckpt_path`, callbacks.*",
         ".*`training_step` returned `None`.*",
+        ".*could not find the monitored key.*",  # stopped before the first validation: last.ckpt is there
         "Total length of .* across ranks is zero.*",
         ".*isinstance.treespec, LeafSpec.*",
         "Corrupt EXIF data.*",  # beside sound pixels; a file without those is named
