@@ -197,7 +197,8 @@ def _shown(flat: dict[str, Any], key: str) -> str:
 def _close(run: Path, stages: list[Stage]) -> None:
     print_scores(stages)
     figures = sorted(path.name for path in (run / "figures").glob("[!.]*.png"))
-    print(f"Pictures in {run / 'figures'}: {', '.join(figures)}")
+    if figures:
+        print(f"Pictures in {run / 'figures'}: {', '.join(figures)}")
     print(f"Next: segtricks predict --run {run} --images PHOTOS --output MASKS")
 
 
