@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from segtricks.data.images import UnreadableImage, read_mask
 from segtricks.metrics.components import connected_components
 from segtricks.reports.mask_writer import MaskWriter
@@ -18,7 +20,7 @@ def coco_boxes(writer: MaskWriter, photos: Sequence[Path], chosen: Sequence[Path
     ids = {path: number for number, path in enumerate(photos, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for path in chosen:
+    for path in tqdm(chosen, desc="boxes", unit=" images", disable=None, leave=False, delay=2):
         try:
             mask = read_mask(writer.file(path, "binary"))[0] > 127
         except UnreadableImage:
