@@ -22,6 +22,7 @@ class TrainingBar(TQDMProgressBar):
         every = max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
         if not trainer.training or not self._shown or trainer.global_step % every == 0:
             self._shown = super().get_metrics(trainer, pl_module)
+            self._shown.pop("v_num", None)  # the last letters of an id
             if "train/loss" in trainer.callback_metrics:
                 self._shown["train/loss"] = float(trainer.callback_metrics["train/loss"])
         return self._shown

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,16 +108,10 @@ def test_resumed_run_writes_the_steps_from_its_checkpoint_on_again(tmp_path):
     ]
 
 
-def test_resumed_run_has_the_id_that_it_had_at_wandb_and_a_test_of_it_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
-    words = [*WORDS, "--name", "x", "--wandb", "offline", "--test", "none"]
-    assert main(words) == 0
-    assert main(["fit", "--resume", "--name", "x", "--trainer.max_epochs", "2"]) == 0
-    assert main(["test", "--run", "runs/x", "--wandb", "offline"]) == 0
-    ids = [path.name.rpartition("-")[2] for path in sorted(Path("runs/x/wandb").glob("offline-run-*"))]
-    assert len(ids) == 3
-    assert ids.count(Path("runs/x/wandb/run-id.txt").read_text()) == 2
+def test_resumed_run_has_the_id_that_it_had_at_wandb_and_a_test_of_it_its_own(logged):
+    (folder,) = (logged / "wandb").glob("offline-run-*")
+    assert wandb_logger(logged, "offline").version == folder.name.rpartition("-")[2]
+    assert wandb_logger(logged, "offline", "test").version is None
 
 
 def test_missing_tensorboard_names_what_to_install(tmp_path, monkeypatch):
