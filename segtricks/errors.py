@@ -1,5 +1,8 @@
 """The error that a person at the keyboard can mend."""
 
+import sys
+from pathlib import Path
+
 
 class UserError(ValueError):
     """A mistake in options, files or data, told in one or two lines.
@@ -15,3 +18,13 @@ class Stopped(UserError):
     """The user interrupted a run; the message says how to go on."""
 
     status = 130
+
+
+def path_hint(module: str) -> str:
+    """Return a further line where a module that could not be imported lies in the current folder, else nothing.
+
+    Python looks there only when told: a folder of photographs from anywhere may hold a file of any name.
+    """
+    if (Path(f"{module}.py").is_file() or Path(module, "__init__.py").is_file()) and str(Path.cwd()) not in sys.path:
+        return f"\nThere is a {module} in this folder, which Python does not search. Next: export PYTHONPATH=."
+    return ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from segtricks.backbones.base import Backbone
 from segtricks.backbones.registry import BACKBONE_NAMES, DEFAULT_TAU, DESCRIPTOR_PATCH_SIZES, PRETRAINED
-from segtricks.errors import UserError
+from segtricks.errors import UserError, path_hint
 
 if TYPE_CHECKING:
     from timm.models.eva import Eva
@@ -116,7 +116,8 @@ def _own_backbone(name: str, **arguments: Any) -> Backbone:
     try:
         create = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"cannot import backbone {name!r} ({error}).\n{_NAMES_HINT}") from error
+        hint = path_hint(module.split(".")[0])
+        raise UserError(f"cannot import backbone {name!r} ({error}).\n{_NAMES_HINT}{hint}") from error
     if not callable(create) or (isinstance(create, type) and not issubclass(create, Backbone)):
         raise UserError(f"backbone {name!r} is no backbone.\nDerive it from segtricks.backbones.Backbone.")
     try:

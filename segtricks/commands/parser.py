@@ -5,6 +5,8 @@ import difflib
 import inspect
 import re
 import sys
+import sysconfig
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -17,7 +19,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
 
-from segtricks.errors import UserError
+from segtricks.errors import UserError, path_hint
 from segtricks.methods import SegmentationModule
 
 _MORE = "Next: segtricks fit --help lists every option."
@@ -57,12 +59,28 @@ def plain_mistakes() -> Iterator[None]:
     try:
         yield
     except Mistake as mistake:
-        raise UserError(mistake.text) from None
+        raise UserError(own_fault(mistake) or mistake.text) from None
     except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
         buried: BaseException | None = error
         while buried is not None and not isinstance(buried, UserError):
             buried = buried.__cause__ or buried.__context__
-        raise buried or UserError(explain(str(error), [])) from error
+        raise buried or UserError(own_fault(error) or explain(str(error), [])) from error
+
+
+def own_fault(error: BaseException) -> str | None:
+    """Tell the error at the bottom of ``error`` if a file of the user's raised it: neither ours nor a package's."""
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
+    known = [*installed, Path(__file__).parents[1]]
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_file() and not any(Path(frame.filename).is_relative_to(path) for path in known)
+    ]
+    if not own:
+        return None
+    return f"{type(error).__name__}: {error}\nIn {own[-1].filename}, line {own[-1].lineno}: {own[-1].line}"
 
 
 def check_ranges(config: Namespace) -> None:
@@ -175,7 +193,8 @@ def _unknown_class(name: str, message: str) -> str:
         return f"{option} has a wrong value, {name!r}. {_MORE}"
     if "optim" in message.split("Given value")[0].lower() or "scheduler" in message.lower()[:200]:
         return f"Unknown class {name!r}. Allowed: a class of torch.optim, such as torch.optim.AdamW."
-    return f"Unknown class {name!r}. Allowed: {', '.join(_class_names())}, or a dotted import path."
+    told = f"Unknown class {name!r}. Allowed: {', '.join(_class_names())}, or a dotted import path."
+    return told + path_hint(name.split(".")[0])
 
 
 def _same_leaf(name: str, options: list[str]) -> list[str]:

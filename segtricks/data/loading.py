@@ -95,7 +95,7 @@ class TrainItems(Dataset[Item | Skipped]):
 class CropItems(Dataset[Item | Skipped]):
     """The middle of each photograph: ``image`` uint8 (3, S, S), ``path``, and ``mask`` float (1, S, S) of 0 and 1.
 
-    A mask of other proportions than its image skips both.
+    Masks are for pictures alone: one that cannot be read, or of other proportions than its image, is nan.
     """
 
     def __init__(self, dataset: SaliencyDataset, crop: CenterCropTransform, cache: ImageCache | None = None) -> None:
@@ -111,16 +111,21 @@ class CropItems(Dataset[Item | Skipped]):
         """One item."""
         try:
             image = _read_resized(self.dataset, index, self.crop.resize, self.cache)
-            mask = self.dataset.read_mask(index)
         except UnreadableImage as error:
             return Skipped(error.path, error.reason)
         item: Item = {"image": self.crop.cut(image), "path": str(self.dataset.images[index])}
-        if mask is not None:
-            mask = resize_short_side(mask, self.crop.resize)
-            if mask.shape[1:] != image.shape[1:]:
-                return Skipped(item["path"], "its mask has other proportions")
-            item["mask"] = (self.crop.cut(mask) >= 128).float()
+        if self.dataset.masks is not None:
+            item["mask"] = self._mask(index, image.shape[1:])
         return item
+
+    def _mask(self, index: int, size: tuple[int, ...]) -> Tensor:
+        none = torch.full((1, self.crop.size, self.crop.size), torch.nan)
+        try:
+            mask = self.dataset.read_mask(index)
+        except UnreadableImage:
+            return none
+        mask = None if mask is None else resize_short_side(mask, self.crop.resize)
+        return none if mask is None or mask.shape[1:] != size else (self.crop.cut(mask) >= 128).float()
 
 
 class WholeItems(Dataset[Item | Skipped]):

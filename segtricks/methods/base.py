@@ -87,12 +87,18 @@ class SegmentationModule(lightning.LightningModule):
         raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
-        """Return what a checkpoint must share with this module to be loaded."""
-        return {"method": type(self).__name__}
+        """Return what a checkpoint must share with this module to be loaded: plain data by name.
+
+        Here the method, and name and width of its ``backbone`` if it has one; a method adds what else its tensors
+        depend on.
+        """
+        backbone = getattr(self, "backbone", None)
+        known = {"backbone": getattr(backbone, "name", None), "feature_dim": getattr(backbone, "feature_dim", None)}
+        return {"method": type(self).__name__} | {key: value for key, value in known.items() if value is not None}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen backbone out, and say which one it was."""
-        freeze_out(checkpoint, self.identity())
+        """Leave a frozen backbone out, and say which one it was."""
+        freeze_out(checkpoint, self.identity(), (name for name, part in self.named_parameters() if part.requires_grad))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another network (``UserError``); put the frozen backbone back."""

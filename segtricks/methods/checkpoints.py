@@ -1,6 +1,7 @@
 """What a checkpoint holds: everything that was trained, and the name of what was frozen."""
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +34,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def freeze_out(checkpoint: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Drop the frozen backbone's tensors from a Lightning checkpoint and write ``identity`` into it."""
+def freeze_out(checkpoint: dict[str, Any], identity: dict[str, Any], trained: Iterable[str] = ()) -> None:
+    """Drop the frozen backbone's tensors from a Lightning checkpoint and write ``identity`` into it.
+
+    A backbone of which anything is among the names of ``trained`` parameters is kept as a whole.
+    """
     state = checkpoint["state_dict"]
-    checkpoint["state_dict"] = {key: value for key, value in state.items() if not key.startswith(_FROZEN)}
+    if not any(name.startswith(_FROZEN) for name in trained):
+        state = {key: value for key, value in state.items() if not key.startswith(_FROZEN)}
+    checkpoint["state_dict"] = state
     checkpoint["segtricks"] = identity
 
 
 def thaw_in(checkpoint: dict[str, Any], identity: dict[str, Any], state: dict[str, Tensor]) -> None:
-    """Check that the checkpoint is of this network, and add the frozen tensors of ``state`` to it.
+    """Check that the checkpoint is of this network, and add to it the frozen tensors of ``state`` that it lacks.
 
     Raises:
         UserError: see :func:`check_identity`.
     """
     check_identity(checkpoint, identity)
     frozen = {key: value for key, value in state.items() if key.startswith(_FROZEN)}
-    checkpoint["state_dict"] = checkpoint["state_dict"] | frozen
+    checkpoint["state_dict"] = frozen | checkpoint["state_dict"]
 
 
 def check_identity(checkpoint: dict[str, Any], identity: dict[str, Any]) -> None:

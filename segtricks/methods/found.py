@@ -121,11 +121,6 @@ class Found(Fitting, SegmentationModule):
             scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 50, 0.95)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def identity(self) -> dict[str, Any]:
-        """Return what a checkpoint must share with this module to be loaded."""
-        backbone = self.backbone
-        return super().identity() | {"backbone": backbone.name, "feature_dim": backbone.feature_dim}
-
 
 @torch.no_grad()
 def refined_target(mask: Tensor, rgb01: Tensor) -> Tensor:

@@ -255,15 +255,9 @@ class Sempart(Fitting, SegmentationModule):
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded."""
-        backbone = self.backbone
-        return {
-            "method": type(self).__name__,
-            "backbone": backbone.name,
-            "patch_size": backbone.patch_size,
-            "feature_dim": backbone.feature_dim,
-            "hidden_dim": self.head.hidden_dim,
-            "teacher": "shared" if self.ema is None else "ema",
-        }
+        teacher = "shared" if self.ema is None else "ema"
+        own = {"patch_size": self.backbone.patch_size, "hidden_dim": self.head.hidden_dim, "teacher": teacher}
+        return super().identity() | own
 
     def _generator(self, step: int) -> torch.Generator:
         """A stream of its own per seed, step and rank: a resumed run draws the crops that it would have drawn."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from segtricks.metrics.apart import keep_apart
 from segtricks.metrics.inputs import binary_target, check_masks
 from segtricks.metrics.thresholds import LEVELS, adaptive_counts, level_counts
 
@@ -66,6 +67,7 @@ class EnhancedAlignmentMeasure(Metric):
     def __init__(self, target_threshold: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.target_threshold = target_threshold
+        keep_apart(self, target_threshold)
         self.add_state("level_sum", torch.zeros(LEVELS, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("adaptive_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from segtricks.metrics.apart import keep_apart
 from segtricks.metrics.components import connected_components
 
 Select = Literal["largest_bbox", "largest_area", "seed"]
@@ -76,6 +77,7 @@ class CorLoc(Metric):
         if select not in get_args(Select):
             raise ValueError(f"select must be {', '.join(get_args(Select))}, got {select!r}")
         self.select, self.threshold = select, threshold
+        keep_apart(self, select, threshold)
         self.add_state("hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from segtricks.metrics.apart import keep_apart
 from segtricks.metrics.image_mean import ImageMean
 from segtricks.metrics.inputs import binary_target, check_masks
 
@@ -30,6 +31,7 @@ class MeanAbsoluteError(ImageMean):
     def __init__(self, target_threshold: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.target_threshold = target_threshold
+        keep_apart(self, target_threshold)
 
     def update(self, pred: Tensor, target: Tensor) -> None:
         """Add a batch of images."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from segtricks.metrics.apart import keep_apart
 from segtricks.metrics.inputs import binary_target, check_masks
 from segtricks.metrics.thresholds import f_beta, precision_recall, threshold_counts
 
@@ -36,6 +37,7 @@ class MaxFBeta(Metric):
         if not beta2 > 0:
             raise ValueError(f"beta2 must be above 0, got {beta2}")
         self.beta2, self.target_threshold = beta2, target_threshold
+        keep_apart(self, beta2, target_threshold)
         self.add_state("f_sum", torch.zeros(255, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 

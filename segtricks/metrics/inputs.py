@@ -5,13 +5,15 @@ from torch import Tensor
 
 
 def check_masks(pred: Tensor, target: Tensor) -> None:
-    """Raise a ``ValueError`` unless ``pred`` is floating (B, 1, H, W) and ``target`` of the same shape."""
+    """Raise a ``ValueError`` unless ``pred`` is floating and finite, (B, 1, H, W), and ``target`` of the same shape."""
     if pred.ndim != 4 or pred.shape[1] != 1 or pred.shape != target.shape or pred.numel() == 0:
         raise ValueError(
             f"pred and target must be (B, 1, H, W) of one size, got {tuple(pred.shape)} and {tuple(target.shape)}"
         )
     if not pred.is_floating_point():
         raise ValueError(f"pred must hold probabilities in [0, 1] as floats, got {pred.dtype}")
+    if not pred.isfinite().all():
+        raise ValueError("pred holds values that are not finite")
 
 
 def binary_target(target: Tensor, threshold: float) -> Tensor:

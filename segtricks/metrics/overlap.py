@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segtricks.metrics.apart import keep_apart
 from segtricks.metrics.image_mean import ImageMean
 from segtricks.metrics.inputs import binary_target, check_masks
 
@@ -15,6 +16,7 @@ class _Overlap(ImageMean):
     def __init__(self, threshold: float = 0.5, target_threshold: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.threshold, self.target_threshold = threshold, target_threshold
+        keep_apart(self, threshold, target_threshold)
 
     def _binary(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         check_masks(pred, target)

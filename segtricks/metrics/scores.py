@@ -1,11 +1,13 @@
 """All figures of one protocol over any number of images."""
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from segtricks.metrics.apart import keep_apart
 from segtricks.metrics.image_scores import VALUES, ImageScores, image_scores, threshold_count
 from segtricks.metrics.protocols import PROTOCOLS, Protocol
 from segtricks.metrics.thresholds import LEVELS, f_beta
@@ -53,6 +55,7 @@ class SaliencyScores(Metric):
     def __init__(self, protocol: Protocol | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.protocol = protocol or PROTOCOLS["fullres"]
+        keep_apart(self, *asdict(self.protocol).values())
         thresholds = threshold_count(self.protocol)
         sums = {"values": len(VALUES), "precision": thresholds, "recall": thresholds, "f": thresholds}
         for name, size in (*sums.items(), ("alignment", LEVELS), ("bin_iou", SIZE_BINS)):

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segtricks.metrics.apart import keep_apart
 from segtricks.metrics.image_mean import ImageMean
 from segtricks.metrics.inputs import binary_target, check_masks
 
@@ -50,6 +51,7 @@ class StructureMeasure(ImageMean):
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must lie in [0, 1], got {alpha}; 0.5 is usual")
         self.alpha, self.target_threshold = alpha, target_threshold
+        keep_apart(self, alpha, target_threshold)
 
     def update(self, pred: Tensor, target: Tensor) -> None:
         """Add a batch of images."""

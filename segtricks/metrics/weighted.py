@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segtricks.metrics.apart import keep_apart
 from segtricks.metrics.image_mean import ImageMean
 from segtricks.metrics.inputs import binary_target, check_masks
 from segtricks.metrics.nearest import nearest_foreground
@@ -54,6 +55,7 @@ class WeightedFBeta(ImageMean):
         if not beta2 > 0:
             raise ValueError(f"beta2 must be above 0, got {beta2}")
         self.beta2, self.target_threshold = beta2, target_threshold
+        keep_apart(self, beta2, target_threshold)
 
     def update(self, pred: Tensor, target: Tensor) -> None:
         """Add a batch of images."""

@@ -46,7 +46,7 @@ class ValidationPanels(Callback):
         refined = module.refiner(outputs, images)  # type: ignore[operator]
         for i in range(min(self.count - len(self._panels), len(outputs))):
             masks = {"soft mask": outputs[i], "guided filter": refined[i].clamp(0, 1)}
-            if batch.get("mask") is not None:
+            if "mask" in batch and not batch["mask"][i].isnan().any():
                 masks["target"] = batch["mask"][i]
             masks = {name: mask.detach().cpu() for name, mask in masks.items()}
             self._panels.append(Panel(Path(batch["path"][i]).name, images[i].cpu(), masks))

@@ -101,11 +101,19 @@ def test_crop_items_hold_the_middle_and_a_mask_of_0_and_1(shapes: SyntheticShape
     assert item["mask"].shape == (1, 32, 32)  # type: ignore[call-overload]
 
 
-def test_a_mask_of_other_proportions_skips_its_crop(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("bad", ["proportions", "text", "nothing"])
+def test_a_mask_that_is_no_good_costs_a_held_out_photograph_its_target_alone(tmp_path: Path, write, bad) -> None:  # type: ignore[no-untyped-def]
     write(tmp_path / "photos/a.jpg", size=(12, 8))
     write(tmp_path / "masks/a.png", mask=True, size=(8, 8))
-    items = CropItems(ImageFolder(tmp_path / "photos", tmp_path / "masks"), CenterCropTransform(8))
-    assert items[0] == Skipped(f"{tmp_path}/photos/a.jpg", "its mask has other proportions")
+    dataset = ImageFolder(tmp_path / "photos", tmp_path / "masks")
+    if bad == "text":
+        (tmp_path / "masks/a.png").write_text("no image")
+    elif bad == "nothing":
+        (tmp_path / "masks/a.png").unlink()
+    item = CropItems(dataset, CenterCropTransform(8))[0]
+    assert item["image"].shape == (3, 8, 8)  # type: ignore[call-overload]
+    assert item["mask"].shape == (1, 8, 8)  # type: ignore[call-overload]
+    assert item["mask"].isnan().all()  # type: ignore[call-overload]
 
 
 def test_crops_from_the_cache_are_the_same(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]

@@ -8,8 +8,10 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import interpolate
 
+from segtricks.backbones import create_backbone
 from segtricks.data import DetectionDataModule
 from segtricks.data.transforms import denormalize
+from segtricks.errors import UserError
 from segtricks.methods.base import PLAIN, REFINED, SegmentationModule, batch_statistics
 from segtricks.refine import GuidedFilter, guided_filter
 
@@ -120,3 +122,30 @@ def test_boxes_give_corloc_beside_the_figures_of_masks(rectangles, masks):
     if masks:
         assert plain.metrics["iou"] == 1
         assert len(plain.per_image) == 3
+
+
+class OwnMethod(SegmentationModule):
+    """As in CONTRIBUTING: no word about its identity."""
+
+    def __init__(self, backbone, trained=False):
+        super().__init__()
+        self.backbone = create_backbone(backbone).requires_grad_(trained)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+
+def test_a_method_of_the_users_names_its_backbone_and_keeps_what_it_trains():
+    assert OwnMethod("descriptor").identity() == {
+        "method": "OwnMethod",
+        "backbone": "descriptor",
+        "feature_dim": create_backbone("descriptor").feature_dim,
+    }
+    module = OwnMethod("descriptor")
+    module.backbone.weight = torch.nn.Parameter(torch.ones(2), requires_grad=False)
+    for trained, kept in ((False, {"scale"}), (True, {"scale", "backbone.weight"})):
+        module.backbone.weight.requires_grad_(trained)
+        checkpoint = {"state_dict": module.state_dict()}
+        module.on_save_checkpoint(checkpoint)
+        assert kept <= set(checkpoint["state_dict"])
+        assert ("backbone.weight" in checkpoint["state_dict"]) is trained
+    with pytest.raises(UserError, match=r"backbone 'descriptor' \(here 'descriptor4'\)"):
+        OwnMethod("descriptor4").on_load_checkpoint(checkpoint)

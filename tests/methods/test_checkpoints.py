@@ -21,6 +21,13 @@ def test_frozen_tensors_stay_out_and_come_back_from_the_module():
     assert checkpoint["state_dict"]["head.w"].tolist() == [1, 1]
 
 
+def test_a_backbone_that_is_trained_is_kept_and_not_overwritten():
+    checkpoint = {"state_dict": {"backbone.w": torch.zeros(2), "head.w": torch.ones(2)}}
+    freeze_out(checkpoint, HERE, ["backbone.w", "head.w"])
+    thaw_in(checkpoint, HERE, {"backbone.w": torch.full((2,), 7.0), "head.w": torch.zeros(2)})
+    assert checkpoint["state_dict"]["backbone.w"].tolist() == [0, 0]
+
+
 def test_checkpoint_of_another_backbone_and_patch_size_names_both():
     other = HERE | {"backbone": "dino_vits16", "patch_size": 16}
     with pytest.raises(UserError, match=r"backbone 'dino_vits16' \(here 'dino_vits8'\), patch_size 16 \(here 8\)"):

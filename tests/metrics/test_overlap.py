@@ -61,3 +61,11 @@ def test_sizes_that_differ_are_refused():
 def test_hard_integer_predictions_are_refused():
     with pytest.raises(ValueError, match="probabilities"):
         MaskIoU().update(torch.ones(1, 1, 2, 2, dtype=torch.uint8), torch.rand(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_refused(value):
+    pred = torch.rand(1, 1, 4, 4)
+    pred[0, 0, 1, 2] = value
+    with pytest.raises(ValueError, match="not finite"):
+        MaskIoU().update(pred, torch.ones(1, 1, 4, 4))

@@ -1,0 +1,51 @@
+import pytest
+import torch
+from torchmetrics import MetricCollection
+
+from segtricks.metrics import (
+    CorLoc,
+    MaskIoU,
+    MeanAbsoluteError,
+    PixelAccuracy,
+    SaliencyScores,
+    StructureMeasure,
+    WeightedFBeta,
+    get_protocol,
+)
+
+PERFECT = torch.zeros(1, 1, 16, 16)
+PERFECT[..., 4:9, 3:12] = 1
+SOFT = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+TRUTH = (SOFT.flip(-1) > 0.6).float()
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {"acc": PixelAccuracy, "s": StructureMeasure, "w": WeightedFBeta, "e": MeanAbsoluteError},
+        {"at_half": MaskIoU, "high": lambda: MaskIoU(threshold=0.8)},
+        {"one": lambda: WeightedFBeta(1.0), "other": lambda: WeightedFBeta(0.3)},
+        {"full": SaliencyScores, "sod": lambda: SaliencyScores(get_protocol("sod"))},
+    ],
+)
+def test_a_collection_gives_what_each_metric_gives_alone_also_after_a_perfect_first_batch(metrics):
+    together = MetricCollection({name: make() for name, make in metrics.items()})
+    alone = {name: make() for name, make in metrics.items()}
+    for pred, truth in ((PERFECT, PERFECT), (SOFT, TRUTH)):
+        together.update(pred, truth)
+        for metric in alone.values():
+            metric.update(pred, truth)
+    assert len(together.compute_groups) == len(metrics)
+    for name, metric in alone.items():
+        ours = together[name].compute()
+        torch.testing.assert_close(ours, metric.compute(), rtol=0, atol=0, equal_nan=True)
+
+
+def test_corloc_of_two_rules_stays_two():
+    masks, boxes = torch.zeros(1, 1, 20, 20), [torch.tensor([[0.0, 0, 20, 2]])]
+    masks[..., :2, :] = masks[..., 8:13, 8:16] = 1
+    masks[..., 8:13, 7] = 0
+    both = MetricCollection({"box": CorLoc(), "area": CorLoc("largest_area")})
+    both.update(torch.zeros(1, 1, 20, 20), [torch.tensor([[1.0, 1, 4, 4]])])
+    both.update(masks, boxes)
+    assert len(both.compute_groups) == 2
