@@ -5,6 +5,7 @@ import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from segtricks.commands import experiment_check
@@ -32,13 +33,18 @@ USAGE = """NAME [--axis backbone=dino_vits8,…] [--data ecssd …] [--any.optio
                        are scored plain, with the guided filter and with the bilateral solver
   --reuse runs/OTHER … take over finished runs of other experiments that train the same
   --name NAME          folder below runs/; the experiment's name if left out
-  --dry-run            print the commands and which cells share them, and do nothing
+  --dry-run            look at the options, print the commands and which cells share them, and do nothing
   --launcher slurm     one job for each run; the same command later collects what is finished
   --sbatch="OPTIONS"   for every job: --sbatch="--gres=gpu:1 --time=24:00:00"
   --any.option value   goes to every run; {backbone} in it is the run's: --model.backbone_checkpoint {backbone}.pth
 
 Everything lies in runs/NAME: runs, logs, plan.yaml, results.csv, table.md and figure.png. Called again, it goes on."""
 
+_OF_FIT = (
+    *("test", "wandb", "panels", "save_every", "max_bad_share", "on_collapse", "cache_features", "cache_dir"),
+    *("model", "trainer", "optimizer", "lr_scheduler"),
+)
+"""Options without a dot that every run takes."""
 _OURS = {"data.test": "--data", "model.protocol": "--protocol", "seed_everything": "--seeds"}
 
 
@@ -65,9 +71,7 @@ def main(words: Sequence[str]) -> None:
     else:
         raise UserError(f"Which experiment? Write its name first.\nUsage: segtricks experiment {USAGE}")
     options, extra = parser.parse_known_args(list(words))
-    for word in extra:
-        if ours := _OURS.get(word.removeprefix("--").split("=")[0]):
-            raise UserError(f"{word} is for a single run: for all runs of an experiment pass {ours}.")
+    _check_extra(parser, extra)
     if options.subset is not None and options.subset < 1:
         raise UserError(f"--subset is {options.subset}: pass 1 or more, for example --subset 40.")
     path = find_grid(name)
@@ -81,8 +85,28 @@ def main(words: Sequence[str]) -> None:
     check_name(folder)
     experiment = Experiment(folder, plan, f"segtricks experiment {shlex.join([name, *words])}")
     if options.dry_run:
+        check_runs(plan.runs.values(), files=False)
         return _show(experiment)
     _run(experiment, options)
+
+
+def _check_extra(parser: OptionParser, extra: Sequence[str]) -> None:
+    """Refuse options for a single run, and mistyped ones of the experiment's own."""
+    own = [option[2:] for option in parser._option_string_actions if option.startswith("--")]
+    for word in extra:
+        name = word.removeprefix("--").split("=")[0]
+        if ours := _OURS.get(name):
+            raise UserError(f"{word} is for a single run: for all runs of an experiment pass {ours}.")
+        if word == "--resume":
+            raise UserError("Called again, an experiment goes on by itself. Next: leave --resume out.")
+        if not word.startswith("--") or "." in name or name.replace("-", "_") in _OF_FIT:
+            continue
+        if close := get_close_matches(name.lower().replace("_", "-"), own, n=1, cutoff=0.65):
+            allowed = ", ".join(f"--{option}" for option in own)
+            raise UserError(
+                f"Unknown option --{name}. Did you mean --{close[0]}?\n"
+                f"Allowed: {allowed}; those of a run, such as --data.batch_size."
+            )
 
 
 def _run(experiment: Experiment, options: Namespace) -> None:
@@ -119,7 +143,7 @@ def _show(experiment: Experiment) -> None:
     plan = experiment.plan
     for run in plan.runs.values():
         for cell in plan.cells_of(run):
-            print(f"# {label_text(cell)} (row: {cell.row})")
+            print(f"# {label_text(cell.labels)} (row: {cell.row})")
         print(shlex.join(["segtricks", *run.command_line(experiment.name)]) + "\n")
     cells = sum(cell.run is not None for cell in plan.cells)
     print(f"# {len(plan.runs)} runs for {cells} cells, into {experiment.home}")

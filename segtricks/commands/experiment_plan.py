@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segtricks.commands.experiment_grid import Grid, short_path
+from segtricks.commands.experiment_values import check_row
 from segtricks.commands.experiment_words import DATA_OPTIONS, as_text, mask_folder, option_pairs
 from segtricks.errors import UserError
 
@@ -98,7 +99,8 @@ def expand(
         masks: folders of masks by name of the run that scores them.
 
     Raises:
-        UserError: two runs have one name, two cells the same labels, a cell's run is not there, or a folder of masks.
+        UserError: two runs have one name, two cells the same labels, a cell's run is not there, no run gives its row,
+            or a folder of masks is not there.
     """
     masks = masks or {}
     known = [name for name, entry in grid.runs.items() if entry["command"] == "masks"]
@@ -125,6 +127,8 @@ def expand(
         for entry in grid.cells:
             filled = _fill(entry, axes)
             run_of = _plain(filled["run"]) if "run" in filled else None
+            if run_of is not None:
+                check_row(filled.get("row", ""), f"The cell {label_text(filled['labels'])}")
             cell = Cell(filled["labels"], None if run_of in unscored else run_of, filled.get("row", ""))
             if cell not in cells:
                 cells.append(cell)
@@ -133,13 +137,15 @@ def expand(
         if cell.run is not None and cell.run not in bases:
             raise UserError(f"A cell names the run {cell.run}, which is none. Runs: {', '.join(sorted(bases))}.")
         if any(other.labels == cell.labels for other in cells[:place]):
-            raise UserError(f"Two cells have the same labels: {label_text(cell)}.\nNext: give them different ones.")
+            raise UserError(
+                f"Two cells have the same labels: {label_text(cell.labels)}.\nNext: give them different ones."
+            )
     return Plan(grid, runs, cells)
 
 
-def label_text(cell: Cell) -> str:
+def label_text(labels: Mapping[str, Any]) -> str:
     """Return a cell's labels in words."""
-    return ", ".join(f"{key}={as_text(value)}" for key, value in cell.labels.items())
+    return ", ".join(f"{key}={as_text(value)}" for key, value in labels.items())
 
 
 def _runs_of(
@@ -181,6 +187,8 @@ def _mask_runs(
 def _fill(value: Any, axes: Mapping[str, str]) -> Any:
     if isinstance(value, Mapping):
         return {key: _fill(inner, axes) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_fill(inner, axes) for inner in value]
     if isinstance(value, str):
         for name, text in axes.items():
             value = value.replace(f"{{{name}}}", text)

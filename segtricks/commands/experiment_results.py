@@ -7,7 +7,7 @@ from typing import Any
 
 from segtricks.commands.experiment_plan import Cell
 from segtricks.commands.experiment_state import Experiment
-from segtricks.commands.experiment_words import as_text
+from segtricks.commands.experiment_words import as_text, option_pairs
 from segtricks.reports.comparison import averaged, compare
 from segtricks.reports.published_numbers import SOURCE, is_whole, published
 from segtricks.reports.run_reading import Result
@@ -85,8 +85,29 @@ def _notes(experiment: Experiment) -> Iterator[str]:
     others = {f"; {run.base}: {run.protocol}" for run in plan.runs.values() if run.protocol != grid.protocol}
     yield f"{done} of {len(plan.runs)} runs finished. Protocol: {grid.protocol}{''.join(sorted(others))}."
     yield "Mean over seeds ± standard deviation (number of seeds)."
+    if cut := _cut(experiment):
+        yield f"Test sets cut: {', '.join(cut)}."
     if grid.paper:
         yield f"Published: {SOURCE}, measured by the authors' code; shown beside whole published test sets only."
+
+
+def _cut(experiment: Experiment) -> list[str]:
+    """The test sets of which runs scored the first images alone, with how many."""
+    limits: dict[str, set[int]] = {}
+    for run in experiment.plan.runs.values():
+        limit = option_pairs(run.words).get("data.test_limit", "")
+        if not limit.isdecimal() or not experiment.is_finished(run):
+            continue
+        for data, content in experiment.results(run).items():
+            images = content["images"] + len(content.get("skipped", ()))
+            # Of a smaller set all images were scored.
+            if images == int(limit) and not is_whole(data, images):
+                limits.setdefault(data, set()).add(int(limit))
+    order = [data for data in experiment.plan.grid.data if data in limits]
+    return [
+        f"{data} to {' or '.join(map(str, sorted(limits[data])))} {'image' if limits[data] == {1} else 'images'}"
+        for data in order
+    ]
 
 
 def _measured(experiment: Experiment) -> Iterator[tuple[str, Result]]:

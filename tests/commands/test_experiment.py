@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from segtricks.cli import main
-from segtricks.commands import experiment_run
+from segtricks.commands import experiment, experiment_run
+from segtricks.errors import UserError
 
 from .conftest import SMALL
 from .experiment_fake import make_fake
@@ -83,6 +84,12 @@ def test_dry_run_prints_commands_to_copy_and_the_cells_that_share_them(fake, cap
         (["mine", "--seed_everything=3"], "pass --seeds"),
         (["mine", "--model.protocol", "sod"], "pass --protocol"),
         (["mine", "--seeds", "x"], "invalid int value"),
+        (["mine", "--seed", "0"], "Unknown option --seed. Did you mean --seeds?"),
+        (["mine", "--seedz=0"], "Unknown option --seedz. Did you mean --seeds?"),
+        (["mine", "--axes", "backbone=a"], "Did you mean --axis?"),
+        (["mine", "--datasets", "ecssd"], "Did you mean --data?"),
+        (["mine", "--dry_run"], "Did you mean --dry-run?"),
+        (["mine", "--resume"], "goes on by itself"),
         (["mine", "--name", "../x"], "no plain folder name"),
         (["mine", "--reuse", "runs/nine"], "holds no plan.yaml"),
         (["mine", "--axis", "backbone"], "Axes here: backbone=a,b"),
@@ -94,6 +101,52 @@ def test_mistakes_are_told_before_anything_runs(fake, capsys, words, said):
     assert fake.calls() == []
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--test", "none"], ["--wandb", "off"], ["--panels", "0"], ["--save_every=9"], ["--max_bad_share", "0"]),
+        *(["--on_collapse", "stop"], ["--cache_features"], ["--cache-features"], ["--cache_dir", "x"]),
+        *(["--tau", "1"], ["--steps", "9"]),  # not known, and told by the look at the runs
+        *(["--model", "Found"], ["--trainer", "x.yaml"], ["--data.test_limit", "4"]),
+    ],
+)
+def test_options_of_fit_go_to_every_run(fake, capsys, words):
+    assert fake.run("--axis", "backbone=a", "--dry-run", *words) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("segtricks")]
+    assert len(lines) == 6
+    assert all(f" {' '.join(words)} " in line for line in lines)
+
+
+@pytest.mark.filterwarnings("ignore::Warning")  # Lightning's, on words that are not sys.argv
+def test_options_without_a_dot_that_fit_takes_are_all_known():
+    from segtricks.commands.lightning_cli import SegtricksCLI
+
+    class Parsed(SegtricksCLI):
+        def instantiate_classes(self):
+            self.model = self.datamodule = None
+
+        def after_instantiate_classes(self):
+            pass
+
+    config = Parsed(["--data.train", "synthetic", "--model.backbone", "descriptor"]).config
+    assert set(vars(config)) <= {*experiment._OF_FIT, *experiment._OURS, "data", "config"}
+
+
+def test_dry_run_looks_at_the_options_and_not_for_files(fake, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(experiment, "check_runs", lambda runs, files: asked.append(([r.name for r in runs], files)))
+    assert fake.run("--axis", "backbone=a", "--seeds", "0", "--data", "ecssd", "--dry-run") == 0
+    assert asked == [(["a-s0", "a-crop-s0", "tokencut-ecssd"], False)]
+
+    def wrong(*_, **__):
+        raise UserError("Unknown option tauu.")
+
+    capsys.readouterr()
+    monkeypatch.setattr(experiment, "check_runs", wrong)
+    assert fake.run("--dry-run", "--model.tauu", "1") == 2
+    assert capsys.readouterr() == ("", "segtricks: Unknown option tauu.\n")
+
+
 def test_help_needs_no_experiment(capsys):
     assert main(["experiment", "--help"]) == 0
     assert "--reuse runs/OTHER" in capsys.readouterr().out
@@ -101,6 +154,7 @@ def test_help_needs_no_experiment(capsys):
 
 def test_default_folder_is_the_papers_table(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment, "check_runs", lambda *_, **__: None)
     assert main(["experiment", "table3", "--dry-run", "--seeds", "0", "1"]) == 0
     lines = [line for line in StringIO(capsys.readouterr().out) if line.startswith("segtricks")]
     assert len(lines) == 3 * 3 * 2

@@ -1,4 +1,5 @@
 import pytest
+import yaml
 
 from segtricks.commands.experiment_grid import find_grid, read_grid, with_axes
 from segtricks.commands.experiment_plan import Cell, Run, expand
@@ -76,6 +77,14 @@ def test_config_beside_the_grid_comes_before_a_packaged_one(tmp_path, monkeypatc
         (("run: tokencut, row", "run: tokenkut, row"), "the run tokenkut, which is none. Runs: a, a-crop"),
         (("crop: true", "crop: false"), "same labels: backbone=a, crop=false, filter=false"),
         (('"{backbone}-crop":', "crop:"), "under the name crop-s0"),
+        (
+            ("mask + guided filter}", "mask + guided fliter}"),
+            "Did you mean mask + guided filter?\nAllowed: mask, mask + g",
+        ),
+        (
+            ("tokencut, row: mask}", "tokencut}"),
+            "The cell method=TokenCut: it has a run and no row.\nAllowed: mask, mask +",
+        ),
     ],
 )
 def test_runs_and_cells_that_contradict_each_other_are_named(tmp_path, change, said):
@@ -84,6 +93,27 @@ def test_runs_and_cells_that_contradict_each_other_are_named(tmp_path, change, s
     with pytest.raises(UserError) as error:
         expand(read_grid(tmp_path / "grid.yaml"))
     assert said in str(error.value)
+
+
+def test_row_may_name_an_axis_and_published_numbers_need_none(tmp_path):
+    content = yaml.safe_load(GRID)
+    content["axes"] = {"backbone": "a", "row": ["mask", "mask + guided filter"]}
+    content["cells"] = [
+        {"labels": {"row": "{row}"}, "run": "{backbone}", "row": "{row}"},
+        {"labels": {"method": "MOVE"}},
+    ]
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(content))
+    assert [cell.row for cell in expand(read_grid(tmp_path / "grid.yaml")).cells] == [
+        "mask",
+        "",
+        "mask + guided filter",
+    ]
+
+
+def test_lists_of_an_option_may_name_axes(tmp_path):
+    listed = GRID.replace('model.backbone: "{backbone}"}', 'model.backbone: ["{backbone}", 1]}')
+    (tmp_path / "grid.yaml").write_text(listed)
+    assert expand(read_grid(tmp_path / "grid.yaml")).runs["b-s0"].words == ("--model.backbone", '["b", 1]')
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])

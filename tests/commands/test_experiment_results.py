@@ -72,6 +72,30 @@ def test_subset_has_no_published_numbers_even_before_it_is_scored(fake):
     assert [row[-1] for row in rows_of(fake)[2:]] == ["-", "-"]
 
 
+@pytest.mark.parametrize(
+    ("words", "images", "told"),
+    [
+        (("--subset", "40"), "40", "\nTest sets cut: ecssd to 40 images, photos to 40 images.\n"),
+        (("--data.test_limit=1",), "1", "\nTest sets cut: ecssd to 1 image, photos to 1 image.\n"),
+        (("--subset", "1000"), "1000", "\nTest sets cut: photos to 1000 images.\n"),  # ECSSD has 1000
+        (("--subset", "40"), "39", None),  # sets of 39
+        (("--data.test_limit", "null"), "40", None),
+        ((), "40", None),
+    ],
+)
+def test_sets_that_were_cut_are_named_below_the_table(fake, words, images, told):
+    fake.order("images", images)
+    assert fake.run("--axis", "backbone=a", "--seeds", "0", "--data", "ecssd", "photos", *words) == 0
+    table = (fake.folder / "runs/mine/table.md").read_text()
+    assert told in table if told else "cut" not in table
+
+
+def test_sets_cut_by_the_grid_in_one_run_are_named(fake):
+    fake.write(GRID.replace("config: tokencut}", "config: tokencut, options: {data.test_limit: 4}}"))
+    assert fake.run("--axis", "backbone=a", "--seeds", "0", "--data", "ecssd") == 0
+    assert "Test sets cut: ecssd to 4 images." in (fake.folder / "runs/mine/table.md").read_text()
+
+
 def test_missing_row_of_a_result_is_a_failure_that_names_it(fake, capsys):
     fake.write(GRID.replace("run: tokencut, row: mask", "run: tokencut, row: mask + bilateral solver"))
     assert fake.run("--axis", "backbone=a", "--seeds", "0", "--data", "ecssd") == 1
