@@ -14,8 +14,10 @@ PREVIOUS = "last-1"
 """The checkpoint that was ``last`` before the last one."""
 
 
-def new_run(name: str | None, config_name: str) -> Path:
+def new_run(name: str | None, config_name: str, resumable: bool = True) -> Path:
     """Return the folder of a new run, not yet made: ``runs/NAME``, or the config's name and the next free number.
+
+    ``resumable`` says whether ``--resume`` is a way to go on in a folder that is there.
 
     Raises:
         UserError: if the name is taken or is no plain folder name.
@@ -25,10 +27,8 @@ def new_run(name: str | None, config_name: str) -> Path:
         return RUNS / f"{config_name}-{max((int(match[1]) for match in taken if match), default=0) + 1}"
     check_name(name)
     if (RUNS / name).exists():
-        raise UserError(
-            f"The run {RUNS / name} exists and is not overwritten. "
-            f"Next: add --resume to continue it, or pass another --name."
-        )
+        resume = "add --resume to continue it, or " if resumable else ""
+        raise UserError(f"The run {RUNS / name} exists and is not overwritten. Next: {resume}pass another --name.")
     return RUNS / name
 
 

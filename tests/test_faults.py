@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -156,4 +157,5 @@ def test_a_run_that_is_at_work_is_not_resumed_a_second_time_and_ctrl_c_ends_it(t
     assert "runs/x is being trained by another process" in said
     assert child.is_alive()
     os.kill(child.pid, signal.SIGINT)
-    assert "Next: segtricks fit --resume --name x" in ended(tmp_path, child, status=130)
+    said = ended(tmp_path, child, status=130)
+    assert re.search(r"at step \d+; the last checkpoint is of step \d+\. Next: segtricks fit --resume --name x", said)

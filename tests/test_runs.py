@@ -29,6 +29,12 @@ def test_existing_name_is_refused_with_the_two_ways_out(tmp_path):
         new_run("mine", "demo")
 
 
+def test_resuming_is_offered_only_where_it_is_possible(tmp_path):
+    make_run("runs/x", tmp_path)
+    with pytest.raises(UserError, match=r"not overwritten\. Next: pass another --name\.$"):
+        new_run("x", "demo", resumable=False)
+
+
 @pytest.mark.parametrize("name", ["../up", "a/../b", "/a", "a/", "a//b", "a/.b", "", ".hidden", "a b"])
 def test_name_stays_inside_the_runs_folder(name):
     with pytest.raises(UserError, match="no plain folder name"):

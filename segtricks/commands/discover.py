@@ -30,7 +30,7 @@ from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.loading import WholeItems, collate_lists, make_loader, processors
 from segtricks.data.saliency import SaliencyDataset
 from segtricks.data.transforms import denormalize, to_input
-from segtricks.discovery.predictor import DISCOVERY_METHODS, Discoverer
+from segtricks.discovery.predictor import DISCOVERY_METHODS, WHY_EMPTY, Discoverer
 from segtricks.errors import UserError
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.reports.boxes import coco_boxes
@@ -92,6 +92,8 @@ def _report(writer: MaskWriter, paths: list[Path], chosen: list[Path], there: in
     boxes = coco_boxes(writer, paths, [path for path in chosen if str(path) not in broken])
     boxed = {annotation["image_id"] for annotation in boxes["annotations"]}
     empty = [image["file_name"] for image in boxes["images"] if image["id"] not in boxed]
+    sizes = {image["id"]: image["width"] * image["height"] for image in boxes["images"]}
+    full = sum(annotation["area"] == sizes[annotation["image_id"]] for annotation in boxes["annotations"])
     publish(writer.output / "boxes.json", part, work, boxes, join_boxes)
     index = publish(writer.output / "index.json", part, work, writer.index(there) | {"empty": empty}, join_indices)
     for path, reason in writer.skipped:
@@ -100,7 +102,7 @@ def _report(writer: MaskWriter, paths: list[Path], chosen: list[Path], there: in
     before = f", {there:,} were there" if there else ""
     print(
         f"{len(writer.written):,} of {len(chosen):,} photographs written to {writer.output}{pace}{before}; "
-        f"{len(empty):,} empty masks, {len(writer.skipped):,} unreadable files: "
+        f"{len(empty):,} empty masks, {full:,} of everything, {len(writer.skipped):,} unreadable files: "
         f"soft/, binary/, overlay/, boxes{part.suffix}.json, index{part.suffix}.json"
     )
     if part.count > 1 and index is not None:
@@ -205,4 +207,4 @@ def _write(
         mask = mask[0].cpu()
         writer.write(mask, photo, Path(item["path"]))
         if not bool((mask > 0.5).any()):
-            log.warning("%s: empty mask (uniform image, nothing to cut, or features that are not finite)", item["path"])
+            log.warning("%s: empty mask (%s)", item["path"], WHY_EMPTY[discoverer.method])

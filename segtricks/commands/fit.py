@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from jsonargparse import Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback
@@ -100,8 +101,11 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
         content = read_checkpoint(checkpoint)
         check_identity(content, cli.model.identity())
         step = int(content["global_step"])
-        for change in differences(content.get("config", config), config):
-            print(f"changed since step {step:,}: {change}")
+        before = content.get("config", config)
+    else:
+        before = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")) if resume else config
+    for change in differences(before, config):
+        print(f"changed since step {step:,}: {change}")
     trainer.loggers = [*trainer.loggers, *asked_loggers(cli.config_init.trainer.logger, run, step if resume else None)]
     trainer.callbacks.append(KeepConfig(config))  # type: ignore[attr-defined]
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
@@ -124,7 +128,7 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
             raise
         except SystemExit:  # Lightning's answer to Ctrl-C, and to signals while it scores
             print()
-            raise Stopped(f"Stopped at step {trainer.global_step:,}. {resume_words(run)}") from None
+            raise Stopped(f"Stopped at step {trainer.global_step:,}{_kept(run)}. {resume_words(run)}") from None
         except OSError as error:
             raise UserError(
                 f"Stopped at step {trainer.global_step:,}: {error.filename or run} could not be written "
@@ -172,6 +176,14 @@ def _train(
             told = str(error).splitlines()[0]
             raise UserError(f"The model is trained, but: {told}\nNext: segtricks test --run {run}") from error
     return stages
+
+
+def _kept(run: Path) -> str:
+    """Return what a resumed run will start from, in words."""
+    checkpoint = newest_checkpoint(run)[0]
+    if checkpoint is None:
+        return ", before its first checkpoint"
+    return f"; the last checkpoint is of step {int(read_checkpoint(checkpoint)['global_step']):,}"
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -27,14 +27,15 @@ def main(words: Sequence[str]) -> None:
     parser = OptionParser("test", USAGE)
     parser.add_argument("--run")
     parser.add_argument("--ckpt_path")
-    parser.add_argument("--data", nargs="+")
+    parser.add_argument("--data", nargs="+", action="extend")
     parser.add_argument("--protocol")
     parser.add_argument("--name")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     run, checkpoint = None, None
     if configs and options.run is None and options.ckpt_path is None:  # a method without training
-        model_words, folder = config_words(configs), new_run(options.name, f"test-{Path(configs[0]).stem}")
+        model_words = config_words(configs)
+        folder = new_run(options.name, f"test-{Path(configs[0]).stem}", resumable=False)
     elif options.name is not None:
         raise UserError("--name is the run folder of a method that is not trained; results of a run stay in its own.")
     else:
@@ -67,6 +68,7 @@ def main(words: Sequence[str]) -> None:
     if not cli.saliency_data.test:
         raise UserError("No test set. Next: add --data ecssd, or the path of a folder of photographs.")
     if checkpoint is None:
+        _ = cli.saliency_data.test_datasets  # what is missing is told before there is a folder
         folder.mkdir(parents=True)
         cli.save(folder / "config.yaml")
     if cli.trainer.is_global_zero:

@@ -16,6 +16,14 @@ from segtricks.heads import load_found_head
 
 DISCOVERY_METHODS = ("tokencut", "lost", "deep_spectral", "found")
 
+WHY_EMPTY = {
+    "tokencut": "a uniform image, no patches to part, or features that are not finite",
+    "lost": "every patch resembles every other, or features that are not finite",
+    "deep_spectral": "a uniform image, no patches to part, or features that are not finite",
+    "found": "every patch resembles the background, or features that are not finite",
+}
+"""What may be the reason that a method finds nothing."""
+
 
 class Discoverer(nn.Module):
     """Call it on normalised images (B, 3, H, W), sides multiples of ``patch_size``; it returns masks (B, 1, h, w).

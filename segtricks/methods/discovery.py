@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from segtricks.discovery.predictor import Discoverer
+from segtricks.discovery.predictor import WHY_EMPTY, Discoverer
 from segtricks.errors import UserError
 from segtricks.methods.base import PLAIN, SegmentationModule
 from segtricks.metrics import get_protocol
@@ -69,7 +69,7 @@ class Discovery(SegmentationModule):
         outputs = super().test_step(batch, batch_idx, dataloader_idx)
         for mask, path in zip(outputs[PLAIN], batch["path"], strict=True):
             if not bool((mask > 0.5).any()):
-                log.warning("%s: empty mask (uniform image, nothing to cut, or features that are not finite)", path)
+                log.warning("%s: empty mask (%s)", path, WHY_EMPTY[self.discoverer.method])
         return outputs
 
     def configure_optimizers(self) -> Any:

@@ -196,5 +196,6 @@ class BadFiles(Callback):
         if len(self._seen) > allowed:
             raise UserError(
                 f"{len(self._seen)} of {images} files could not be used, more than the {allowed} allowed; the last: "
-                f"{next(reversed(self._seen))}.\nNext: repair or remove them, or allow more with --max_bad_share 0.1."
+                f"{next(reversed(self._seen))}.\n"
+                "Next: repair or remove them, or allow more with --max_bad_share 0.1 (fit: beside --resume)."
             )

@@ -205,7 +205,9 @@ def test_run_stopped_before_its_first_checkpoint_starts_again(copied, capsys):
     litter.touch()
     words = ["--resume", "--name", "small", "--test", "none", "--trainer.max_epochs", "1"]
     assert main(["fit", *words]) == 0
-    assert "holds no checkpoint yet: from step 0" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "holds no checkpoint yet: from step 0" in said
+    assert "changed since step 0: trainer.max_epochs: 2 -> 1" in said
     assert sorted(losses(copied)) == [0, 1, 2]
     assert not litter.exists()
 

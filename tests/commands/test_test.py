@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,3 +122,13 @@ def test_local_file_comes_before_a_packaged_name(tmp_path, monkeypatch):
     assert str(find_config("demo.yaml")) == "demo.yaml"
     with pytest.raises(UserError, match=r"Packaged: .*demo,"):
         find_config("elsewhere/demo2.yaml")
+
+
+def test_test_sets_may_be_given_one_by_one_and_what_is_missing_makes_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["test", "--config", "lost", "--model.backbone", "descriptor", "--data.size", "32", "--name", "x"]
+    assert main([*words, "--data", "synthetic[:1]", "--data", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert not Path("runs").exists()
+    assert main([*words, "--data", "synthetic[:1]", "--data", "synthetic[1:2]"]) == 0
+    assert sorted(path.stem for path in Path("runs/x/test").glob("*.json")) == ["synthetic-0-1", "synthetic-1-2"]
