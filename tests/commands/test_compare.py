@@ -1,4 +1,6 @@
 import csv
+import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -31,6 +33,17 @@ def test_compare_prints_and_writes_what_the_results_hold(tested, tmp_path, monke
     assert float(rows[0]["iou"]) == pytest.approx(sum(ious) / 4, abs=1e-6)
     with Image.open(tmp_path / "compare.png") as picture:
         assert picture.width > 300
+
+
+def test_sets_that_the_figure_leaves_out_are_named_on_the_screen_and_in_the_file(tested, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tested)
+    other = json.loads(Path("runs/small/test/synthetic-14-18.json").read_text()) | {"dataset": "ecssd[:4]"}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    words = ["compare", "runs/small", str(tmp_path / "other.json"), "--baseline", "runs/small"]
+    assert main([*words, "--output", str(tmp_path)]) == 0
+    said = "No figure of ecssd[:4], protocol fullres: no row is the baseline runs/small"
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "compare.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
