@@ -34,15 +34,16 @@ def main(words: Sequence[str]) -> None:
     print(markdown(comparison, differences=options.baseline is not None), end="")
     if options.output is None:
         return
+    from segtricks.reports.comparison_figure import comparison_figure, not_drawn
+
+    missing = list(not_drawn(comparison))
     with replacing(options.output / "compare.md") as path:
-        path.write_text(markdown(comparison), encoding="utf-8")
+        path.write_text(markdown(comparison, notes=missing), encoding="utf-8")
     write_table(options.output / "compare.csv", comparison)
     files = ["compare.md", "compare.csv"]
-    from segtricks.reports.comparison_figure import comparison_figure
-
     figure = comparison_figure(comparison)
     if figure is not None:
         with replacing(options.output / "compare.png") as path:
             figure.savefig(path, dpi=130)
         files.append("compare.png")
-    print(f"\n{', '.join(files)} in {options.output}")
+    print("\n".join(["", *missing, f"{', '.join(files)} in {options.output}"]))

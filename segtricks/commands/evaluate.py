@@ -15,7 +15,7 @@ from segtricks.errors import UserError
 from segtricks.metrics import METRICS, CorLoc, Protocol, get_protocol
 from segtricks.metrics.corloc import Select
 from segtricks.reports.per_image import image_rows, write_csv
-from segtricks.reports.tables import figure, text_table, write_json
+from segtricks.reports.tables import figure, short_title, text_table, write_json
 
 USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
 
@@ -133,8 +133,7 @@ def _result(folder: Path, found: Evaluation, options: Namespace, protocol: Proto
 
 def _print(evaluations: dict[str, Evaluation], results: Sequence[dict[str, Any]], protocol: Protocol) -> None:
     keys = [key for key in (*METRICS, "corloc") if any(key in result["metrics"] for result in results)]
-    short = {"fbeta": "F", "measure": "", "adaptive": "adp", "weighted": "w"}
-    header = [" ".join(filter(None, (short.get(part, part) for part in key.split("_")))) for key in keys]
+    header = [short_title(key) for key in keys]
     rows = [
         [name, *(figure(result["metrics"].get(key, float("nan"))) for key in keys), f"{result['images']:,}"]
         for name, result in zip(evaluations, results, strict=True)

@@ -62,10 +62,12 @@ class Comparison:
     Args:
         groups: never of different data sets or protocols within one.
         metrics: columns of figures.
+        baseline: as it was asked for; None if the first row of each group is it.
     """
 
     groups: list[Group]
     metrics: list[str]
+    baseline: str | None = None
 
     def notes(self) -> Iterator[str]:
         """Yield what a reader must know before comparing."""
@@ -75,6 +77,9 @@ class Comparison:
             counts = sorted({result.images for result in group.results if result.images is not None})
             if len(counts) > 1:
                 yield f"{group.title}: not all rows are of the same images: {', '.join(f'{n:,}' for n in counts)}."
+        for group in self.groups:
+            if group.baseline is None:
+                yield f"{group.title}: no differences, no row is the baseline {self.baseline}."
         if any(result.published(metric) is not None for _, result, metric in self.cells()):
             yield "Published: arXiv 2404.03392, measured by its own protocol (two-tricks)."
 
@@ -127,7 +132,7 @@ def compare(
             f"No row is the baseline {baseline!r}. Runs: {runs}.\n"
             "Next: --baseline RUN, or by columns: --baseline crop=false,row=mask"
         )
-    return Comparison(groups, list(shown))
+    return Comparison(groups, list(shown), baseline)
 
 
 def averaged(results: Sequence[Result], runs_too: bool = False) -> list[Result]:

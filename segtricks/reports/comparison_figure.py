@@ -1,5 +1,6 @@
 """A comparison as a picture: each row's difference to the baseline row, and to the published number."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
@@ -40,13 +41,8 @@ def comparison_figure(comparison: Comparison) -> Figure | None:
     Blue is better than what it is held against, orange worse; the bars are standard deviations over seeds. None where
     there is nothing to hold against anything.
     """
-    columns = [
-        column
-        for metric in comparison.metrics[:_MOST]
-        for column in (Column(metric, "baseline"), Column(metric, "published"))
-    ]
-    columns = [c for c in columns if any(c.value(g, r) is not None for g in comparison.groups for r in g.results)]
-    groups = [g for g in comparison.groups if any(c.value(g, r) is not None for c in columns for r in g.results)]
+    columns = [c for c in _columns(comparison) if any(_fills(c, group) for group in comparison.groups)]
+    groups = [group for group in comparison.groups if any(_fills(c, group) for c in columns)]
     if not columns or not groups:
         return None
     heights = [0.85 + 0.27 * len(group.results) for group in groups]
@@ -57,7 +53,7 @@ def comparison_figure(comparison: Comparison) -> Figure | None:
     for part, group, texts in zip(parts[:, 0], groups, names, strict=True):
         part.suptitle(_short(group.title), fontsize=9, x=0.01, ha="left", fontweight="bold")
         # Its own columns first: a group without a metric leaves room at the right, and no empty plot.
-        own = [c for c in columns if any(c.value(group, result) is not None for result in group.results)]
+        own = [c for c in columns if _fills(c, group)]
         line = part.subplots(1, len(columns), squeeze=False)[0]
         for axis in line[len(own) :]:
             axis.set_axis_off()
@@ -68,13 +64,47 @@ def comparison_figure(comparison: Comparison) -> Figure | None:
     return figure
 
 
+def not_drawn(comparison: Comparison) -> Iterator[str]:
+    """Yield a sentence for each group that :func:`comparison_figure` leaves out, and why."""
+    for group in comparison.groups:
+        if any(_fills(column, group) for column in _columns(comparison)):
+            continue
+        if group.baseline is None:
+            reason = f"no row is the baseline {comparison.baseline}"
+        elif len(group.results) == 1:
+            reason = "its only row is the baseline"
+        else:
+            reason = f"no row shares {', '.join(comparison.metrics[:_MOST])} with the baseline"
+        yield f"No figure of {group.title}: {reason}, and it has no published number."
+
+
+def _columns(comparison: Comparison) -> list[Column]:
+    return [
+        column
+        for metric in comparison.metrics[:_MOST]
+        for column in (Column(metric, "baseline"), Column(metric, "published"))
+    ]
+
+
+def _fills(column: Column, group: Group) -> bool:
+    return any(column.value(group, result) is not None for result in group.results)
+
+
 def _draw(axis: Axes, group: Group, column: Column) -> None:
     sign = -1 if column.metric in _LOWER_IS_BETTER else 1
     for place, result in enumerate(group.results):
         difference = column.value(group, result)
         if difference is None or not isfinite(difference):
             if result is group.baseline and column.to == "baseline":
-                axis.text(0, place, "baseline ", fontsize=6.5, color="gray", va="center", ha="center")
+                axis.annotate(
+                    "baseline",
+                    (0, place),
+                    (6, 0),
+                    textcoords="offset points",
+                    fontsize=6.5,
+                    color="gray",
+                    va="center",
+                )
             continue
         colour = "gray" if difference == 0 else _BETTER if sign * difference > 0 else _WORSE
         axis.plot([0, difference], [place, place], color=colour, linewidth=1.5, alpha=0.5)

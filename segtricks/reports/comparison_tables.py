@@ -1,6 +1,7 @@
 """A comparison as Markdown and as CSV."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from segtricks.reports.tables import figure
 from segtricks.runs import replacing
 
 
-def markdown(comparison: Comparison, differences: bool = True) -> str:
+def markdown(comparison: Comparison, differences: bool = True, notes: Sequence[str] = ()) -> str:
     """Return a table for each group, and the notes.
 
     Args:
         comparison: what to show.
         differences: add a column with the difference to the baseline row beside each metric.
+        notes: sentences to stand below the comparison's own.
     """
     parts = []
     for group in comparison.groups:
@@ -28,7 +30,7 @@ def markdown(comparison: Comparison, differences: bool = True) -> str:
         parts.append("\n".join([f"### {_plain(group.title)}\n", *lines]))
         if differences and group.baseline is not None and len(group.results) > 1:
             parts.append(f"Δ: difference to {_plain(group.label(group.baseline))}.")
-    return "\n\n".join([*parts, *map(_plain, comparison.notes())]) + "\n"
+    return "\n\n".join([*parts, *map(_plain, (*comparison.notes(), *notes))]) + "\n"
 
 
 def write_table(path: Path, comparison: Comparison) -> None:

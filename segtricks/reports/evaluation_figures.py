@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _RIGHT, _EXTRA, _MISSED = (0.93, 0.93, 0.93), (0.84, 0.37, 0.0), (0.0, 0.45, 0.7)
 
@@ -82,6 +83,7 @@ def bins_figure(sets: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     below.bar([100 * entry["from"] for entry in first], [entry["images"] for entry in first], width=4.6, align="edge")
     axis.set(ylim=(0, 1.02), ylabel="mean IoU")
     below.set(xlim=(0, 100), xlabel="object size, % of the image", ylabel="images")
+    below.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axis.legend(fontsize=8)
     for each in (axis, below):
         _plain(each)

@@ -13,9 +13,11 @@ from PIL import Image
 _PATH = re.compile(r"(?<![\w./:\\])(?:file://|~\w*|[A-Za-z]:)?(?:[/\\][^/\\\s'\"`,;:|<>()\[\]{}]+){2,}")
 
 STYLE = """
-:root { color-scheme: light dark; --text: #1c1e21; --dim: #5d646b; --line: #d5d9dd; --box: #f5f6f8; --back: #fff }
+:root { color-scheme: light dark; --text: #1c1e21; --dim: #5d646b; --line: #d5d9dd; --box: #f5f6f8; --back: #fff;
+  --shade: rgb(0 0 0 / .3) }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #e4e6e9; --dim: #a0a7ae; --line: #3b4046; --box: #1e2126; --back: #14161a }
+  :root { --text: #e4e6e9; --dim: #a0a7ae; --line: #3b4046; --box: #1e2126; --back: #14161a;
+    --shade: rgb(255 255 255 / .3) }
 }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 1rem; max-width: 68rem; background: var(--back); color: var(--text);
@@ -24,11 +26,17 @@ h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0 }
 h2 { font-size: 1.25rem; margin: 2.2rem 0 .5rem; border-top: 1px solid var(--line); padding-top: 1rem }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem }
 p { margin: .4rem 0 } .dim, figcaption, caption { color: var(--dim); font-size: .875rem }
-.box { overflow-x: auto; margin: .5rem 0 } .box:focus-visible { outline: 2px solid currentColor }
+.box { overflow-x: auto; margin: .5rem 0; background:
+    linear-gradient(to right, var(--back) 40%, transparent) left / 2.5rem 100% no-repeat local,
+    linear-gradient(to left, var(--back) 40%, transparent) right / 2.5rem 100% no-repeat local,
+    linear-gradient(to right, var(--shade), transparent) left / 1rem 100% no-repeat,
+    linear-gradient(to left, var(--shade), transparent) right / 1rem 100% no-repeat }
+.box:focus-visible { outline: 2px solid currentColor }
 table { border-collapse: collapse; font-size: .875rem; overflow-wrap: normal }
 caption { text-align: left; padding-bottom: .3rem }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
+th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
 th { font-weight: 600; white-space: nowrap }
+th.number { white-space: normal }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 tr.dim { font-size: inherit } tr.dim td, tr.dim th { font-style: italic }
 td { white-space: nowrap } td.wide { white-space: normal; overflow-wrap: anywhere; min-width: 14rem }
@@ -43,11 +51,12 @@ a { color: inherit }
 @media (max-width: 40rem) {
   table { font-size: .8125rem } th, td { padding: .25rem .35rem } th { white-space: normal }
   td:not(.number) { white-space: normal; overflow-wrap: anywhere; min-width: 4.5rem } td.wide { min-width: 9rem }
+  td:first-child:not(.number, .wide) { min-width: 5.8rem }
 }
 @media print {
   :root { --text: #000; --dim: #444; --line: #bbb; --box: #fff; --back: #fff }
   body { max-width: none; padding: 0; font-size: 10pt } h2, h3 { break-after: avoid }
-  figure, tr, .box { break-inside: avoid } .box { overflow: visible } table { font-size: 7pt }
+  figure, tr, .box { break-inside: avoid } .box { overflow: visible; background: none } table { font-size: 7pt }
   th { white-space: normal } th, td { padding: .15rem .3rem } pre { white-space: pre-wrap }
   .grid { grid-template-columns: repeat(3, 1fr) } details:not([open]) { display: none }
 }
@@ -85,7 +94,7 @@ def place(path: str | Path) -> str:
 def table(
     header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, dim: Sequence[int] = (), caption: str = ""
 ) -> str:
-    """Return a table that scrolls in a box of its own.
+    """Return a table that scrolls in a box of its own, with a shadow at the side where there is more of it.
 
     Args:
         header: titles of the columns.

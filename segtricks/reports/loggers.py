@@ -31,7 +31,7 @@ def wandb_logger(run: Path, mode: str, job: str = "fit") -> Logger:
     # No metadata: it holds the command line, the working folder and the user's name. The config says what was run.
     settings = wandb.Settings(silent=True, console="off", save_code=False, x_disable_meta=True)
     kept = run / _ID
-    return WandbLogger(
+    logger = WandbLogger(
         name=run.name,
         save_dir=run,
         project="segtricks",
@@ -40,6 +40,9 @@ def wandb_logger(run: Path, mode: str, job: str = "fit") -> Logger:
         job_type=os.environ.get("WANDB_JOB_TYPE") or job,
         id=kept.read_text() if job == "fit" and kept.is_file() else None,  # a new one: W&B's own, or its sweep's
     )
+    # Lightning (2.6) passes an option that W&B warns of.
+    getattr(logger, "_wandb_init", {}).pop("anonymous", None)
+    return logger
 
 
 def tensorboard_logger(run: Path, step: int | None = None) -> Logger:

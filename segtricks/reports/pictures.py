@@ -16,6 +16,7 @@ from segtricks.runs import replacing
 matplotlib.use("Agg")
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 @dataclass
@@ -53,7 +54,6 @@ def panel_figure(panels: Sequence[Panel], height: float = 1.6) -> Figure:
 def curve_figure(rows: Sequence[Mapping[str, float]]) -> Figure | None:
     """Return the loss terms over steps, training and validation in one plot a term; None without rows."""
     terms = sorted({key.split("/", 1)[1] for row in rows for key in row if key.startswith(("train/", "val/"))})
-    terms = [term for term in terms if any(f"train/{term}" in row for row in rows)]
     if not terms:
         return None
     columns = min(4, len(terms))
@@ -63,14 +63,19 @@ def curve_figure(rows: Sequence[Mapping[str, float]]) -> Figure | None:
     for axis in axes[len(terms) :]:
         axis.set_axis_off()
     for axis, term in zip(axes, terms, strict=False):
-        for split, style in (("train", "-"), ("val", "o-")):
+        for split, colour in (("train", "C0"), ("val", "C1")):
             points = [(row["step"], row[f"{split}/{term}"]) for row in rows if f"{split}/{term}" in row]
             if points:
-                axis.plot(*zip(*points, strict=True), style, label=split, linewidth=1, markersize=3)
+                # A line of one point would not be seen.
+                marker = "o" if split == "val" or len(points) == 1 else ""
+                axis.plot(
+                    *zip(*points, strict=True), color=colour, marker=marker, label=split, linewidth=1, markersize=3
+                )
         axis.set_title(term, fontsize=9)
         axis.tick_params(labelsize=7)
         axis.set_xlabel("step", fontsize=7)
-    axes[0].legend(fontsize=7)
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axis.legend(fontsize=7)
     return figure
 
 

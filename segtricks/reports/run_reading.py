@@ -35,6 +35,11 @@ _NOT_SHOWN = re.compile(
     r"(test|wandb|panels|save_every|max_bad_share|data\.(test|root|masks|num_workers|predict_images|eval_batch_size)"
     r"|trainer\.(enable_.*|log_every_n_steps|default_root_dir|logger|callbacks|devices|accelerator))(\..*)?"
 )
+_UNTRAINED = "Discovery"
+_OF_TRAINING = re.compile(
+    r"(data\.(train|train_limit|batch_size|held_out|flip|jitter|jitter_p|grayscale_p|scale_range|scaled_to|blur_p"
+    r"|blur_sigma|colors_on|cache|cache_dir)|trainer\.(?!precision|limit_test_batches).*|on_collapse|seed_everything)"
+)
 
 
 @dataclass
@@ -182,7 +187,8 @@ def read_config(run: Path) -> dict[str, Any]:
 def flat_config(config: Mapping[str, Any]) -> dict[str, str]:
     """Return a config as one level of text: ``model.backbone``, ``model.optimizer.lr``, ``data.size``…
 
-    Names are those of the command line; what does not change a result (folders, progress bars) is left out.
+    Names are those of the command line; what does not change a result (folders, progress bars, and for a method
+    without training its options) is left out.
     """
     found: dict[str, str] = {}
 
@@ -195,6 +201,8 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, str]:
             found[name] = text.rpartition(".")[2] if name.endswith("class_path") else text
 
     walk(config, "")
+    if found.get("model.class_path") == _UNTRAINED:
+        return {name: value for name, value in found.items() if not _OF_TRAINING.fullmatch(name)}
     return found
 
 

@@ -26,7 +26,7 @@ from segtricks.reports.run_reading import (
     read_json,
     result_files,
 )
-from segtricks.reports.tables import figure
+from segtricks.reports.tables import figure, short_title
 
 _WORST = 20
 _HEADLINE = ("acc", "iou", "max_fbeta", "corloc")
@@ -74,7 +74,8 @@ def _summary(files: list[Path]) -> Iterator[str]:
             [content["dataset"], content["protocol"]["name"], main_row(content), *cells, str(content["images"])]
         )
     if rows:
-        yield table(["test set", "protocol", "mask", *names, "images"], rows, words=3, caption="In short")
+        titles = [short_title(name) for name in names]
+        yield table(["test set", "protocol", "mask", *titles, "images"], rows, words=3, caption="In short")
 
 
 def _config(config: Mapping[str, Any]) -> Iterator[str]:
@@ -147,7 +148,7 @@ def _scores(
     paper = {(r.row, name): number for r in results for name in metrics if (number := r.published(name))}
     columns = [(name, published) for name in metrics for published in (False, True)]
     columns = [(name, published) for name, published in columns if not published or any(n == name for _, n in paper)]
-    header = [f"published {name}" if published else name for name, published in columns]
+    header = [f"published {short_title(name)}" if published else short_title(name) for name, published in columns]
 
     def cells(row: str, figures: Mapping[str, Any]) -> list[str]:
         shown = [paper.get((row, name)) if published else figures.get(name) for name, published in columns]
@@ -199,7 +200,7 @@ def _worst(per_image: list[dict[str, str]], main: str) -> Iterator[str]:
     if ranked:
         names = [name for name in ("iou", "acc", "max_fbeta", "mae", "size") if name in ranked[0]]
         lines = [[place(row["image"]), *(figure(float(row[name] or "nan")) for name in names)] for row in ranked]
-        header = ["image", *("object size" if name == "size" else name for name in names)]
+        header = ["image", *("object size" if name == "size" else short_title(name) for name in names)]
         yield details(f"The {len(lines)} images of lowest IoU ({main})", table(header, lines))
 
 

@@ -30,6 +30,12 @@ def figure(value: float) -> str:
     return "-" if value != value else f"{value:.4f}"
 
 
+def short_title(metric: str) -> str:
+    """Return a figure's name as a column's title: ``max_fbeta`` is ``max F``, ``e_measure_adaptive`` is ``e adp``."""
+    short = {"fbeta": "F", "measure": "", "adaptive": "adp", "weighted": "w"}
+    return " ".join(filter(None, (short.get(part, part) for part in metric.split("_"))))
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` to ``path`` in one step; nan becomes null."""
     clean = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)

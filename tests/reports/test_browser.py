@@ -9,6 +9,8 @@ from PIL import Image
 
 from segtricks.reports.charts import size_chart
 from segtricks.reports.html_page import details, page, photo, svg, table
+from segtricks.reports.run_reading import MEASURES
+from segtricks.reports.tables import short_title
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on this machine")
@@ -70,3 +72,26 @@ def test_page_prints(folder):
     content = (folder / "page.pdf").read_bytes()
     assert content.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", content)) == 1
+
+
+@pytest.fixture(scope="module")
+def scores(folder):
+    """A table of every measure, as wide as it gets without published numbers."""
+    rows = [[name, *["0.1234"] * len(MEASURES)] for name in ("before training", "mask + bilateral solver")]
+    drawn = table(["mask", *map(short_title, MEASURES)], rows)
+    (folder / "scores.html").write_text(page("a", [drawn]), encoding="utf-8")
+    return folder
+
+
+def edge(folder, width):
+    """Return the colour at the right edge of the scores' box, in the middle of its height."""
+    file = folder / f"{width}.png"
+    words = ("--hide-scrollbars", f"--window-size={width},200", f"--screenshot={file}")
+    browse(folder, *words, (folder / "scores.html").as_uri())
+    with Image.open(file) as picture:
+        return picture.convert("RGB").getpixel((width - 17, 45))
+
+
+def test_scores_fit_a_small_window_and_a_shadow_shows_where_they_do_not(scores):
+    assert edge(scores, 1000) == (255, 255, 255)
+    assert max(edge(scores, PHONE)) < 220

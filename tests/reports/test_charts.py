@@ -38,3 +38,16 @@ def test_no_rows_no_charts():
 def test_size_chart_has_a_line_for_each_row():
     bins = [{"from": 0.0, "to": 0.5, "images": 3, "iou": 0.5}, {"from": 0.5, "to": 1.0, "images": 1, "iou": 0.7}]
     assert {"mask", "refined", "mean IoU"} <= set(words(size_chart({"mask": bins, "refined": bins})))
+
+
+def test_a_single_point_is_seen():
+    rows = [{"step": step, "train/loss": 0.5} for step in (3, 4)]
+    dots = [len(re.findall("<use [^>]*fill: #3b8fd4", training_charts(some)["loss"])) for some in (rows[:1], rows)]
+    assert dots == [2, 0], "the point, and its sign in the legend"
+
+
+def test_size_chart_counts_the_images_below_in_whole_numbers():
+    bins = [{"from": 0.0, "to": 0.5, "images": 2, "iou": 0.5}, {"from": 0.5, "to": 1.0, "images": 1, "iou": 0.7}]
+    said = set(words(size_chart({"mask": bins})))
+    assert {"images", "1", "2"} <= said
+    assert not {"0.5", "1.5"} & said

@@ -84,3 +84,13 @@ def test_unknown_metric_and_baseline_name_those_that_there_are():
 def test_options_are_called_by_their_last_part_where_that_is_enough():
     names = ["model.crop", "model.refiner.eps", "model.optimizer.eps"]
     assert [short for _, short in short_names(names)] == ["crop", "model.refiner.eps", "model.optimizer.eps"]
+
+
+def test_a_set_without_the_baseline_is_named():
+    both = [Result(run, "ecssd", "fullres", "mask", {"iou": 0.5}) for run in "ab"]
+    other = Result("b", "duts-te", "fullres", "mask", {"iou": 0.5})
+    assert (
+        "duts-te, protocol fullres: no differences, no row is the baseline a."
+        in compare([*both, other], baseline="a").notes()
+    )
+    assert not [note for note in compare([*both, other]).notes() if "no differences" in note]

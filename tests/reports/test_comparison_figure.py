@@ -1,7 +1,7 @@
 import pytest
 
 from segtricks.reports.comparison import compare
-from segtricks.reports.comparison_figure import comparison_figure
+from segtricks.reports.comparison_figure import comparison_figure, not_drawn
 from segtricks.reports.run_reading import Result
 
 
@@ -53,3 +53,30 @@ def test_a_group_without_a_metric_has_its_other_plots_and_no_empty_one():
         shown = [axis for axis in part.axes if axis.axison]
         assert [texts(axis) for axis in shown] == [["baseline", said]]
         assert [label.get_text() for label in shown[0].get_yticklabels()] == ["run0, mask", "run1, mask"]
+
+
+def test_baseline_stands_beside_the_axis_line():
+    drawn = figure("iou", 0.5, 0.75)
+    (axis,) = drawn.subfigs[0].axes
+    drawn.canvas.draw()
+    line = axis.transData.transform((0, 0))[0]
+    assert axis.texts[0].get_text() == "baseline"
+    assert axis.texts[0].get_window_extent().x0 > line + 2
+
+
+def test_groups_without_a_figure_are_named_with_the_reason():
+    def one(run, dataset, **metrics):
+        return Result(run, dataset, "fullres", "mask", metrics)
+
+    drawn = [one("a", "ecssd[:4]", iou=0.5), one("b", "ecssd[:4]", iou=0.6)]
+    left_out = [
+        one("b", "duts-te[:4]", iou=0.5),
+        *(one("a", "voc07[:4]", iou=0.5), one("b", "voc07[:4]", corloc=0.5)),
+        one("a", "voc12[:4]", corloc=0.5),
+    ]
+    comparison = compare([*drawn, *left_out], baseline="a")
+    assert len(comparison_figure(comparison).subfigs) == 1
+    other, unlike, alone = not_drawn(comparison)
+    assert other.startswith("No figure of duts-te[:4], protocol fullres: no row is the baseline a")
+    assert "voc07[:4], protocol fullres: no row shares iou, corloc with the baseline" in unlike
+    assert "voc12[:4], protocol fullres: its only row is the baseline" in alone

@@ -6,6 +6,7 @@ from segtricks.metrics import SaliencyScores
 from segtricks.reports.evaluation_figures import (
     Verdict,
     agreement,
+    bins_figure,
     f_figure,
     pr_figure,
     size_figure,
@@ -57,3 +58,12 @@ def test_best_and_worst_have_a_row_each_and_a_photograph_if_there_is_one(photo):
     titles = " ".join(axis.get_title(loc="left") for axis in figure.axes)
     assert "best: x, IoU 0.900" in titles
     assert "worst: x, IoU 0.100" in titles
+
+
+def test_images_are_counted_in_whole_numbers():
+    bins = [{"from": 0.0, "to": 0.5, "images": 4, "iou": 0.5}, {"from": 0.5, "to": 1.0, "images": 1, "iou": 0.7}]
+    figure = bins_figure({"mine": bins})
+    figure.canvas.draw()
+    shown = [text.get_text() for text in figure.axes[1].get_yticklabels()]
+    assert "0" in shown
+    assert all(text.isdigit() for text in shown)

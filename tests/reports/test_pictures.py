@@ -22,3 +22,12 @@ def test_curves_show_each_logged_term_with_its_points():
 
 def test_no_rows_no_curves():
     assert curve_figure([]) is None
+
+
+def test_terms_of_validation_alone_are_drawn_and_single_points_are_seen():
+    rows = [{"step": 0, "train/loss": 2.0}, {"step": 5, "val/loss": 1.5, "val/ncut": 0.5}]
+    loss, ncut = curve_figure(rows).axes
+    assert (loss.get_title(), ncut.get_title()) == ("loss", "ncut")
+    assert [line.get_marker() for axis in (loss, ncut) for line in axis.lines] == ["o", "o", "o"]
+    assert ncut.lines[0].get_color() == loss.lines[1].get_color() != loss.lines[0].get_color()
+    assert [text.get_text() for text in ncut.get_legend().get_texts()] == ["val"]

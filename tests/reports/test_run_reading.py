@@ -106,3 +106,17 @@ def test_what_holds_no_scores_is_named(tmp_path, monkeypatch, name, content, sai
 def test_run_without_tests_is_told_how_to_get_some(make_run):
     with pytest.raises(UserError, match="segtricks test --run"):
         read_results(make_run("a", {}))
+
+
+def test_options_of_training_are_left_out_where_nothing_is_trained():
+    config = {
+        "model": {"class_path": "segtricks.methods.Discovery", "init_args": {"method": "tokencut", "tau": 0.2}},
+        "data": {"init_args": {"train": "duts-tr", "batch_size": 8, "held_out": 0.02, "size": 320, "jitter": [0.4]}},
+        "trainer": {"max_epochs": 5, "gradient_clip_val": 1.0, "precision": "32"},
+        "seed_everything": 3,
+        "on_collapse": "warn",
+    }
+    shown = {"model.class_path", "model.method", "model.tau", "data.size", "trainer.precision"}
+    assert flat_config(config).keys() == shown
+    config["model"]["class_path"] = "segtricks.methods.Sempart"
+    assert {"data.train", "data.batch_size", "data.held_out", "trainer.max_epochs"} < flat_config(config).keys()

@@ -104,6 +104,16 @@ def test_scores_stand_beside_floors_and_those_before_training(page):
     assert "centred ellipse" in rows
 
 
+def test_columns_have_the_short_titles_of_the_screen(run):
+    file = run / "test" / "images.json"
+    content = json.loads(file.read_text())
+    content["rows"]["mask"] |= {"max_fbeta": 0.5, "e_measure_max": 0.5}
+    file.write_text(json.dumps(content))
+    titles = re.findall(r"<th[^>]*>(.*?)</th>", run_page(run, run / "report.html"))
+    assert {"max F", "e max"} <= set(titles)
+    assert not [title for title in titles if "_" in title]
+
+
 def test_worst_images_come_first(page):
     worst = page[page.index("images of lowest IoU") :]
     assert worst.index("0.3000") < worst.index("0.6000") < worst.index("0.9000")
