@@ -156,6 +156,11 @@ def _scores(
 
     lines = [[row, *cells(row, figures)] for row, figures in (rows | bottom).items()]
     yield table(["mask", *header], lines, dim=range(len(rows), len(lines)), caption="Scores, 1 is best; for mae 0 is")
+    if any("measure" in name or "fbeta" in name for name, _ in columns):
+        yield (
+            '<p class="dim">F is the F-measure, w F its weighted kind, s and e the S- and the E-measure: at the best '
+            "threshold (max), over all (mean), at twice the mean of each mask (adp).</p>"
+        )
     if bottom:
         yield '<p class="dim">In italics: what masks score that do not look at the image.</p>'
     elif images:
