@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -48,6 +49,9 @@ COMMANDS = (
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: 0 done, 2 a mistake of the user's, 130 interrupted."""
     words = list(sys.argv[1:] if words is None else words)
+    logger = logging.getLogger("segtricks")
+    if not any(isinstance(handler, _AboveBars) for handler in logger.handlers):
+        logger.addHandler(_AboveBars())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
@@ -84,6 +88,15 @@ def main(words: Sequence[str] | None = None) -> int:
         print("\nsegtricks: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+class _AboveBars(logging.Handler):
+    """Lines on the standard error, above a progress bar and not behind it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm  # here, because --help can do without
+
+        tqdm.write(self.format(record), file=sys.stderr)
 
 
 def _memory_advice(error: Exception) -> str | None:

@@ -29,6 +29,9 @@ def start_script(folder, script, given, environment=None):
     common = {"folder": str(folder), "environment": environment or {}}
     child = _CONTEXT.Process(target=runpy.run_path, args=(str(script), given | common))
     child.start()
+    # Each start looks after all children that are known. From another thread that may take the exit status of one that
+    # is being joined, which then reads 255.
+    multiprocessing.process._children.discard(child)
     return child
 
 

@@ -1,5 +1,9 @@
+import logging
+import re
 import subprocess
 import sys
+
+from tqdm import tqdm
 
 import segtricks
 from segtricks.cli import COMMANDS, HELP, main
@@ -28,3 +32,13 @@ def test_unknown_command_lists_the_known_and_is_no_traceback(capsys):
     assert "Unknown command 'tarin'" in error
     assert "fit" in error
     assert error.count("\n") == 2
+
+
+def test_warnings_are_lines_of_their_own_and_come_once(capsys):
+    for _ in range(2):
+        assert main(["--version"]) == 0
+    with tqdm(total=2, file=sys.stderr) as bar:
+        bar.update()
+        logging.getLogger("segtricks.anything").warning("odd.png: an odd file")
+    lines = re.split(r"[\r\n]+", capsys.readouterr().err)
+    assert lines.count("odd.png: an odd file") == 1

@@ -22,7 +22,7 @@ PREDICTION_NOTES = {
 }
 TARGET_NOTES = {
     "target_zero_one": "targets hold 0 and 1 alone and were read as 0 and 255",
-    "target_colour": "targets are in colour and were read by their luminance",
+    "target_colour": "targets are in colour and were read by their luminance (classes: make masks of 0 and 255)",
     "target_between": "targets hold values other than 0 and 255, cut by the protocol's target_threshold",
 }
 NOTES = PREDICTION_NOTES | TARGET_NOTES

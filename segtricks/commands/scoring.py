@@ -87,4 +87,7 @@ def _table(stages: Sequence[Stage]) -> tuple[list[str], list[list[str]]]:
                 continue
             figures = [figure(entry.metrics.get(key, float("nan"))) for key in keys]
             rows.append([entry.dataset, stage.label, entry.row, *figures, f"{entry.images:,}"])
-    return ["test set", "", "mask", *(_COLUMNS[key] for key in keys), "images"], rows
+    header = ["test set", "", "mask", *(_COLUMNS[key] for key in keys), "images"]
+    if not any(stage.label for stage in stages):
+        header, rows = [header[0], *header[2:]], [[row[0], *row[2:]] for row in rows]
+    return header, rows
