@@ -39,11 +39,20 @@ class Backbone(nn.Module):
         """Features (B, feature_dim, H / patch_size, W / patch_size) of normalised float images (B, 3, H, W).
 
         Raises:
-            UserError: No float (B, 3, H, W), or a side that is no positive multiple of the patch.
+            UserError: No float (B, 3, H, W), a side that is no positive multiple of the patch, or :meth:`extract` gives
+                another shape than ``feature_dim`` and ``patch_size`` say.
         """
         self._check(images)
         with torch.no_grad():
-            return self.extract(images)
+            features = self.extract(images)
+        grid = (images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size)
+        expected = (len(images), self.feature_dim, *grid)
+        if tuple(features.shape) != expected:
+            raise UserError(
+                f"backbone {self.name!r} gave features {tuple(features.shape)}, and by its feature_dim and patch_size "
+                f"they are {expected}.\nNext: mend extract(), feature_dim or patch_size of {type(self).__name__}."
+            )
+        return features
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode, so that a training loop's ``train()`` changes nothing here."""

@@ -54,3 +54,13 @@ def test_input_that_is_no_float_rgb_batch_is_refused_with_its_shape(images: Tens
 def test_empty_image_is_refused_instead_of_giving_empty_features() -> None:
     with pytest.raises(UserError, match="0x16"):
         Pixels()(torch.zeros(1, 3, 0, 16))
+
+
+@pytest.mark.parametrize(("patch", "dim"), [(4, 3), (8, 5)])
+def test_features_of_another_shape_than_promised_are_named(patch: int, dim: int) -> None:
+    backbone = Pixels()
+    backbone.patch_size, backbone.feature_dim = patch, dim
+    with pytest.raises(
+        UserError, match=rf"gave features \(2, 3, 2, 3\), .* \(2, {dim}, {16 // patch}, {24 // patch}\)"
+    ):
+        backbone(torch.rand(2, 3, 16, 24))
