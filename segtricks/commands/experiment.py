@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> None:
         from segtricks.commands import experiment_masks
 
         return experiment_masks.main(words[1:])
-    if list(words) == ["check"]:
+    if list(words) == ["--check"]:  # check_runs starts it; no experiment can have this name
         return experiment_check.main()
     if words and not words[0].startswith("-"):
         name, words = words[0], words[1:]

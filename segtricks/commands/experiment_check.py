@@ -10,7 +10,7 @@ from pathlib import Path
 from segtricks.commands.experiment_plan import Run
 from segtricks.errors import UserError
 
-_PROGRAM = [sys.executable, "-m", "segtricks", "experiment", "check"]
+_PROGRAM = [sys.executable, "-m", "segtricks", "experiment", "--check"]
 
 
 def check_runs(runs: Iterable[Run], files: bool = True) -> None:

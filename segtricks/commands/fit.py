@@ -211,8 +211,8 @@ def _close(run: Path, stages: list[Stage]) -> None:
     figures = sorted(path.name for path in (run / "figures").glob("[!.]*.png"))
     if figures:
         print(f"Pictures in {run / 'figures'}: {', '.join(figures)}")
-    if offline := sorted((run / "wandb").glob("offline-run-*")):
-        print(f"For Weights & Biases: wandb sync {offline[-1]}")
+    if any((run / "wandb").glob("offline-run-*")):
+        print(f"For Weights & Biases: wandb sync {run}/wandb/offline-run-*")
     print(f"Next: segtricks predict --run {run} --images PHOTOS --output MASKS")
 
 

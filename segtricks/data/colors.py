@@ -105,5 +105,5 @@ def _uniform(low: float, high: float, generator: Generator | None) -> float:
 
 
 def _to(array: NDArray[np.generic], like: Tensor) -> Tensor:
-    # Without waiting where that is safe: a GPU reads such a small array before it returns, except on MPS.
-    return torch.from_numpy(array).to(like.device, non_blocking=like.device.type != "mps")
+    # Without waiting where that is safe: CUDA reads such a small array before it returns.
+    return torch.from_numpy(array).to(like.device, non_blocking=like.is_cuda)

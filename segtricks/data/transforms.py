@@ -259,4 +259,4 @@ def _resize(image: Tensor, height: int, width: int) -> Tensor:
 
 def _channels(values: Sequence[float], like: Tensor) -> Tensor:
     # Made on the device, it would wait for all that the device has still to do.
-    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=like.device.type != "mps").view(3, 1, 1)
+    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=like.is_cuda).view(3, 1, 1)

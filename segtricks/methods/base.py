@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from segtricks.data.saliency import SaliencyDataset
 from segtricks.data.transforms import denormalize
+from segtricks.errors import UserError
 from segtricks.methods.checkpoints import freeze_out, thaw_in
 from segtricks.metrics import CorLoc, ImageScores, SaliencyScores, apply_polarity, get_protocol, image_scores
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
@@ -118,7 +119,11 @@ class SegmentationModule(lightning.LightningModule):
         self._images: list[list[tuple[str, str, ImageScores | None, bool | None]]] = [[] for _ in datasets]
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:
-        """Score a batch; return the masks at the photographs' own sizes, by row."""
+        """Score a batch; return the masks at the photographs' own sizes, by row.
+
+        Raises:
+            UserError: a mask is not finite; names its photograph.
+        """
         self._skipped[dataloader_idx] += batch["skipped"]
         sizes = [tuple(photo.shape[-2:]) for photo in batch["photo"]]
         outputs = self._masks_at(batch, sizes, self.protocol.polarity, self.protocol.interpolation)
@@ -128,6 +133,11 @@ class SegmentationModule(lightning.LightningModule):
             for i, (mask, path) in enumerate(zip(masks, batch["path"], strict=True)):
                 scores, hit = None, None
                 if sums.saliency is not None:
+                    if not mask.isfinite().all():
+                        raise UserError(
+                            f"The {row} of {path} holds nan or infinity.\n"
+                            "Next: pass --trainer.precision 32-true, or another checkpoint with --ckpt_path."
+                        )
                     scores = image_scores(mask[None], batch["mask"][i][None], self.protocol)
                     sums.saliency.add(scores)
                     scores = scores.brief()

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from segtricks.backbones import create_backbone
-from segtricks.data import DetectionDataModule
+from segtricks.data import DetectionDataModule, SaliencyDataModule
 from segtricks.data.transforms import denormalize
 from segtricks.errors import UserError
 from segtricks.methods.base import PLAIN, REFINED, SegmentationModule, batch_statistics
@@ -149,3 +149,19 @@ def test_a_method_of_the_users_names_its_backbone_and_keeps_what_it_trains():
         assert ("backbone.weight" in checkpoint["state_dict"]) is trained
     with pytest.raises(UserError, match=r"backbone 'descriptor' \(here 'descriptor4'\)"):
         OwnMethod("descriptor4").on_load_checkpoint(checkpoint)
+
+
+class Broken(Red):
+    """What a loss that became no number, or a network in float16, leaves behind."""
+
+    def soft_masks(self, images):
+        return super().soft_masks(images) * torch.nan
+
+
+def test_masks_that_are_no_numbers_are_told_with_the_photograph_and_the_way_out(rectangles):
+    data = SaliencyDataModule(
+        test=str(rectangles / "photos"), masks=str(rectangles / "masks"), size=32, multiple=8, num_workers=0
+    )
+    quiet = {name: False for name in ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")}
+    with pytest.raises(UserError, match=r"^The mask of .*photos/0\.png holds nan or infinity\.\nNext: .*32-true"):
+        Trainer(accelerator="cpu", **quiet).test(Broken(), data, verbose=False)
