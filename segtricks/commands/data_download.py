@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from segtricks.commands.data_list import add_root
 from segtricks.commands.options import OptionParser
 from segtricks.data.download import DOWNLOADS, Kind, download
+from segtricks.data.examples import INSTALL, ExamplePhotographs
 from segtricks.data.registry import PUBLISHED
 from segtricks.errors import Stopped, UserError
 
+NAMES = (*PUBLISHED, "examples")
+
 USAGE = f"""NAME… [--root data] [--keep] [--url URL…]
 
-  NAME         {", ".join(PUBLISHED)}
+  NAME         {", ".join(NAMES)}
   --root DIR   folder that the datasets' folders are, or will be, in (default data)
   --keep       keep the archives in DIR/{DOWNLOADS}; an archive that lies there is used instead of a transfer
   --url URL…   addresses instead of the published ones, one for each archive, in order; checksums still apply
@@ -32,16 +35,21 @@ def main(words: Sequence[str]) -> None:
     add_root(parser)
     options = parser.parse_args(list(words))
     names = list(dict.fromkeys(options.names))
-    if unknown := [name for name in names if name not in PUBLISHED]:
-        near = difflib.get_close_matches(unknown[0].lower().replace("_", "-"), PUBLISHED, 1)
+    if unknown := [name for name in names if name not in NAMES]:
+        near = difflib.get_close_matches(unknown[0].lower().replace("_", "-"), NAMES, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"No dataset {unknown[0]!r} to download{hint}. Allowed: {', '.join(PUBLISHED)}.")
+        raise UserError(f"No dataset {unknown[0]!r} to download{hint}. Allowed: {', '.join(NAMES)}.")
     if options.url and len(names) > 1:
         raise UserError("--url replaces the addresses of one dataset: pass a single NAME with it.")
-    failed = {}
+    if options.url and names == ["examples"]:
+        raise UserError("There is nothing to download for examples: leave --url out.")
+    failed: dict[str, Exception] = {}
     for name in names:
-        kind: Kind = PUBLISHED[name]
         try:
+            if name == "examples":
+                _check_examples()
+                continue
+            kind: Kind = PUBLISHED[name]
             fresh = download(name, kind, options.root, options.url, options.keep)
         except KeyboardInterrupt:
             again = shlex.join(["segtricks", "data", "download", *words])
@@ -63,3 +71,17 @@ def main(words: Sequence[str]) -> None:
     if failed:
         again = shlex.join(["segtricks", "data", "download", *failed, "--root", str(options.root)])
         raise UserError(f"{len(failed)} of {len(names)} datasets failed: {', '.join(failed)}.\nNext: {again}")
+
+
+def _check_examples() -> None:
+    """Say that nothing has to be fetched, and what to install where photographs are missing."""
+    message = "examples: nothing to download: these photographs come inside Python packages"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the message says the same
+            found = len(ExamplePhotographs(False))
+    except UserError:
+        found = 0
+    if found < ExamplePhotographs.expected:
+        raise UserError(f"{message}, and {found} of {ExamplePhotographs.expected} are here.\nNext: {INSTALL}")
+    print(f"{message}, and all {found} are here\nNext: segtricks test --run runs/NAME --data examples")

@@ -1,6 +1,7 @@
-"""``segtricks data list``: every dataset that can be fetched, and what of it is there."""
+"""``segtricks data list``: every dataset of files, how much there is to fetch, and what of it is there."""
 
 import shlex
+import warnings
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 from segtricks.commands.options import OptionParser
 from segtricks.data.archives import in_words
 from segtricks.data.download import Kind, look
+from segtricks.data.examples import INSTALL, ExamplePhotographs
 from segtricks.data.registry import PUBLISHED
+from segtricks.errors import UserError
 from segtricks.reports.tables import text_table
 
 
@@ -18,7 +21,8 @@ def main(words: Sequence[str]) -> None:
     add_root(parser)
     root = parser.parse_args(list(words)).root
     kinds: dict[str, Kind] = PUBLISHED
-    rows = [
+    rows = [("examples", str(ExamplePhotographs.expected), "nothing", _examples(), ExamplePhotographs.license_note)]
+    rows += [
         (name, f"{kind.expected:,}", _size(kind), _there(kind, root), kind.license_note) for name, kind in kinds.items()
     ]
     print(text_table(("name", "images", "download", f"in {root}", "license"), rows))
@@ -28,6 +32,17 @@ def main(words: Sequence[str]) -> None:
 def add_root(parser: ArgumentParser) -> None:
     """Add ``--root``, the folder above the datasets' folders."""
     parser.add_argument("--root", type=lambda text: Path(text).expanduser(), default=Path("data"), metavar="DIR")
+
+
+def _examples() -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the count is what is asked for here
+            found = len(ExamplePhotographs(False))
+    except UserError:
+        found = 0
+    expected = ExamplePhotographs.expected
+    return "there" if found == expected else f"{found} of {expected}: {INSTALL}"
 
 
 def _size(kind: Kind) -> str:

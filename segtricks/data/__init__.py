@@ -6,6 +6,7 @@ from segtricks.data.coco20k import COCO20K
 from segtricks.data.dut_omron import DUTOMRON
 from segtricks.data.duts import DUTSTest, DUTSTrain
 from segtricks.data.ecssd import ECSSD
+from segtricks.data.examples import ExamplePhotographs
 from segtricks.data.folder import ImageFolder
 from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, find_images, read_image, read_mask
 from segtricks.data.registry import DATASET_NAMES, create_dataset, open_dataset
@@ -43,6 +44,7 @@ __all__ = [
     "DUTSTrain",
     "DetectionDataModule",
     "EvalTransform",
+    "ExamplePhotographs",
     "ImageFolder",
     "SaliencyDataModule",
     "SaliencyDataset",

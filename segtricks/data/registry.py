@@ -9,6 +9,7 @@ from segtricks.data.detection import attach_boxes
 from segtricks.data.dut_omron import DUTOMRON
 from segtricks.data.duts import DUTSTest, DUTSTrain
 from segtricks.data.ecssd import ECSSD
+from segtricks.data.examples import ExamplePhotographs
 from segtricks.data.folder import ImageFolder
 from segtricks.data.published import PublishedDataset
 from segtricks.data.saliency import SaliencyDataset
@@ -28,7 +29,7 @@ PUBLISHED: dict[str, type[PublishedDataset | VOC07 | VOC12 | COCO20K]] = {
 }
 """Datasets that can be fetched, by name."""
 
-DATASET_NAMES = (*PUBLISHED, "synthetic")
+DATASET_NAMES = (*PUBLISHED, "examples", "synthetic")
 
 _SLICE = re.compile(r"(?P<name>.+)\[(?P<range>[^\[\]]*)\]")
 
@@ -40,7 +41,8 @@ def create_dataset(
 
     Args:
         name: One of ``DATASET_NAMES``.
-        root: Folder above the dataset's folder, or that folder itself; ``synthetic`` needs none.
+        root: Folder above the dataset's folder, or that folder itself; ``examples`` and ``synthetic``
+            need none.
         require_masks: False where photographs alone will do: no mask is looked for, no file of boxes opened.
         strict: An unexpected number of images is an error instead of a warning.
         hard: Keep VOC's difficult and truncated objects.
@@ -50,6 +52,8 @@ def create_dataset(
     """
     if name == "synthetic":
         return SyntheticShapes()
+    if name == "examples":
+        return ExamplePhotographs(require_masks, strict)
     if name not in PUBLISHED:
         raise UserError(f"Unknown dataset '{name}': {_hint(name)}Legal are {', '.join(DATASET_NAMES)}.")
     kind = PUBLISHED[name]

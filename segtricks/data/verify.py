@@ -31,6 +31,7 @@ FAULTS: Mapping[str, str] = {
     "no_mask": "image without a mask",
     "no_image": "mask without an image",
     "missing": "listed file that does not exist",
+    "changed": "image that is not the one its mask was drawn on",
     "name": "name with control characters, or not UTF-8",
     "count": "number of images is not the published one",
 }
@@ -75,6 +76,8 @@ def open_whole(spec: str, root: str | Path, masks: str | Path | None = None) -> 
             return kind(root, max_unpaired=1.0)
         # Each XML file of VOC is opened with its image, so that a damaged one is one fault.
         return create_dataset(spec, root, require_masks=not issubclass(kind, (VOC07, VOC12)))
+    if spec == "examples":
+        return create_dataset(spec, root)
     if is_photographs(Path(spec).expanduser()):
         return ImageFolder(spec, masks, max_unpaired=1.0)
     open_dataset(spec, root, require_masks=False)

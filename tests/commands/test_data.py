@@ -6,13 +6,14 @@ import io
 import shlex
 import threading
 import zipfile
+from importlib.util import find_spec
 
 import pytest
 from PIL import Image
 
 from segtricks.cli import main
 from segtricks.commands import data_download
-from segtricks.data import transfer
+from segtricks.data import examples, transfer
 from segtricks.data.duts import DUTSTest
 from segtricks.data.ecssd import ECSSD
 
@@ -79,7 +80,7 @@ def test_list_says_what_is_there(mirror, monkeypatch, capsys):
     assert main(["data", "list"]) == 0
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()[2:-2]] == [
-        *("duts-tr", "duts-te", "dut-omron", "ecssd", "voc07", "voc12", "coco20k")
+        *("examples", "duts-tr", "duts-te", "dut-omron", "ecssd", "voc07", "voc12", "coco20k")
     ]
     assert _row(out, "duts-tr").split()[:5] == ["duts-tr", "10,553", "271.0", "MB", "-"]
     assert main(["data", "download", "ecssd", "--url", *_urls(mirror)]) == 0
@@ -89,6 +90,30 @@ def test_list_says_what_is_there(mirror, monkeypatch, capsys):
     monkeypatch.setattr(ECSSD, "expected", 4)
     main(["data", "list"])
     assert " incomplete: 3 of 4 " in _row(capsys.readouterr().out, "ecssd")
+
+
+@pytest.mark.skipif(
+    find_spec("skimage") is None or find_spec("sklearn") is None, reason="needs scikit-image and scikit-learn"
+)
+def test_examples_need_no_download(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["data", "list"])
+    assert _row(capsys.readouterr().out, "examples").split()[:4] == ["examples", "9", "nothing", "there"]
+    assert main(["data", "download", "examples"]) == 0
+    assert "examples: nothing to download: " in capsys.readouterr().out
+    assert main(["data", "verify", "examples"]) == 0
+    assert capsys.readouterr().out == "examples: 9 of 9 pairs are sound; masks: 0/255 (9).\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_example_photographs_are_answered_with_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(examples, "locate", lambda photograph: None)
+    main(["data", "list"])
+    assert ' 0 of 9: pip install "segtricks[examples]" ' in _row(capsys.readouterr().out, "examples")
+    for command in ("download", "verify"):
+        assert main(["data", command, "examples"]) == 2
+        assert capsys.readouterr().err.endswith('Next: pip install "segtricks[examples]"\n')
 
 
 def test_a_dataset_without_masks_is_listed_as_incomplete(mirror, tmp_path, capsys):
@@ -129,6 +154,7 @@ def test_an_interrupt_says_how_to_go_on(mirror, monkeypatch, capsys):
         (["lst"], r"Unknown command 'data lst' (did you mean list?): allowed are list, download, verify."),
         (["download", "ECSD"], "No dataset 'ECSD' to download (did you mean ecssd?). Allowed: duts-tr,"),
         (["download", "synthetic"], "No dataset 'synthetic' to download. Allowed: duts-tr,"),
+        (["download", "examples", "--url", "http://a/b"], "nothing to download for examples: leave --url out"),
         (["download"], "The following arguments are required: NAME"),
         (["download", "ecssd", "voc07", "--url", "http://a/b"], "pass a single NAME with it"),
         (["download", "ecssd", "--url", "http://a/b"], "ecssd consists of images.zip, ground_truth_mask.zip: pass 2"),

@@ -5,6 +5,7 @@ import pytest
 from segtricks.data.dut_omron import DUTOMRON
 from segtricks.data.duts import DUTSTest, DUTSTrain
 from segtricks.data.ecssd import ECSSD
+from segtricks.data.examples import ExamplePhotographs
 from segtricks.data.folder import ImageFolder
 from segtricks.data.registry import DATASET_NAMES, create_dataset, open_dataset
 from segtricks.data.synthetic import SyntheticShapes
@@ -25,6 +26,12 @@ def test_names_open_their_datasets(tmp_path: Path, published, name: str, kind) -
 
 def test_synthetic_needs_no_root() -> None:
     assert isinstance(create_dataset("synthetic", "/nowhere"), SyntheticShapes)
+
+
+@pytest.mark.filterwarnings("ignore:examples:UserWarning")  # matplotlib's photograph is always there
+def test_examples_need_no_root() -> None:
+    assert isinstance(create_dataset("examples", "/nowhere"), ExamplePhotographs)
+    assert create_dataset("examples", require_masks=False).masks is None
 
 
 @pytest.mark.parametrize(("wrong", "meant"), [("ECSSD", "ecssd"), ("duts_tr", "duts-tr"), ("omron", "dut-omron")])
