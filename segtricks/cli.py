@@ -20,6 +20,7 @@ segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, gu
   segtricks evaluate --predictions MASKS --targets GT [--protocol fullres]   any method's masks
   segtricks refine   --masks MASKS --images PHOTOS --output OUT [--method guided_filter]
   segtricks data     list | download NAME | verify NAME          the paper's datasets, or your own files
+  segtricks weights  list | get NAME                              a backbone's weights, before a run needs them
   segtricks compare  runs/A runs/B …                              a table and a figure
   segtricks report   runs/NAME                                    one HTML page
   segtricks experiment table3 [--dry-run]                         a table of the paper
@@ -40,6 +41,7 @@ COMMANDS = (
     "refine",
     "discover",
     "data",
+    "weights",
     "compare",
     "report",
     "experiment",

@@ -21,10 +21,17 @@ class Backbone(nn.Module):
         name: What the user typed to get it; error messages repeat it.
         patch_size: Side of a square patch in pixels.
         feature_dim: Channels of the features.
-        tau: Cosine above which normalized cut treats two patches as alike, in [-1, 1].
+        tau: Where normalized cut treats two patches as alike: above a cosine in [-1, 1], or ``share:X``, the cosine
+            above which a share X of all pairs lies.
+
+    Attributes:
+        weights: Where the weights came from, for instance ``file dino_deitsmall8_pretrain.pth``; ``random`` where they
+            were not loaded, empty where there are none or where a backbone of your own does not say.
     """
 
-    def __init__(self, name: str, patch_size: int, feature_dim: int, tau: float) -> None:
+    weights: str = ""
+
+    def __init__(self, name: str, patch_size: int, feature_dim: int, tau: float | str) -> None:
         super().__init__()
         self.name = name
         self.patch_size = patch_size

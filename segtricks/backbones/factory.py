@@ -5,15 +5,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segtricks.backbones.affinity import affinity_of
 from segtricks.backbones.base import Backbone
-from segtricks.backbones.registry import BACKBONE_NAMES, DEFAULT_TAU, DESCRIPTOR_PATCH_SIZES, PRETRAINED
+from segtricks.backbones.registry import BACKBONE_NAMES, DESCRIPTOR_PATCH_SIZES, PRETRAINED
 from segtricks.errors import UserError, path_hint
 
 if TYPE_CHECKING:
     from timm.models.eva import Eva
     from timm.models.vision_transformer import VisionTransformer
 
-_FEATURES = ("key", "query", "value", "token")
+FEATURES = ("key", "query", "value", "token")
 _POS_INTERPS = ("dino", "timm")
 _VIT_MODULES = ("vision_transformer", "eva")  # of timm
 _NAMES_HINT = f"Short names: {', '.join(BACKBONE_NAMES)}; or timm's name of a ViT, as vit_small_patch16_224.dino."
@@ -36,11 +37,14 @@ def create_backbone(
             (``vit_small_patch14_dinov2.lvd142m``; it gets ImageNet's normalisation, even if trained with another);
             ``descriptor``, which needs no weights; or ``package.module:Name``, your own :class:`Backbone` (or a
             function that returns one), called with the other arguments by keyword.
-        pretrained: Take the weights from timm's hub. False leaves them random: for tests and parameter counts.
+        pretrained: Take the weights from the first source that has them, see
+            :func:`segtricks.backbones.sources.load_pretrained`. False leaves them random: for tests and parameter
+            counts.
         checkpoint: Weight file to load instead (``.pth`` or ``.safetensors``), whatever ``pretrained`` says; see
             :func:`segtricks.backbones.weights.load_checkpoint` for the layouts.
         feature: ``key``, ``query``, ``value`` of the layer's attention (before any rotary embedding), or ``token``,
-            its output through the final norm.
+            its output through the final norm. Which ones suit a network and a method:
+            :mod:`segtricks.backbones.affinity`.
         layer: Layer from 0, or from the end with -1. Later ones are not computed.
         pos_interp: How trained position embeddings reach another grid. ``dino``: as DINO, iBOT and DINOv2
             without registers do (bicubic by the factor (n + 0.1) / n0, no antialias); the published heads were
@@ -48,14 +52,14 @@ def create_backbone(
             No difference for models without absolute positions, as DINOv3, nor on the trained grid.
 
     Returns:
-        A :class:`Backbone` with ``patch_size``, ``feature_dim`` and ``tau``, its default affinity threshold:
-        0.4, the paper's, for DINO and iBOT; the same, unmeasured, for DINOv2, DINOv3 and other timm models
-        (see :mod:`segtricks.backbones.registry`).
+        A :class:`Backbone` with ``patch_size``, ``feature_dim`` and ``tau``, its affinity threshold for Sempart: 0.4,
+        the paper's, for the keys of DINO and iBOT; the measured one, or else a share of the pairs of patches, for
+        others (see :mod:`segtricks.backbones.affinity`). Its ``weights`` says where they came from.
 
     Raises:
         UserError: Unknown name, no ViT, bad option, weights that cannot be fetched, read or do not fit.
     """
-    _check_choice("feature", feature, _FEATURES)
+    _check_choice("feature", feature, FEATURES)
     _check_choice("pos_interp", pos_interp, _POS_INTERPS)
     backbone: Backbone
     if name in DESCRIPTOR_PATCH_SIZES:
@@ -72,22 +76,23 @@ def create_backbone(
             name, pretrained=pretrained, checkpoint=checkpoint, feature=feature, layer=layer, pos_interp=pos_interp
         )
     else:
-        model = _timm_model(name, pretrained, checkpoint)
+        model, weights = _timm_model(name, pretrained, checkpoint)
         # here, because importing timm takes seconds that the descriptor does not need
         from segtricks.backbones.vit import ViTBackbone
 
-        tau = PRETRAINED[name].tau if name in PRETRAINED else DEFAULT_TAU
+        tau = affinity_of(name, "sempart", feature, layer).tau
         backbone = ViTBackbone(model, name, tau, feature, layer, pos_interp)
+        backbone.weights = weights
     return backbone.requires_grad_(False).eval()
 
 
-def _timm_model(name: str, pretrained: bool, checkpoint: str | Path | None) -> "VisionTransformer | Eva":
+def _timm_model(name: str, pretrained: bool, checkpoint: str | Path | None) -> "tuple[VisionTransformer | Eva, str]":
     import timm
     from timm.models import is_model_in_modules
     from timm.models.eva import Eva
     from timm.models.vision_transformer import VisionTransformer
 
-    from segtricks.backbones.hub import create_pretrained
+    from segtricks.backbones.sources import load_pretrained
     from segtricks.backbones.weights import load_checkpoint
 
     entry = PRETRAINED.get(name)
@@ -101,14 +106,15 @@ def _timm_model(name: str, pretrained: bool, checkpoint: str | Path | None) -> "
     if not is_model_in_modules(timm_name, _VIT_MODULES):
         raise _not_a_vit(name)
     if checkpoint is None and pretrained:
-        model = create_pretrained(timm_name, name, entry, dynamic_img_size=True)
+        model, weights = load_pretrained(timm_name, name, entry)
     else:
-        model = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True)
+        model, weights = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True), "random"
     if not isinstance(model, VisionTransformer | Eva):  # TIMM_USE_NAFLEX=1 makes another class of the same name
         raise _not_a_vit(name)
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, name)
-    return model
+        weights = f"file {Path(checkpoint).name}"
+    return model, weights
 
 
 def _own_backbone(name: str, **arguments: Any) -> Backbone:

@@ -1,20 +1,8 @@
-"""The short names: which timm model each stands for, its threshold, and the official file of its weights.
-
-Where each ``tau`` comes from:
-
-* DINO and iBOT: 0.4, the value of the paper (arXiv 2404.03392) for these keys and this loss.
-* DINOv2 and DINOv3: **not measured**. No value is published for this loss with these keys, and none could be
-  tuned where this was written (no weights at hand). They keep 0.4, so that a run starts; their keys have another
-  spread of cosines, so sweep ``tau`` before trusting a result.
-* Other timm models: 0.4, for want of anything better.
-* ``descriptor``: measured, see :mod:`segtricks.backbones.descriptor`.
-"""
+"""The short names: which timm model each stands for, and the official file of its weights."""
 
 from dataclasses import dataclass
 
-PAPER_TAU = 0.4
-UNMEASURED_TAU = 0.4
-DEFAULT_TAU = 0.4
+APACHE = "Apache-2.0"
 
 
 @dataclass(frozen=True)
@@ -23,57 +11,73 @@ class Pretrained:
 
     Attributes:
         timm_name: Model (and weights tag) in timm's spelling.
-        tau: Default affinity threshold; the module's docstring says where each comes from.
         official: File name of the weights that the authors released.
         repository: Where the authors link that file.
-        url: Address of the file itself, for weights that timm's hub does not have; None for those it has.
+        parameters: Number of parameters without a classification head.
+        license: License of the weights.
+        url: The authors' address of that file; None where they hand it out on request only.
+        on_hub: Whether timm's hub has these weights.
     """
 
     timm_name: str
-    tau: float
     official: str
     repository: str
+    parameters: int
+    license: str = APACHE
     url: str | None = None
+    on_hub: bool = True
+
+    @property
+    def hub_id(self) -> str:
+        """Repository on timm's hub."""
+        return f"timm/{self.timm_name}"
 
 
-def _dino(timm_name: str, official: str) -> Pretrained:
-    return Pretrained(f"{timm_name}_224.dino", PAPER_TAU, official, "https://github.com/facebookresearch/dino")
+def _dino(timm_name: str, official: str, parameters: int) -> Pretrained:
+    file = f"{official}_pretrain.pth"
+    url = f"https://dl.fbaipublicfiles.com/dino/{official}_pretrain/{file}"
+    repository = "https://github.com/facebookresearch/dino"
+    return Pretrained(f"{timm_name}_224.dino", file, repository, parameters, url=url)
 
 
-def _ibot(timm_name: str, folder: str) -> Pretrained:
+def _ibot(timm_name: str, folder: str, parameters: int) -> Pretrained:
     file = "checkpoint_teacher.pth"
     url = f"https://lf3-nlp-opensource.bytetos.com/obj/nlp-opensource/archive/2022/ibot/{folder}/{file}"
-    return Pretrained(f"{timm_name}_224", PAPER_TAU, file, "https://github.com/bytedance/ibot", url)
+    repository = "https://github.com/bytedance/ibot"
+    return Pretrained(f"{timm_name}_224", file, repository, parameters, url=url, on_hub=False)
 
 
-def _dinov2(timm_name: str, official: str) -> Pretrained:
+def _dinov2(timm_name: str, official: str, parameters: int) -> Pretrained:
+    file = f"{official}_pretrain.pth"
+    url = f"https://dl.fbaipublicfiles.com/dinov2/{official.removesuffix('_reg4')}/{file}"
     repository = "https://github.com/facebookresearch/dinov2"
-    return Pretrained(f"{timm_name}_dinov2.lvd142m", UNMEASURED_TAU, f"{official}_pretrain.pth", repository)
+    return Pretrained(f"{timm_name}_dinov2.lvd142m", file, repository, parameters, url=url)
 
 
-def _dinov3(timm_name: str, official: str) -> Pretrained:
+def _dinov3(timm_name: str, official: str, parameters: int) -> Pretrained:
+    file = f"{official}.pth"
     repository = "https://github.com/facebookresearch/dinov3"
-    return Pretrained(f"{timm_name}_dinov3.lvd1689m", UNMEASURED_TAU, official, repository)
+    return Pretrained(f"{timm_name}_dinov3.lvd1689m", file, repository, parameters, "DINOv3 License (gated)")
 
 
 PRETRAINED: dict[str, Pretrained] = {
-    "dino_vits8": _dino("vit_small_patch8", "dino_deitsmall8_pretrain.pth"),
-    "dino_vits16": _dino("vit_small_patch16", "dino_deitsmall16_pretrain.pth"),
-    "dino_vitb8": _dino("vit_base_patch8", "dino_vitbase8_pretrain.pth"),
-    "dino_vitb16": _dino("vit_base_patch16", "dino_vitbase16_pretrain.pth"),
-    "ibot_vits16": _ibot("vit_small_patch16", "vits_16"),
-    "ibot_vitb16": _ibot("vit_base_patch16", "vitb_16"),
-    "ibot_vitl16": _ibot("vit_large_patch16", "vitl_16"),
-    "dinov2_vits14": _dinov2("vit_small_patch14", "dinov2_vits14"),
-    "dinov2_vits14_reg": _dinov2("vit_small_patch14_reg4", "dinov2_vits14_reg4"),
-    "dinov2_vitb14": _dinov2("vit_base_patch14", "dinov2_vitb14"),
-    "dinov2_vitb14_reg": _dinov2("vit_base_patch14_reg4", "dinov2_vitb14_reg4"),
-    "dinov2_vitl14": _dinov2("vit_large_patch14", "dinov2_vitl14"),
-    "dinov2_vitl14_reg": _dinov2("vit_large_patch14_reg4", "dinov2_vitl14_reg4"),
-    "dinov3_vits16": _dinov3("vit_small_patch16", "dinov3_vits16_pretrain_lvd1689m-08c60483.pth"),
-    "dinov3_vits16plus": _dinov3("vit_small_plus_patch16", "dinov3_vits16plus_pretrain_lvd1689m-4057cbaa.pth"),
-    "dinov3_vitb16": _dinov3("vit_base_patch16", "dinov3_vitb16_pretrain_lvd1689m-73cec8be.pth"),
-    "dinov3_vitl16": _dinov3("vit_large_patch16", "dinov3_vitl16_pretrain_lvd1689m-8aa4cbdd.pth"),
+    "dino_vits8": _dino("vit_small_patch8", "dino_deitsmall8", 21_670_272),
+    "dino_vits16": _dino("vit_small_patch16", "dino_deitsmall16", 21_665_664),
+    "dino_vitb8": _dino("vit_base_patch8", "dino_vitbase8", 85_807_872),
+    "dino_vitb16": _dino("vit_base_patch16", "dino_vitbase16", 85_798_656),
+    "ibot_vits16": _ibot("vit_small_patch16", "vits_16", 21_665_664),
+    "ibot_vitb16": _ibot("vit_base_patch16", "vitb_16", 85_798_656),
+    "ibot_vitl16": _ibot("vit_large_patch16", "vitl_16", 303_301_632),
+    "dinov2_vits14": _dinov2("vit_small_patch14", "dinov2_vits14", 22_056_192),
+    "dinov2_vits14_reg": _dinov2("vit_small_patch14_reg4", "dinov2_vits14_reg4", 22_057_344),
+    "dinov2_vitb14": _dinov2("vit_base_patch14", "dinov2_vitb14", 86_579_712),
+    "dinov2_vitb14_reg": _dinov2("vit_base_patch14_reg4", "dinov2_vitb14_reg4", 86_582_016),
+    "dinov2_vitl14": _dinov2("vit_large_patch14", "dinov2_vitl14", 304_367_616),
+    "dinov2_vitl14_reg": _dinov2("vit_large_patch14_reg4", "dinov2_vitl14_reg4", 304_370_688),
+    "dinov3_vits16": _dinov3("vit_small_patch16", "dinov3_vits16_pretrain_lvd1689m-08c60483", 21_586_944),
+    "dinov3_vits16plus": _dinov3("vit_small_plus_patch16", "dinov3_vits16plus_pretrain_lvd1689m-4057cbaa", 28_683_264),
+    "dinov3_vitb16": _dinov3("vit_base_patch16", "dinov3_vitb16_pretrain_lvd1689m-73cec8be", 85_641_216),
+    "dinov3_vitl16": _dinov3("vit_large_patch16", "dinov3_vitl16_pretrain_lvd1689m-8aa4cbdd", 303_079_424),
 }
 
 DESCRIPTOR_PATCH_SIZES: dict[str, int] = {"descriptor": 8, "descriptor16": 16, "descriptor4": 4}

@@ -59,7 +59,7 @@ class ViTBackbone(Backbone):
         model: timm ``VisionTransformer`` or ``Eva`` made with ``dynamic_img_size=True`` and holding its weights;
             it is cut down in place.
         name: Name for error messages.
-        tau: Default affinity threshold.
+        tau: Default affinity threshold, a cosine or ``share:X``.
         feature: ``key``, ``query`` or ``value``: the projection inside the layer's attention, heads concatenated.
             ``token``: the layer's output through the model's final norm.
         layer: Which layer, from 0, or from the end with -1.
@@ -73,7 +73,7 @@ class ViTBackbone(Backbone):
         self,
         model: VisionTransformer | Eva,
         name: str,
-        tau: float,
+        tau: float | str,
         feature: str = "key",
         layer: int = -1,
         pos_interp: str = "dino",

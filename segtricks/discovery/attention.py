@@ -20,8 +20,11 @@ class KeysAndAttention(nn.Module):
 
     Args:
         name: backbone, a ``VisionTransformer`` of timm with a class token.
-        pretrained: take the weights from timm's hub.
+        pretrained: take the weights from the first source that has them.
         checkpoint: a file with its weights, instead.
+
+    Attributes:
+        weights: where the weights came from, as of :class:`segtricks.backbones.Backbone`.
 
     Raises:
         UserError: if the backbone has no class token or no attention that can be read.
@@ -41,6 +44,7 @@ class KeysAndAttention(nn.Module):
         key, query = model.blocks[-1], other.model.blocks[-1]
         assert isinstance(key, QKVSlice) and isinstance(query, QKVSlice)
         self.name, self.patch_size, self.feature_dim = name, backbone.patch_size, backbone.feature_dim
+        self.weights = backbone.weights
         self.heads, self.width = self.feature_dim // key.head_dim, key.head_dim
         model.blocks[-1] = _QueryAndKey(query, key)
         self.model = model.requires_grad_(False).eval()

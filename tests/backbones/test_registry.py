@@ -2,6 +2,7 @@ import re
 
 import pytest
 import timm
+import torch
 from timm.models import is_model_in_modules
 
 from segtricks.backbones.registry import PRETRAINED
@@ -20,17 +21,22 @@ def test_short_name_stands_for_a_timm_vit_of_its_patch_size_and_size_letter(name
 @pytest.mark.parametrize("name", PRETRAINED)
 def test_weights_are_on_timms_hub_or_have_an_address(name: str) -> None:
     entry = PRETRAINED[name]
-    if entry.url is None:
-        assert timm.is_model_pretrained(entry.timm_name)
-    else:
-        assert entry.url.endswith(entry.official)
+    assert entry.on_hub or entry.url
+    assert entry.url is None or entry.url.endswith(f"/{entry.official}")
+    if entry.on_hub:
+        cfg = timm.get_pretrained_cfg(entry.timm_name)
+        assert cfg.hf_hub_id == entry.hub_id
+        assert cfg.hf_hub_filename is None
+        assert cfg.license.split("-")[0] == entry.license.lower().replace(" ", "-").split("-")[0]
 
 
-def test_official_dino_files_are_those_that_timm_converted() -> None:
-    for name in ("dino_vits8", "dino_vits16", "dino_vitb8", "dino_vitb16", "dinov2_vits14", "dinov2_vitb14_reg"):
-        url = timm.get_pretrained_cfg(PRETRAINED[name].timm_name).url
-        assert url.endswith("/" + PRETRAINED[name].official), (name, url)
+@pytest.mark.parametrize("name", [name for name in PRETRAINED if name.startswith(("dino_", "dinov2_"))])
+def test_addresses_of_the_authors_are_those_that_timm_converted(name: str) -> None:
+    assert PRETRAINED[name].url == timm.get_pretrained_cfg(PRETRAINED[name].timm_name).url
 
 
-def test_dino_and_ibot_keep_the_threshold_of_the_paper() -> None:
-    assert {entry.tau for name, entry in PRETRAINED.items() if name.startswith(("dino_", "ibot_"))} == {0.4}
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_number_of_parameters_is_that_of_timms_model(name: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(PRETRAINED[name].timm_name, num_classes=0)
+    assert PRETRAINED[name].parameters == sum(parameter.numel() for parameter in model.parameters())
