@@ -8,6 +8,8 @@ from torch.nn.functional import normalize
 
 from segtricks.discovery.inputs import check_features, mask_boxes, usable
 from segtricks.errors import UserError
+from segtricks.losses.tau import Tau
+from segtricks.losses.tau import threshold as threshold_of
 
 _TINY = 1e-10  # share of a head that attends to nothing: its weight stays finite
 
@@ -26,9 +28,7 @@ class FoundResult(NamedTuple):
 
 
 @torch.no_grad()
-def found_background(
-    features: Tensor, attention: Tensor, threshold: float = 0.3, *, patch_size: int = 1
-) -> FoundResult:
+def found_background(features: Tensor, attention: Tensor, threshold: Tau = 0.3, *, patch_size: int = 1) -> FoundResult:
     """Mark as background all patches like the one that the class token attends to least.
 
     Head h has weight β = log(Σ q / q_h), q_h being the share of patches with attention above the image's mean over all
@@ -42,11 +42,13 @@ def found_background(
         features: (B, D, h, w), keys of the last block, the heads' channels one after the other; no class token.
         attention: (B, heads, N) softmax attention of the class token to the N = h·w patches, or (B, heads, 1 + N) with
             the class token itself first.
-        threshold: cosine with the seed above which a patch is background.
+        threshold: cosine with the seed above which a patch is background, or ``share:X`` of each image's pairs of
+            weighted features (:mod:`segtricks.losses.tau`).
         patch_size: unit of the boxes in pixels; 1 leaves them in patches.
 
     Raises:
-        UserError: if the features are no float (B, D, h, w), or the attention does not fit them.
+        UserError: features that are not float (B, D, h, w), attention that does not fit them, or a threshold out of
+            range.
 
     Source: Siméoni et al., "Unsupervised Object Localization: Observing the Background to Discover Objects", CVPR 2023,
     section 3.1.
@@ -73,6 +75,8 @@ def found_background(
         of_seed = unit.gather(2, seed[:, None, None].expand(-1, dim, 1))
         sound &= of_seed.norm(dim=1)[:, 0] > 0.5
         cosine = (unit * of_seed).sum(dim=1)
-    background = ((cosine > threshold) | ~sound[:, None]).float().view(batch, 1, height, width)
+        level = threshold_of(unit, threshold)
+        level = level[:, 0] if isinstance(level, Tensor) else level
+    background = ((cosine > level) | ~sound[:, None]).float().view(batch, 1, height, width)
     mask = 1 - background
     return FoundResult(background, mask, torch.where(sound, seed, -1), mask_boxes(mask, patch_size))

@@ -7,22 +7,26 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from segtricks.backbones import create_backbone
+from segtricks.backbones.affinity import affinity_of
 from segtricks.discovery.deep_spectral import deep_spectral
 from segtricks.discovery.found import found_background
 from segtricks.discovery.lost import lost
 from segtricks.discovery.tokencut import tokencut
 from segtricks.errors import UserError
 from segtricks.heads import load_found_head
+from segtricks.losses.tau import Graph, Tau, measure_graph, share_of
 
 DISCOVERY_METHODS = ("tokencut", "lost", "deep_spectral", "found")
 
 WHY_EMPTY = {
-    "tokencut": "a uniform image, no patches to part, or features that are not finite",
+    "tokencut": "all pairs of patches lie on one side of tau, a uniform image, or features that are not finite",
     "lost": "every patch resembles every other, or features that are not finite",
-    "deep_spectral": "a uniform image, no patches to part, or features that are not finite",
+    "deep_spectral": "no two patches or all alike, a uniform image, or features that are not finite",
     "found": "every patch resembles the background, or features that are not finite",
 }
-"""What may be the reason that a method finds nothing."""
+"""Why a method may find nothing."""
+
+_EXPLAINED = 32  # empty masks whose graphs are measured
 
 
 class Discoverer(nn.Module):
@@ -37,9 +41,13 @@ class Discoverer(nn.Module):
         pretrained: load its published weights.
         checkpoint: a file with its weights, instead.
         head: for found, a trained head (:func:`segtricks.heads.load_found_head`) in place of its first step.
-        tau: cosine threshold of tokencut.
+        tau: threshold of the affinity of tokencut, lost and deep_spectral, a cosine or ``share:X`` of each photograph's
+            pairs of patches (:mod:`segtricks.losses.tau`); None is the backbone's own
+            (:mod:`segtricks.backbones.affinity`).
         k: voters of lost.
-        threshold: cosine threshold of found.
+        threshold: the same for found's background; None is the backbone's own.
+        feature: key, query, value or token; None is the backbone's own. found takes keys.
+        layer: block whose features are taken; None is the backbone's own. found takes the last.
 
     Raises:
         UserError: unknown method, a head for a method that has none or of another width, or found without a head on a
@@ -53,16 +61,25 @@ class Discoverer(nn.Module):
         pretrained: bool = True,
         checkpoint: str | Path | None = None,
         head: str | Path | None = None,
-        tau: float = 0.2,
+        tau: Tau | None = None,
         k: int = 100,
-        threshold: float = 0.3,
+        threshold: Tau | None = None,
+        feature: str | None = None,
+        layer: int | None = None,
     ) -> None:
         super().__init__()
         if method not in DISCOVERY_METHODS:
             raise UserError(f"Unknown method {method!r}. Allowed: {', '.join(DISCOVERY_METHODS)}.")
         if head is not None and method != "found":
             raise UserError(f"A head goes with the method found, not with {method}: leave out --head.")
-        self.method, self.tau, self.k, self.threshold = method, tau, k, threshold
+        if method == "found" and (feature not in (None, "key") or layer not in (None, -1)):
+            raise UserError("found takes the keys of the last layer: leave out --feature and --layer.")
+        own = affinity_of(backbone, method, feature, layer)
+        self.method, self.k = method, k
+        self.tau = own.tau if tau is None else tau
+        self.threshold = own.tau if threshold is None else threshold
+        for value in (self.tau, self.threshold):
+            share_of(value)  # out of range? said before the weights are read
         self.head = None if head is None else load_found_head(head)
         self.backbone: nn.Module
         if method == "found" and head is None:
@@ -70,13 +87,17 @@ class Discoverer(nn.Module):
 
             self.backbone = KeysAndAttention(backbone, pretrained, checkpoint)
         else:
-            self.backbone = create_backbone(backbone, pretrained, checkpoint)
+            self.backbone = create_backbone(backbone, pretrained, checkpoint, own.feature, own.layer)
         self.patch_size = int(self.backbone.patch_size)
         if self.head is not None and self.head.feature_dim != self.backbone.feature_dim:
             raise UserError(
                 f"{head} takes {self.head.feature_dim} channels, backbone {backbone!r} gives "
                 f"{self.backbone.feature_dim}.\nThe published heads belong to --backbone dino_vits8."
             )
+        self.weights = str(getattr(self.backbone, "weights", ""))
+        """Where the backbone's weights come from."""
+        self._empty: list[Graph] = []
+        self._broken = 0
         self.requires_grad_(False).eval()
 
     @property
@@ -88,16 +109,47 @@ class Discoverer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Masks (B, 1, h, w) on the patches of normalised images (B, 3, H, W)."""
         if self.method == "found" and self.head is None:
-            keys, attention = self.backbone(images)
-            return found_background(keys, attention, self.threshold).mask
-        features: Tensor = self.backbone(images).float()
+            features, attention = self.backbone(images)
+            masks = found_background(features, attention, self.threshold).mask
+        else:
+            features = self.backbone(images).float()
+            masks = self._masks(features)
+        self._note(features, masks)
+        return masks
+
+    def _masks(self, features: Tensor) -> Tensor:
         if self.head is not None:
             return self.head(features).sigmoid().nan_to_num(0.0)
         if self.method == "tokencut":
             return tokencut(features, self.tau).mask
         if self.method == "lost":
-            return lost(features, self.k).mask
-        return deep_spectral(features).mask
+            return lost(features, self.k, self.tau).mask
+        return deep_spectral(features, tau=self.tau).mask
+
+    def _note(self, features: Tensor, masks: Tensor) -> None:
+        """Keep what explains the first empty masks."""
+        for feature, mask in zip(features, masks, strict=True):
+            if len(self._empty) >= _EXPLAINED or bool((mask > 0.5).any()):
+                continue
+            if bool(feature.isfinite().all()):
+                self._empty.append(measure_graph([feature], self.threshold if self.method == "found" else self.tau))
+            else:
+                self._broken += 1
+
+    def why_one_sided(self) -> str:
+        """Return why masks of nothing or of everything are likely, and what to type next, from those seen so far."""
+        if self._broken > len(self._empty):
+            return (
+                "The backbone's features are not finite (nan or infinity).\n"
+                "Next: pass other weights with --backbone_checkpoint FILE."
+            )
+        option = "threshold" if self.method == "found" else "tau"
+        given = self.threshold if self.method == "found" else self.tau
+        other = "share:0.3" if given == "share:0.5" else "share:0.5"
+        if not self._empty:
+            return f"Next: try another --{option}, such as {other}, or another --feature."
+        graph = sorted(self._empty, key=lambda graph: graph.share)[len(self._empty) // 2]
+        return f"In a typical one, {graph}.\nNext: --{option} {other}, or another --feature or --backbone."
 
     def enlarge(self, masks: Tensor, size: tuple[int, ...]) -> Tensor:
         """Masks (B, 1, h, w) at ``size``: probabilities bilinear, binary masks by the nearest patch."""

@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from segtricks.discovery.eigen import smallest_eigenvectors
 from segtricks.discovery.inputs import check_features, in_parts, mask_boxes, usable
+from segtricks.losses.tau import Tau, threshold
 from segtricks.refine.components import component_of
 
 
@@ -25,7 +26,7 @@ class TokenCutResult(NamedTuple):
 
 
 @torch.no_grad()
-def tokencut(features: Tensor, tau: float = 0.2, eps: float = 1e-5, *, patch_size: int = 1) -> TokenCutResult:
+def tokencut(features: Tensor, tau: Tau = 0.2, eps: float = 1e-5, *, patch_size: int = 1) -> TokenCutResult:
     """Cut the graph of patches in two; the foreground is the side of the patch that stands out most.
 
     W is 1 where the cosine of two patches exceeds ``tau``, else ``eps``. The second smallest eigenvector of
@@ -37,12 +38,12 @@ def tokencut(features: Tensor, tau: float = 0.2, eps: float = 1e-5, *, patch_siz
 
     Args:
         features: (B, D, h, w), keys of the last block; no class token.
-        tau: cosine threshold.
+        tau: cosine threshold in [-1, 1], or ``share:X`` of each image's pairs (:mod:`segtricks.losses.tau`).
         eps: weight of the other edges.
         patch_size: unit of the boxes in pixels; 1 leaves them in patches.
 
     Raises:
-        UserError: if the features are no float (B, D, h, w).
+        UserError: features that are not float (B, D, h, w), or a ``tau`` out of range.
 
     Source: Wang et al., "Self-Supervised Transformers for Unsupervised Object Discovery using Normalized Cut",
     CVPR 2022.
@@ -51,13 +52,13 @@ def tokencut(features: Tensor, tau: float = 0.2, eps: float = 1e-5, *, patch_siz
     return in_parts(lambda part: _tokencut(part, tau, eps, patch_size), features)
 
 
-def _tokencut(features: Tensor, tau: float, eps: float, patch_size: int) -> TokenCutResult:
+def _tokencut(features: Tensor, tau: Tau, eps: float, patch_size: int) -> TokenCutResult:
     features, sound = usable(features)
     batch, _, height, width = features.shape
     with torch.autocast(features.device.type, enabled=False):
         unit = normalize(features.flatten(2), dim=1)
         # In place, as these N x N passes cost as much as the solver: 1 above tau, eps elsewhere.
-        weights = (unit.mT @ unit).gt_(tau).clamp_min_(eps)
+        weights = (unit.mT @ unit).gt_(threshold(unit, tau)).clamp_min_(eps)
     spectrum = smallest_eigenvectors(weights, 2)
     if height * width < 2:
         vectors = torch.zeros(batch, height * width, device=features.device)

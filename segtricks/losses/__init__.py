@@ -2,13 +2,19 @@
 
 from segtricks.losses.consistency import multiscale_consistency_loss, self_consistency_loss
 from segtricks.losses.normalized_cut import affinity, normalized_cut_loss
+from segtricks.losses.tau import Graph, Tau, measure_graph, share_of, threshold
 from segtricks.losses.total_variation import feature_tv_loss, image_tv_loss
 
 __all__ = [
+    "Graph",
+    "Tau",
     "affinity",
     "feature_tv_loss",
     "image_tv_loss",
+    "measure_graph",
     "multiscale_consistency_loss",
     "normalized_cut_loss",
     "self_consistency_loss",
+    "share_of",
+    "threshold",
 ]

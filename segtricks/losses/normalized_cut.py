@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from segtricks.losses.tau import Tau, threshold
+
 _CLAMP = 1e-6
 
 BLOCK = 2**25
@@ -13,12 +15,12 @@ BLOCK = 2**25
 
 
 @torch.no_grad()
-def affinity(features: Tensor, tau: float = 0.4, eps: float = 1e-6) -> Tensor:
+def affinity(features: Tensor, tau: Tau = 0.4, eps: float = 1e-6) -> Tensor:
     """Return the thresholded cosine affinity, 1 where the cosine exceeds ``tau`` and ``eps`` elsewhere.
 
     Args:
         features: (B, D, h, w).
-        tau: cosine threshold in [-1, 1].
+        tau: cosine threshold in [-1, 1], or ``share:X`` of each image's pairs (:mod:`segtricks.losses.tau`).
         eps: weight of the other edges, which keeps the graph connected.
 
     Returns:
@@ -29,11 +31,11 @@ def affinity(features: Tensor, tau: float = 0.4, eps: float = 1e-6) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         unit = normalize(features.float().flatten(2), dim=1)
         cosine = unit.transpose(1, 2) @ unit
-        similar = cosine > tau
+        similar = cosine > threshold(unit, tau)
         return cosine.fill_(eps).masked_fill_(similar, 1.0)
 
 
-def normalized_cut_loss(features: Tensor, mask: Tensor, tau: float = 0.4, eps: float = 1e-6) -> Tensor:
+def normalized_cut_loss(features: Tensor, mask: Tensor, tau: Tau = 0.4, eps: float = 1e-6) -> Tensor:
     """Return the mean normalized cut of soft masks; the gradient reaches the mask only.
 
     With W the :func:`affinity` and c the mask clamped to [1e-6, 1 - 1e-6]:
@@ -45,7 +47,7 @@ def normalized_cut_loss(features: Tensor, mask: Tensor, tau: float = 0.4, eps: f
     Args:
         features: (B, D, h, w).
         mask: (B, 1, h, w) probabilities on the same grid.
-        tau: cosine threshold.
+        tau: cosine threshold in [-1, 1], or ``share:X`` of each image's pairs (:mod:`segtricks.losses.tau`).
         eps: weight of edges below it.
 
     Raises:
@@ -87,12 +89,13 @@ class _Cut(torch.autograd.Function):
 
 
 @torch.no_grad()
-def _sums_of_edges(features: Tensor, inside: Tensor, tau: float, eps: float) -> tuple[Tensor, Tensor]:
+def _sums_of_edges(features: Tensor, inside: Tensor, tau: Tau, eps: float) -> tuple[Tensor, Tensor]:
     """Wc and W(1-c), each (B, N), of ``inside`` c (B, N)."""
     unit = normalize(features.float().flatten(2), dim=1)
+    level = threshold(unit, tau)
     sides = torch.stack([inside, 1 - inside], dim=2)
     rows = max(1, BLOCK // max(1, unit.shape[0] * unit.shape[2]))
-    similar = [torch.bmm(torch.bmm(block.transpose(1, 2), unit).gt_(tau), sides) for block in unit.split(rows, dim=2)]
+    similar = [torch.bmm(torch.bmm(block.transpose(1, 2), unit).gt_(level), sides) for block in unit.split(rows, dim=2)]
     # Added one by one to a sum of ones, the many eps would be lost in float32.
     sums = torch.cat(similar, dim=1) * (1 - eps) + sides.sum(dim=1, keepdim=True) * eps
     to_inside, to_outside = sums.unbind(2)

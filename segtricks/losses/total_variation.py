@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from segtricks.losses.normalized_cut import check_mask_on_grid
+from segtricks.losses.tau import Tau, threshold
 
 
 def image_tv_loss(image: Tensor, mask: Tensor, sigma: float = 1.0) -> Tensor:
@@ -32,7 +33,7 @@ def image_tv_loss(image: Tensor, mask: Tensor, sigma: float = 1.0) -> Tensor:
         )
 
 
-def feature_tv_loss(features: Tensor, mask: Tensor, tau: float = 0.4, eps: float = 1e-6) -> Tensor:
+def feature_tv_loss(features: Tensor, mask: Tensor, tau: Tau = 0.4, eps: float = 1e-6) -> Tensor:
     """Return the mean over batch, directions and patches of ``ω_ij (m_i - m_j)²``.
 
     ω_ij is 1 where the cosine of the neighbours' features exceeds ``tau`` and ``eps`` elsewhere. Borders reflect. The
@@ -41,7 +42,7 @@ def feature_tv_loss(features: Tensor, mask: Tensor, tau: float = 0.4, eps: float
     Args:
         features: (B, D, h, w), at least 2x2 patches.
         mask: (B, 1, h, w) probabilities on the same grid.
-        tau: cosine threshold.
+        tau: cosine threshold in [-1, 1], or ``share:X`` of each image's pairs (:mod:`segtricks.losses.tau`).
         eps: weight of edges below it.
 
     Raises:
@@ -50,8 +51,10 @@ def feature_tv_loss(features: Tensor, mask: Tensor, tau: float = 0.4, eps: float
     check_mask_on_grid(features, mask)
     with torch.autocast(mask.device.type, enabled=False):
         unit = normalize(features.detach().float(), dim=1)
+        level = threshold(unit.flatten(2), tau)
+        level = level[..., None] if isinstance(level, Tensor) else level
         return _variation(
-            mask.float(), unit, lambda x, other: torch.where((x * other).sum(1, keepdim=True) > tau, 1.0, eps)
+            mask.float(), unit, lambda x, other: torch.where((x * other).sum(1, keepdim=True) > level, 1.0, eps)
         )
 
 
