@@ -7,7 +7,8 @@ from segtricks.metrics.error import MeanAbsoluteError, mean_absolute_error
 from segtricks.metrics.fbeta import MaxFBeta
 from segtricks.metrics.image_scores import ImageScores, image_scores
 from segtricks.metrics.overlap import MaskIoU, PixelAccuracy
-from segtricks.metrics.protocols import PROTOCOLS, Protocol, apply_polarity, get_protocol
+from segtricks.metrics.polarity import apply_polarity, background_evidence, border_mean
+from segtricks.metrics.protocols import PROTOCOLS, Protocol, get_protocol
 from segtricks.metrics.scores import METRICS, SaliencyScores
 from segtricks.metrics.structure import StructureMeasure, structure_measure
 from segtricks.metrics.weighted import WeightedFBeta, weighted_fbeta
@@ -28,6 +29,8 @@ __all__ = [
     "StructureMeasure",
     "WeightedFBeta",
     "apply_polarity",
+    "background_evidence",
+    "border_mean",
     "connected_components",
     "enhanced_alignment",
     "get_protocol",

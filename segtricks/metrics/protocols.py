@@ -4,11 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
-import torch
-from torch import Tensor
-
 from segtricks.errors import UserError
 from segtricks.metrics.corloc import Select
+from segtricks.metrics.polarity import Polarity
 
 
 @dataclass(frozen=True)
@@ -19,8 +17,8 @@ class Protocol:
         name: the protocol's name, with the choices that were changed.
         resolution: ``target`` scores at the target's own size; ``crop`` at the model's, on a resized centre crop.
         interpolation: how a prediction of another size is brought to the target's.
-        polarity: which masks are inverted where their mean exceeds 0.5: each ``image`` by its own, a whole ``batch``
-            by the batch's, or ``none``.
+        polarity: which masks are inverted: those of an ``image`` whose mean exceeds 0.5, or its mean along the
+            ``border``; a whole ``batch`` by the batch's mean; or ``none``.
         bn_mode: ``eval`` uses the running statistics; ``batch`` those of the test batch, as the first code did.
         stretch: stretch every map to 0..1 by its own minimum and maximum first.
         components: ``all``, or only the ``largest`` 4-connected component of ``pred > threshold``; the map is 0
@@ -44,7 +42,7 @@ class Protocol:
     name: str
     resolution: Literal["target", "crop"] = "target"
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
-    polarity: Literal["image", "batch", "none"] = "image"
+    polarity: Polarity = "image"
     bn_mode: Literal["eval", "batch"] = "eval"
     stretch: bool = False
     components: Literal["all", "largest"] = "all"
@@ -70,7 +68,7 @@ _FULL = 254.5 / 255  # above it lies 255 alone
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("fullres"),
+        Protocol("fullres", polarity="none"),
         Protocol(
             "two-tricks",
             resolution="crop",
@@ -136,11 +134,3 @@ def _choice(protocol: str, pair: str) -> tuple[str, Any]:
     kind = "true or false" if kinds[key] is bool else "a number" if kinds[key] is float else "a whole number"
     allowed = " or ".join(legal) if legal and int not in legal else kind
     raise UserError(f"{key} must be {allowed}, got {text!r}: write --protocol {protocol}:{key}=VALUE.")
-
-
-def apply_polarity(prob: Tensor, polarity: str) -> Tensor:
-    """Return ``prob`` (B, 1, H, W) with masks whose mean exceeds 0.5 inverted: per image, per batch or none."""
-    if polarity == "none":
-        return prob
-    dims = (1, 2, 3) if polarity == "image" else (0, 1, 2, 3)
-    return torch.where(prob.mean(dim=dims, keepdim=True) > 0.5, 1 - prob, prob)

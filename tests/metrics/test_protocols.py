@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segtricks.errors import UserError
-from segtricks.metrics import SaliencyScores, apply_polarity, get_protocol
+from segtricks.metrics import SaliencyScores, get_protocol
 
 
 @pytest.mark.parametrize("name", ["fullres", "two-tricks"])
@@ -39,12 +39,6 @@ def test_unknown_protocol_lists_the_known():
         get_protocol("fulres")
 
 
-def test_polarity_is_decided_per_image_per_batch_or_not_at_all():
-    prob = torch.tensor([0.9, 0.2]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
-    for polarity, expected in (("image", [0.1, 0.2]), ("batch", [0.1, 0.8]), ("none", [0.9, 0.2])):
-        assert apply_polarity(prob, polarity)[:, 0, 0, 0].tolist() == pytest.approx(expected)
-
-
 def test_choices_are_changed_in_the_name_and_beat_defaults():
     protocol = get_protocol("sod:beta2=1,stretch=false,size=320,f_average=images", polarity="none", beta2=2.0)
     assert (protocol.beta2, protocol.stretch, protocol.size, protocol.f_average) == (1.0, False, 320, "images")
@@ -57,7 +51,7 @@ def test_choices_are_changed_in_the_name_and_beat_defaults():
     [
         ("sod:beta=1", "Unknown choice 'beta' of protocol sod. Allowed: resolution, interpolation"),
         ("sod:beta2=high", "beta2 must be a number, got 'high'"),
-        ("sod:polarity=left", "polarity must be image or batch or none, got 'left'"),
+        ("sod:polarity=left", "polarity must be image or border or batch or none, got 'left'"),
         ("sod:size=big", "size must be a whole number"),
         ("sod:name=mine", "Unknown choice 'name'"),
     ],
