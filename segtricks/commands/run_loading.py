@@ -6,8 +6,10 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import run_words
+from segtricks.commands.signs import find_sign
 from segtricks.methods import SegmentationModule
 from segtricks.methods.checkpoints import read_checkpoint
+from segtricks.methods.released import CONFIG, load_released_weights
 
 _HERE = {"accelerator": "cpu", "devices": "1", "num_nodes": "1", "strategy": "auto", "precision": "32-true"}
 
@@ -20,18 +22,43 @@ def load_run(run: str | Path, checkpoint: str | Path | None = None) -> Segmentat
         checkpoint: one of its checkpoints; left out, the best, or else the last.
 
     Returns:
-        The module: ``soft_masks(images)`` takes normalised images (B, 3, H, W), sides multiples of
-        ``backbone.patch_size``, to probabilities (B, 1, H, W); ``refiner(mask, rgb01)`` filters them.
+        The module: ``masks(photographs)`` takes paths, PIL images or uint8 arrays (H, W, 3) to what
+        ``segtricks predict`` writes; ``soft_masks(images)`` takes normalised images (B, 3, H, W), sides multiples of
+        ``backbone.patch_size``, to foreground probabilities (B, 1, H, W); ``refiner(mask, rgb01)`` filters them.
 
     Raises:
         UserError: no such run, no checkpoint, a damaged one, or the backbone's weights cannot be had.
     """
     _, words, path = run_words(str(run), None if checkpoint is None else str(checkpoint), [])
+    cli = _made(words)
+    content = read_checkpoint(path)
+    find_sign(cli, content, [])
+    cli.model.on_load_checkpoint(content)
+    cli.model.load_state_dict(content["state_dict"])
+    return _ready(cli)
+
+
+def load_released() -> SegmentationModule:
+    """Return the head that ships with segtricks, on the CPU and in evaluation mode; what it can do: :func:`load_run`.
+
+    Sempart with both tricks on DINOv2 ViT-S/14, trained without labels; the model card lies in ``segtricks/released``.
+
+    Raises:
+        UserError: the backbone's weights cannot be had.
+    """
+    cli = _made(["--config", str(CONFIG)])
+    load_released_weights(cli.model)
+    return _ready(cli)
+
+
+def _made(words: list[str]) -> SegtricksCLI:
     quiet()
     here = [word for name, value in _HERE.items() for word in (f"--trainer.{name}", value)]
     with isolate_rng():
-        module: SegmentationModule = SegtricksCLI([*words, *here, "--wandb", "off", "--trainer.logger", "false"]).model
-    content = read_checkpoint(path)
-    module.on_load_checkpoint(content)
-    module.load_state_dict(content["state_dict"])
+        return SegtricksCLI([*words, *here, "--wandb", "off", "--trainer.logger", "false"])
+
+
+def _ready(cli: SegtricksCLI) -> SegmentationModule:
+    module: SegmentationModule = cli.model
+    module.input_size, module.input_multiple = cli.saliency_data.size, cli.saliency_data.multiple
     return module.eval()

@@ -4,12 +4,15 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 import lightning
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from segtricks.data.cache import ImageCache
 from segtricks.data.loading import (
     Collate,
     CropItems,
+    Skipped,
     TrainItems,
     WholeItems,
     collate_finished,
@@ -25,7 +28,7 @@ from segtricks.data.resume import EpochPlace
 from segtricks.data.saliency import SaliencyDataset
 from segtricks.data.sampler import EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
 from segtricks.data.slots import SlotCollate, SlotLoader
-from segtricks.data.transforms import CenterCropTransform, ScaledTo, TrainTransform, fit_short_side
+from segtricks.data.transforms import CenterCropTransform, ScaledTo, TrainTransform, fit_short_side, to_input
 from segtricks.errors import UserError
 
 TEST_SETS = ["duts-te", "dut-omron", "ecssd"]
@@ -231,6 +234,19 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
         batch = finished(batch)
         # The trainer converts floats for half-precision models too early for these.
         return batch if self.trainer is None else self.trainer.precision_plugin.convert_input(batch)
+
+    def sample_images(self, count: int) -> Tensor:
+        """The middles of training photographs spread evenly over the set: (n, 3, size, size), normalised float32.
+
+        The same for every seed and process. n is at most ``count``; photographs that cannot be read are left out.
+        """
+        dataset = self.train_dataset
+        step = max(1, len(dataset) // count)
+        chosen = dataset.select(range(0, len(dataset), step)[:count])
+        chosen.masks = None
+        items = CropItems(chosen, self._crop, self._image_cache)
+        found = [item["image"] for item in (items[i] for i in range(len(chosen))) if not isinstance(item, Skipped)]
+        return to_input(torch.stack(found)) if found else torch.empty(0, 3, self.size, self.size)
 
     def state_dict(self) -> dict[str, Any]:
         """Where training stands: the epoch, its batches already trained on, and what they were cut from."""

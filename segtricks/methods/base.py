@@ -4,17 +4,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import lightning
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from segtricks.data.saliency import SaliencyDataset
-from segtricks.data.transforms import denormalize
+from segtricks.data.transforms import denormalize, fit_short_side, to_input
 from segtricks.errors import UserError
 from segtricks.methods.checkpoints import freeze_out, thaw_in
+from segtricks.methods.photographs import Photograph, Photographs, as_pixels, is_one
 from segtricks.metrics import CorLoc, ImageScores, SaliencyScores, apply_polarity, get_protocol, image_scores
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 
@@ -58,6 +61,12 @@ class SegmentationModule(lightning.LightningModule):
 
     needs_checkpoint = True
 
+    input_size = 320
+    """Short side in pixels at which :meth:`masks` shows a photograph to the network; ``load_run`` sets the run's."""
+
+    input_multiple: int | None = None
+    """What both sides are multiples of then; None is the backbone's patch."""
+
     def __init__(
         self,
         protocol: str = "fullres",
@@ -86,6 +95,37 @@ class SegmentationModule(lightning.LightningModule):
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""
         raise NotImplementedError
+
+    @overload
+    def masks(self, photographs: Photograph) -> NDArray[np.float32]: ...
+
+    @overload
+    def masks(self, photographs: Photographs) -> list[NDArray[np.float32]]: ...
+
+    @torch.no_grad()
+    def masks(self, photographs: Photograph | Photographs) -> NDArray[np.float32] | list[NDArray[np.float32]]:
+        """Return what ``segtricks predict`` writes: foreground probabilities at each photograph's own size.
+
+        Args:
+            photographs: a path, a PIL image or a uint8 RGB array (H, W, 3); or a list of these.
+
+        Returns:
+            A float32 array (H, W) in [0, 1], foreground above 0.5; of a list, a list of them.
+
+        Raises:
+            UserError: something else than photographs.
+            UnreadableImage: a file that cannot be read.
+        """
+        single = is_one(photographs)
+        masks = [self._mask_of(as_pixels(photo)) for photo in ([photographs] if single else photographs)]  # type: ignore[union-attr]
+        return masks[0] if single else masks
+
+    def _mask_of(self, photo: Tensor) -> NDArray[np.float32]:
+        multiple = self.input_multiple or int(getattr(getattr(self, "backbone", None), "patch_size", 1))
+        image = to_input(fit_short_side(photo, self.input_size, multiple).to(self.device))
+        batch = {"image": [image], "photo": [photo], "path": [""], "skipped": []}
+        mask: NDArray[np.float32] = self.predict_step(batch, 0)[0][0].float().cpu().numpy()
+        return mask
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded: plain data by name.
@@ -175,7 +215,7 @@ class SegmentationModule(lightning.LightningModule):
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:
         """Return one probability mask (1, H, W) per photograph, at its own size."""
         sizes = [tuple(photo.shape[-2:]) for photo in batch["photo"]]
-        rows = self._masks_at(batch, sizes, "image", only=REFINED if self.refine_predictions else PLAIN)
+        rows = self._masks_at(batch, sizes, "none", only=REFINED if self.refine_predictions else PLAIN)
         return next(iter(rows.values()))
 
     def _masks_at(
@@ -220,6 +260,11 @@ class SegmentationModule(lightning.LightningModule):
     def _test_names(self) -> list[str]:
         names: list[str] = self.trainer.datamodule.test_names  # type: ignore[attr-defined]
         return names
+
+
+def weights_of(module: nn.Module) -> str:
+    """Return where the weights of a module's frozen backbone come from, in words; empty where it has none."""
+    return str(getattr(getattr(module, "backbone", None), "weights", ""))
 
 
 @contextmanager

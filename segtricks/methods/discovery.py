@@ -25,9 +25,12 @@ class Discovery(SegmentationModule):
         pretrained: load its published weights.
         backbone_checkpoint: a local file with its weights, instead of the download.
         head: a trained head for found, in place of its first step.
-        tau: cosine threshold of tokencut.
+        tau: threshold of the affinity of tokencut, lost and deep_spectral, a cosine or share:X of each photograph's
+            pairs of patches; left out, the backbone's own for the method.
         k: voters of lost.
-        threshold: cosine threshold of found.
+        threshold: the same for the background of found.
+        feature: key, query, value or token; left out, the backbone's own.
+        layer: block whose features are taken; left out, the backbone's own.
         refiner: window and borders of the guided filter.
         bilateral_preset: cell sizes of the bilateral solver: two-tricks 24/4/4, tokencut 16/16/8.
         refine_at: refine at the model's or at the full resolution.
@@ -44,9 +47,11 @@ class Discovery(SegmentationModule):
         pretrained: bool = True,
         backbone_checkpoint: str | None = None,
         head: str | None = None,
-        tau: float = 0.2,
+        tau: float | str | None = None,
         k: int = 100,
-        threshold: float = 0.3,
+        threshold: float | str | None = None,
+        feature: Literal["key", "query", "value", "token"] | None = None,
+        layer: int | None = None,
         refiner: GuidedFilter = GuidedFilter(),  # noqa: B008 - frozen
         bilateral_preset: Literal["two-tricks", "tokencut"] = "two-tricks",
         refine_at: Literal["model", "full"] = "model",
@@ -56,7 +61,9 @@ class Discovery(SegmentationModule):
         super().__init__(protocol, refiner, refine_at, bilateral_preset)
         # Of LOST's and TokenCut's masks, the seed's component alone, it is the same box until they are refined.
         self.protocol = get_protocol(protocol, select="largest_area")
-        discoverer = Discoverer(method, backbone, pretrained, backbone_checkpoint, head, tau, k, threshold)
+        discoverer = Discoverer(
+            method, backbone, pretrained, backbone_checkpoint, head, tau, k, threshold, feature, layer
+        )
         self.discoverer, self.backbone = discoverer, discoverer.backbone
         self.refine_predictions = False
 

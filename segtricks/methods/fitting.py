@@ -43,6 +43,15 @@ class Fitting(LightningModule):
             return None
         return torch.stack([parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum() * 0
 
+    def training_sample(self, count: int) -> Tensor:
+        """Return up to ``count`` training photographs (n, 3, H, W), normalised, of a data module that hands them out.
+
+        They are the same in every process and at every start. Other data modules give none: n is 0.
+        """
+        sample = getattr(getattr(self.trainer, "datamodule", None), "sample_images", None)
+        images: Tensor = torch.empty(0, 3, 1, 1) if sample is None else sample(count)
+        return images
+
     def log_held_out(self, terms: Mapping[str, Tensor], count: int) -> None:
         """Log ``val/TERM``: the mean over the held-out images of all processes; ``count`` of them gave these terms."""
         processes = self.trainer.world_size

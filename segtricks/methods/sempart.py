@@ -9,21 +9,26 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from segtricks.backbones import create_backbone
+from segtricks.backbones.affinity import affinity_of
 from segtricks.data.transforms import denormalize
 from segtricks.errors import UserError
 from segtricks.heads import SempartHead, SempartOutput
 from segtricks.losses import (
+    Graph,
     feature_tv_loss,
     image_tv_loss,
+    measure_graph,
     multiscale_consistency_loss,
     normalized_cut_loss,
     self_consistency_loss,
+    share_of,
 )
 from segtricks.methods.base import SegmentationModule
 from segtricks.methods.checkpoints import prefer_options
 from segtricks.methods.crops import crop_and_enlarge, random_corners
 from segtricks.methods.finite import FiniteLosses
 from segtricks.methods.fitting import Fitting
+from segtricks.methods.foreground import ForegroundSign
 from segtricks.methods.moving_average import MovingAverage
 from segtricks.refine import GuidedFilter
 
@@ -53,6 +58,10 @@ class LossWeights:
     ncut_crop: float = 0.01
 
 
+_SAMPLED, _LOOKED_AT, _BATCH = 32, 8, 8
+"""Training photographs whose pairs settle a share, or are looked at for a given threshold; as many at a time."""
+
+
 class Sempart(Fitting, SegmentationModule):
     """Train a :class:`SempartHead` on a frozen backbone, without labels.
 
@@ -60,8 +69,8 @@ class Sempart(Fitting, SegmentationModule):
         backbone: name of the frozen network (``segtricks.backbones.create_backbone``).
         pretrained: load its published weights.
         backbone_checkpoint: a local file with its weights, instead of the download.
-        feature: key, query, value or token.
-        layer: block whose features are taken; -1 is the last.
+        feature: key, query, value or token; left out, the backbone's own.
+        layer: block whose features are taken, -1 is the last; left out, the backbone's own.
         pos_interp: position embeddings resized as dino or as timm does.
         crop: trick 2, multi-scale consistency with an enlarged random crop.
         guided_filter: trick 1, filter the teacher's mask, and predictions.
@@ -73,7 +82,8 @@ class Sempart(Fitting, SegmentationModule):
         bilateral_preset: also test the mask refined by the bilateral solver, with these cell sizes: two-tricks 24/4/4,
             tokencut 16/16/8.
         weights: factors of the loss terms.
-        tau: cosine threshold of the affinity; left out, the backbone's own.
+        tau: threshold of the affinity, a cosine; or share:X, the cosine above which a share X of all pairs of patches
+            lies in a sample of the training photographs, taken when training starts; left out, the backbone's own.
         eps: affinity below the threshold.
         sigma: colour scale of the total variation.
         hidden_dim: channels of the head's transformer.
@@ -93,8 +103,8 @@ class Sempart(Fitting, SegmentationModule):
         backbone: str = "dino_vits8",
         pretrained: bool = True,
         backbone_checkpoint: str | None = None,
-        feature: Literal["key", "query", "value", "token"] = "key",
-        layer: int = -1,
+        feature: Literal["key", "query", "value", "token"] | None = None,
+        layer: int | None = None,
         pos_interp: Literal["dino", "timm"] = "dino",
         crop: bool = True,
         guided_filter: bool = True,
@@ -105,7 +115,7 @@ class Sempart(Fitting, SegmentationModule):
         refine_at: Literal["model", "full"] = "model",
         bilateral_preset: Literal["two-tricks", "tokencut"] | None = None,
         weights: LossWeights = LossWeights(),
-        tau: float | None = None,
+        tau: float | str | None = None,
         eps: float = 1e-6,
         sigma: float = 1.0,
         hidden_dim: int = 64,
@@ -124,8 +134,9 @@ class Sempart(Fitting, SegmentationModule):
             raise UserError(f"model.teacher must be shared or ema, got {teacher!r}.")
         if not (sigma > 0 and eps >= 0):
             raise UserError(f"model.sigma must be above 0 and model.eps at least 0, got {sigma} and {eps}.")
+        own = affinity_of(backbone, "sempart", feature, layer)
         self.backbone = create_backbone(
-            backbone, pretrained, backbone_checkpoint, feature, layer, pos_interp=pos_interp
+            backbone, pretrained, backbone_checkpoint, own.feature, own.layer, pos_interp=pos_interp
         )
         self.head = SempartHead(self.backbone.feature_dim, self.backbone.patch_size, hidden_dim)
         self.head.to(memory_format=torch.channels_last)
@@ -137,6 +148,11 @@ class Sempart(Fitting, SegmentationModule):
         self.loss_names = tuple(name for name in asdict(weights) if crop or name not in ("consistency", "ncut_crop"))
         self.loss_names += ("loss",)
         self.tau, self.eps, self.sigma = self.backbone.tau if tau is None else tau, eps, sigma
+        self.affinity_threshold: float | None = None if share_of(self.tau) is not None else float(self.tau)
+        """The cosine that training compares with; of a share, None until a sample of photographs was seen."""
+        self.graph: Graph | None = None
+        """What the threshold made of the sample of photographs at the start of training."""
+        self.sign = ForegroundSign()
         self.make_optimizer, self.make_scheduler, self.seed = optimizer or _adamw, lr_scheduler, seed
         self.compile_networks = compile
         self._compiled: Networks | None = None
@@ -150,10 +166,13 @@ class Sempart(Fitting, SegmentationModule):
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""
-        return self(images).fine.float().sigmoid()
+        return self.sign.orient(self(images).fine.float().sigmoid())
 
     def loss_terms(self, images: Tensor, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
-        """Return every loss term, unweighted, and the fine probabilities (B, 1, H, W) of normalised images."""
+        """Return every loss term, unweighted, and the fine probabilities (B, 1, H, W) of normalised images.
+
+        The probabilities are the head's own, whose foreground may be the background: see :attr:`sign`.
+        """
         images = images.contiguous(memory_format=torch.channels_last)
         views, (extract, encode, decode) = images, self.networks()
         if self.crop:
@@ -162,13 +181,14 @@ class Sempart(Fitting, SegmentationModule):
             corners = random_corners(len(images), (height, width), crop, generator)
             views = torch.cat([images, crop_and_enlarge(images, corners, crop)])
         features, *crop_features = extract(views).split(len(images))
+        tau = self._threshold(features)
         grid, coarse = encode(features)
         fine, coarse = decode(grid, images).float().sigmoid(), coarse.float().sigmoid()
         terms = {
-            "ncut": normalized_cut_loss(features, coarse, self.tau, self.eps),
+            "ncut": normalized_cut_loss(features, coarse, tau, self.eps),
             "self_consistency": self_consistency_loss(coarse, fine),
             "image_tv": image_tv_loss(images, fine, self.sigma),
-            "feature_tv": feature_tv_loss(features, coarse, self.tau, self.eps),
+            "feature_tv": feature_tv_loss(features, coarse, tau, self.eps),
         }
         if self.crop:
             crops, student = views[len(images) :], crop_and_enlarge(fine, corners, crop)
@@ -176,8 +196,31 @@ class Sempart(Fitting, SegmentationModule):
             teacher = self._teacher_mask(crop_features[0], grid, crops)
             crop_coarse = crop_coarse.float().sigmoid()
             terms["consistency"] = multiscale_consistency_loss(student, teacher)
-            terms["ncut_crop"] = normalized_cut_loss(crop_features[0], crop_coarse, self.tau, self.eps)
+            terms["ncut_crop"] = normalized_cut_loss(crop_features[0], crop_coarse, tau, self.eps)
         return terms, fine
+
+    def _threshold(self, features: Tensor) -> float:
+        """The threshold as a cosine; of a share, settled by these features (B, D, h, w) unless it is already."""
+        if self.affinity_threshold is None:
+            self.graph = measure_graph(list(features), self.tau)
+            self.affinity_threshold = self.graph.tau
+        return self.affinity_threshold
+
+    def on_fit_start(self) -> None:
+        """Look at the graph of a sample of the training photographs; settle a threshold that is a share of its pairs.
+
+        A resumed run keeps the threshold of its checkpoint.
+
+        Raises:
+            UserError: the backbone's features are not finite.
+        """
+        known = self.affinity_threshold
+        images = self.training_sample(_LOOKED_AT if known is not None else _SAMPLED)
+        with self.trainer.precision_plugin.forward_context():
+            features = [feature for batch in images.split(_BATCH) for feature in self.backbone(batch.to(self.device))]
+        if features:
+            self.graph = measure_graph(features, self.tau if known is None else known)
+            self.affinity_threshold = self.graph.tau
 
     @torch.no_grad()
     def _teacher_mask(self, features: Tensor, grid: Tensor, crops: Tensor) -> Tensor:
@@ -208,6 +251,7 @@ class Sempart(Fitting, SegmentationModule):
             return self.no_loss()
         terms, fine = self.loss_terms(batch["image"], self._generator(self.global_step))
         self.last_share = (fine.detach() > 0.5).float().mean()
+        self.sign.count(fine.detach())
         loss = self.total(terms)
         self.log("train/loss", loss, batch_size=len(batch["image"]))
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))
@@ -222,13 +266,13 @@ class Sempart(Fitting, SegmentationModule):
         self._losses.read()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """Log the objective on held-out training images; return their fine masks for the pictures."""
+        """Log the objective on held-out training images; return their foreground for the pictures."""
         if len(batch["image"]) == 0:
             self.log_held_out({}, 0)
             return None
         terms, fine = self.loss_terms(batch["image"], self._generator(batch_idx))
         self.log_held_out(terms | {"loss": self.total(terms)}, len(batch["image"]))
-        return fine
+        return self.sign.orient(fine)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then move the averaged teacher."""
@@ -247,10 +291,18 @@ class Sempart(Fitting, SegmentationModule):
         self._losses.read()
         super().on_save_checkpoint(checkpoint)
         checkpoint["optimizer_options"] = self.new_optimizer().defaults
+        checkpoint["affinity_threshold"] = self.affinity_threshold
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the network is the same; changed optimiser options beat the checkpoint's."""
+        """Check that the network is the same; changed optimiser options beat the checkpoint's.
+
+        The threshold of a run that gives a share is the checkpoint's. One of before the sign was kept has none: the
+        module's own stays.
+        """
         super().on_load_checkpoint(checkpoint)
+        checkpoint["state_dict"].setdefault("sign.votes", self.sign.votes)
+        if share_of(self.tau) is not None:
+            self.affinity_threshold = checkpoint.get("affinity_threshold", self.affinity_threshold)
         prefer_options(checkpoint, self.new_optimizer().defaults)
 
     def identity(self) -> dict[str, Any]:
