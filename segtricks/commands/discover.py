@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from segtricks.backbones.affinity import affinity_of
+from segtricks.backbones.factory import FEATURES
 from segtricks.backbones.feature_cache import cache_features
 from segtricks.commands.feature_options import add_cache_options
 from segtricks.commands.options import OptionParser
@@ -32,20 +34,22 @@ from segtricks.data.saliency import SaliencyDataset
 from segtricks.data.transforms import denormalize, to_input
 from segtricks.discovery.predictor import DISCOVERY_METHODS, WHY_EMPTY, Discoverer
 from segtricks.errors import UserError
+from segtricks.losses.tau import Tau, share_of
+from segtricks.metrics import apply_polarity
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.reports.boxes import coco_boxes
 from segtricks.reports.mask_writer import MaskWriter
+from segtricks.reports.one_sided import count_one_sided, warn_one_sided
 from segtricks.reports.tables import write_json
 
-USAGE = (
-    "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--backbone_checkpoint FILE]\n"
-    "       [--head FILE] [--refine none|guided_filter|bilateral_solver] [--bilateral_preset two-tricks|tokencut]\n"
-    "       [--refine_at model|full] [--size 320] [--shard 1/4] [--overwrite] [--batch_size 8] [--num_workers N]\n"
-    "       [--cache-features] [--cache_dir DIR]"
+USAGE = "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--option value]"
+SETTINGS = (
+    *("method", "backbone", "backbone_checkpoint", "head", "feature", "layer", "tau", "k", "threshold", "size"),
+    "polarity",
 )
-SETTINGS = ("method", "backbone", "backbone_checkpoint", "head", "tau", "k", "threshold", "size")
 REFINEMENT = ("refine", "bilateral_preset", "refine_at")
 _RANGES = {"size": (1, 8192, 320), "batch_size": (1, 4096, 8), "num_workers": (0, 1024, 4), "k": (1, 10**6, 100)}
+_NAMED = 5  # empty masks, one by one; index.json lists all
 log = logging.getLogger(__name__)
 
 
@@ -65,8 +69,10 @@ def main(words: Sequence[str]) -> None:
         check_settings(output, settings)
     writer = MaskWriter(dataset.root, output, paths)
     todo = [path for path in chosen if options.overwrite or not writer.exists(path)]
+    weights, why = "", ""
     if todo:
-        choices = {name: getattr(options, name) for name in ("method", "backbone", "head", "tau", "k", "threshold")}
+        names = ("method", "backbone", "head", "tau", "k", "threshold", "feature", "layer")
+        choices = {name: getattr(options, name) for name in names}
         discoverer = Discoverer(checkpoint=options.backbone_checkpoint, **choices).to(options.device)
         if options.cache_features:
             cache_features(discoverer.backbone, options.cache_dir)
@@ -76,6 +82,7 @@ def main(words: Sequence[str]) -> None:
         with writer.at_work(len(todo), options.method):
             for items in _equal_sizes(_loader(todo, discoverer.patch_size, options), options.batch_size, writer):
                 _write(items, discoverer, refine, writer, options)
+        weights, why = discoverer.weights, discoverer.why_one_sided()
     _report(
         writer,
         paths,
@@ -83,54 +90,79 @@ def main(words: Sequence[str]) -> None:
         len(chosen) - len(todo),
         part,
         digest([str(writer.relative(path)) for path in paths], settings),
+        weights,
+        why,
     )
 
 
-def _report(writer: MaskWriter, paths: list[Path], chosen: list[Path], there: int, part: Share, work: str) -> None:
-    """Write the boxes and the index, and say what was done."""
+def _report(
+    writer: MaskWriter,
+    paths: list[Path],
+    chosen: list[Path],
+    there: int,
+    part: Share,
+    work: str,
+    weights: str,
+    why: str,
+) -> None:
+    """Write the boxes and the index, and say what was done, and why much of it may be empty."""
     broken = {path for path, _ in writer.skipped}
     boxes = coco_boxes(writer, paths, [path for path in chosen if str(path) not in broken])
     boxed = {annotation["image_id"] for annotation in boxes["annotations"]}
     empty = [image["file_name"] for image in boxes["images"] if image["id"] not in boxed]
     sizes = {image["id"]: image["width"] * image["height"] for image in boxes["images"]}
-    full = sum(annotation["area"] == sizes[annotation["image_id"]] for annotation in boxes["annotations"])
+    names = {image["id"]: image["file_name"] for image in boxes["images"]}
+    full = [
+        names[annotation["image_id"]]
+        for annotation in boxes["annotations"]
+        if annotation["area"] == sizes[annotation["image_id"]]
+    ]
     publish(writer.output / "boxes.json", part, work, boxes, join_boxes)
-    index = publish(writer.output / "index.json", part, work, writer.index(there) | {"empty": empty}, join_indices)
+    content = writer.index(there) | {"empty": empty, "full": full, "weights": weights}
+    index = publish(writer.output / "index.json", part, work, content, join_indices)
     for path, reason in writer.skipped:
         print(f"skipped {path}: {reason}")
     pace = f" {writer.pace()}" if writer.written else ""
     before = f", {there:,} were there" if there else ""
     print(
         f"{len(writer.written):,} of {len(chosen):,} photographs written to {writer.output}{pace}{before}; "
-        f"{len(empty):,} empty masks, {full:,} of everything, {len(writer.skipped):,} unreadable files: "
+        f"{count_one_sided(len(empty), len(full))}, {len(writer.skipped):,} unreadable files: "
         f"soft/, binary/, overlay/, boxes{part.suffix}.json, index{part.suffix}.json"
     )
+    warn_one_sided(len(empty), len(full), len(boxes["images"]), why)
     if part.count > 1 and index is not None:
         print(f"All {part.count} parts are there: boxes.json and index.json hold them together.")
 
 
 def _options(words: Sequence[str]) -> Namespace:
     parser = OptionParser("discover", USAGE)
-    parser.add_argument("--images", required=True)
-    parser.add_argument("--output", required=True)
-    parser.add_argument("--method", choices=DISCOVERY_METHODS, default="tokencut")
-    parser.add_argument("--backbone", default="dino_vits16")
-    parser.add_argument("--backbone_checkpoint")
-    parser.add_argument("--head")
-    parser.add_argument("--tau", type=float, default=0.2)
-    parser.add_argument("--k", type=int, default=100)
-    parser.add_argument("--threshold", type=float, default=0.3)
-    parser.add_argument("--refine", choices=("none", "guided_filter", "bilateral_solver"), default="none")
-    parser.add_argument("--bilateral_preset", choices=tuple(BILATERAL_PRESETS), default="two-tricks")
-    parser.add_argument("--refine_at", choices=("model", "full"), default="model")
-    parser.add_argument("--size", type=int, default=320)
-    parser.add_argument("--shard", default="1/1")
-    parser.add_argument("--overwrite", action="store_true")
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--num_workers", type=int)
-    parser.add_argument("--device", default=_device())
+    add = parser.add_argument
+    add("--images", required=True, metavar="PHOTOS", help="folder or text list of photographs")
+    add("--output", required=True, metavar="MASKS", help="folder for soft/, binary/, overlay/ and boxes.json")
+    add("--method", choices=DISCOVERY_METHODS, default="tokencut", help="what finds the object (default tokencut)")
+    add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16)")
+    add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")
+    add("--feature", choices=FEATURES, help="what patches are compared by (default: the backbone's own)")
+    add("--layer", type=int, help="whose features, from 0, or from the end with -1 (default: the backbone's own)")
+    add("--tau", metavar="X|share:X", help="tokencut, lost, deep_spectral: cosine above which two patches are alike, "
+        "or the share of all pairs that are (default: the backbone's own)")  # fmt: skip
+    add("--k", type=int, default=100, help="lost: patches that may vote (default 100)")
+    add("--threshold", metavar="X|share:X", help="found: as --tau, for patches like the background's seed")
+    add("--head", metavar="FILE", help="found: a trained head in place of its first step")
+    add("--polarity", choices=("none", "image", "border"), default="none", help="turn a mask over if its mean, or its "
+        "mean along the border, exceeds 0.5 (default none)")  # fmt: skip
+    add("--refine", choices=("none", "guided_filter", "bilateral_solver"), default="none", help="refine the masks")
+    add("--bilateral_preset", choices=tuple(BILATERAL_PRESETS), default="two-tricks", help="the solver's cell sizes")
+    add("--refine_at", choices=("model", "full"), default="model", help="at the network's or the photograph's size")
+    add("--size", type=int, default=320, help="short side in pixels at which the network sees it (default 320)")
+    add("--shard", default="1/1", metavar="I/N", help="write only this part of the photographs")
+    add("--overwrite", action="store_true", help="make masks again that are there")
+    add("--batch_size", type=int, default=8, help="photographs of one size at a time (default 8)")
+    add("--num_workers", type=int, help="reading processes (default: the processors that are free)")
+    add("--device", default=_device(), help=f"where to compute (default here: {_device()})")
     add_cache_options(parser)
     options = parser.parse_args(words)
+    _settle(options)
     for name, (lowest, highest, example) in _RANGES.items():
         value = getattr(options, name)
         if value is not None and not lowest <= value <= highest:
@@ -140,6 +172,18 @@ def _options(words: Sequence[str]) -> Namespace:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {options.device!r} cannot be used here ({str(error).splitlines()[0]}).") from error
     return options
+
+
+def _settle(options: Namespace) -> None:
+    """Put the backbone's own features and thresholds where the user gave none."""
+    own = affinity_of(options.backbone, options.method, options.feature, options.layer)
+    options.feature, options.layer = own.feature, own.layer
+    options.tau = own.tau if options.tau is None else _tau(options.tau)
+    options.threshold = own.tau if options.threshold is None else _tau(options.threshold)
+
+
+def _tau(text: str) -> Tau:
+    return text if share_of(text) is not None else float(text)
 
 
 def _device() -> str:
@@ -190,9 +234,9 @@ def _write(
     writer: MaskWriter,
     options: Namespace,
 ) -> None:
-    """Write the masks of images of one size, and log which are empty."""
+    """Write the masks of images of one size, and log which of the first are empty."""
     images = to_input(torch.stack([item["image"] for item in items]).to(options.device))
-    grids = discoverer(images)
+    grids = apply_polarity(discoverer(images), options.polarity)
     if refine is not None and options.refine_at == "model":
         masks = refine(discoverer.enlarge(grids, images.shape[-2:]), denormalize(images)).clamp(0, 1)
     for i, item in enumerate(items):
@@ -206,5 +250,5 @@ def _write(
             mask = refine(discoverer.enlarge(grids[i : i + 1], size), guidance).clamp(0, 1)
         mask = mask[0].cpu()
         writer.write(mask, photo, Path(item["path"]))
-        if not bool((mask > 0.5).any()):
+        if not bool((mask > 0.5).any()) and len(writer.empty) <= _NAMED:
             log.warning("%s: empty mask (%s)", item["path"], WHY_EMPTY[discoverer.method])

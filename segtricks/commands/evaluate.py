@@ -3,6 +3,7 @@
 import os
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ from segtricks.data.boxes import ImageBoxes, read_boxes
 from segtricks.errors import UserError
 from segtricks.metrics import METRICS, CorLoc, Protocol, get_protocol
 from segtricks.metrics.corloc import Select
+from segtricks.metrics.polarity import Polarity
 from segtricks.reports.per_image import image_rows, write_csv
 from segtricks.reports.tables import figure, short_title, text_table, write_json
 
@@ -27,11 +29,12 @@ USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
   --per-image FILE     every figure of every image as CSV
   --figures DIR        curves, IoU by object size, best and worst images (with --images DIR: beside the photographs)
   --boxes PATH         CorLoc against VOC's Annotations folder or a COCO JSON file
+  --polarity RULE      turn a mask over if its mean (image), or its mean along the border (border), exceeds 0.5
   --select RULE        which component gives the box: largest_bbox, largest_area or seed
   --no-hard            leave VOC's difficult and truncated objects out
   --workers N          images scored at once
 
-Masks are scored as they are: no polarity is applied unless asked for, with --protocol fullres:polarity=image."""
+Masks are scored as they are: no polarity is applied unless asked for."""
 
 _SHOWN = 5
 
@@ -42,6 +45,8 @@ def main(words: Sequence[str]) -> None:
     # A folder of masks has made up its mind about what is foreground; a model's protocol decides for the model.
     chosen = {"select": options.select} if options.select else {}
     protocol = get_protocol(options.protocol, polarity="none", **chosen)
+    if options.polarity:
+        protocol = replace(protocol, polarity=options.polarity)
     if options.targets is None and options.boxes is None:
         raise UserError("Nothing to compare with: pass --targets FOLDER, --boxes PATH or both.")
     if options.boxes and protocol.resolution == "crop":
@@ -82,6 +87,7 @@ def _parser() -> OptionParser:
     for name in ("targets", "output", "per-image", "figures", "images", "boxes"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--protocol", default="fullres")
+    parser.add_argument("--polarity", choices=get_args(Polarity))
     parser.add_argument("--select", choices=get_args(Select))
     parser.add_argument("--no-hard", action="store_true")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))

@@ -13,7 +13,7 @@ from segtricks.commands.parallel import in_threads
 from segtricks.data.boxes import ImageBoxes
 from segtricks.data.images import UnreadableImage
 from segtricks.errors import UserError
-from segtricks.metrics import CorLoc, ImageScores, Protocol, SaliencyScores, image_scores
+from segtricks.metrics import CorLoc, ImageScores, Protocol, SaliencyScores, background_evidence, image_scores
 
 Pair = tuple[str, Path, Path | None]
 
@@ -132,7 +132,7 @@ def _score(
 
 
 def _inverted(preds: Sequence[Tensor], polarity: str) -> list[bool]:
-    means = [float(pred.mean()) for pred in preds]
+    means = [float(background_evidence(pred, polarity)) for pred in preds]
     if polarity == "batch" and means:
         means = [sum(means) / len(means)] * len(means)
     return [polarity != "none" and mean > 0.5 for mean in means]

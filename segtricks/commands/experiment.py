@@ -41,8 +41,8 @@ USAGE = """NAME [--axis backbone=dino_vits8,…] [--data ecssd …] [--any.optio
 Everything lies in runs/NAME: runs, logs, plan.yaml, results.csv, table.md and figure.png. Called again, it goes on."""
 
 _OF_FIT = (
-    *("test", "wandb", "panels", "save_every", "max_bad_share", "on_collapse", "cache_features", "cache_dir"),
-    *("model", "trainer", "optimizer", "lr_scheduler"),
+    *("test", "wandb", "panels", "save_every", "max_bad_share", "on_collapse", "provenance", "cache_features"),
+    *("cache_dir", "model", "trainer", "optimizer", "lr_scheduler"),
 )
 """Options without a dot that every run takes."""
 _OURS = {"data.test": "--data", "model.protocol": "--protocol", "seed_everything": "--seeds"}

@@ -1,22 +1,22 @@
-"""``--cache-features``: options of the commands that look at photographs as they are."""
+"""``--cache_features``: options of the commands that look at photographs as they are."""
 
 import argparse
 from collections.abc import Sequence
 
 from segtricks.commands.options import OptionParser
 
-USAGE = "[--cache-features] [--cache_dir DIR]"
-HELP = """\
-  --cache-features           keep the backbone's features of the photographs on disk: a second test, validate, predict
-                             or discover of the same ones does not compute them; never used while fit trains, where
-                             augmentation changes every image
-  --cache_dir DIR            where (default ~/.cache/segtricks/features)"""
+USAGE = "[--cache_features] [--cache_dir DIR]"
 
 
 def add_cache_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cache-features``, also spelt with ``_``, and ``--cache_dir``."""
-    parser.add_argument("--cache-features", "--cache_features", action="store_true")
-    parser.add_argument("--cache_dir", "--cache-dir")
+    """Add ``--cache_features`` and ``--cache_dir``."""
+    parser.add_argument(
+        "--cache_features",
+        action="store_true",
+        help="keep the backbone's features of the photographs on disk: a second test, validate, predict or discover of "
+        "the same ones does not compute them; never used while fit trains, where augmentation changes every image",
+    )
+    parser.add_argument("--cache_dir", metavar="DIR", help="where (default ~/.cache/segtricks/features)")
 
 
 def take_cache_options(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -30,8 +30,8 @@ from segtricks.reports.health import Health
 from segtricks.reports.loggers import asked_loggers, finish_loggers, start_loggers, wandb_logger
 from segtricks.reports.metrics_file import MetricsFile
 from segtricks.reports.pictures import curve_figure, save_figure
-from segtricks.reports.resuming import KeepConfig, StepSeeds, StopSignals, resume_words
-from segtricks.runs import RUNS, alone, check_name, checkpoint_of, existing_run, new_run, replacing, sweep
+from segtricks.reports.resuming import KeepConfig, KeepProvenance, StepSeeds, StopSignals, resume_words
+from segtricks.runs import RUNS, alone, check_name, checkpoint_of, existing_run, new_run, sweep
 
 USAGE = "--config CONFIG [--name NAME] [--resume] [--any.option value]"
 _CHOSEN = "SEGTRICKS_RUN"  # tells the processes that Lightning starts which run the first one has chosen
@@ -39,11 +39,11 @@ _CHOSEN = "SEGTRICKS_RUN"  # tells the processes that Lightning starts which run
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
-    if wants_help(words):
-        return show_help("fit", USAGE)
     parser = OptionParser("fit", USAGE)
-    parser.add_argument("--name")
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--name", help="the run folder below runs/ (default: the config's name and a free number)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run of that name")
+    if wants_help(words):
+        return show_help(parser, words)
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     with one_voice():
@@ -116,8 +116,8 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
     with _held(run) if first else nullcontext():
         if first:
             sweep(run / "checkpoints")
-            with replacing(run / "config.yaml") as path:
-                cli.save(path)
+            cli.keep(run)
+            trainer.callbacks.append(KeepProvenance(lambda: cli.keep(run)))  # type: ignore[attr-defined]
             start_loggers(trainer, config, run)
         print(f"{run}: {data.describe()}\n{_parameters(cli.model)}", flush=True)
         try:
@@ -136,7 +136,7 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
             ) from error
         finish_loggers(trainer)
         if first:
-            _close(run, stages)
+            _close(run, stages, _advice(cli))
 
 
 @contextmanager
@@ -194,6 +194,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    config = {key: value for key, value in config.items() if prefix or key != "provenance"}
     flat: dict[str, Any] = {}
     for key, value in config.items():
         name = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".")  # as options are typed
@@ -206,14 +207,19 @@ def _shown(flat: dict[str, Any], key: str) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _close(run: Path, stages: list[Stage]) -> None:
+def _advice(cli: SegtricksCLI) -> str | None:
+    """What the health of the run suggests instead of using it; None where it is well."""
+    return next((callback.advice for callback in cli.trainer.callbacks if isinstance(callback, Health)), None)  # type: ignore[attr-defined]
+
+
+def _close(run: Path, stages: list[Stage], advice: str | None) -> None:
     print_scores(stages)
     figures = sorted(path.name for path in (run / "figures").glob("[!.]*.png"))
     if figures:
         print(f"Pictures in {run / 'figures'}: {', '.join(figures)}")
     if any((run / "wandb").glob("offline-run-*")):
         print(f"For Weights & Biases: wandb sync {run}/wandb/offline-run-*")
-    print(f"Next: segtricks predict --run {run} --images PHOTOS --output MASKS")
+    print(f"Next: {advice or f'segtricks predict --run {run} --images PHOTOS --output MASKS'}")
 
 
 def _callbacks(run: Path, config: Namespace) -> list[Callback]:

@@ -20,7 +20,9 @@ from segtricks.data import SaliencyDataModule
 from segtricks.errors import UserError
 from segtricks.methods import Found, SegmentationModule, Sempart
 from segtricks.methods.feature_caching import FeatureCaching
+from segtricks.methods.provenance import provenance
 from segtricks.methods.training_loop import CudnnBenchmark, TrainingBar
+from segtricks.runs import replacing
 
 _ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4, "betas": [0.9, 0.99], "weight_decay": 0.0}}
 _OPTIMIZERS = {Sempart: _ADAMW, Found: {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.05}}}
@@ -103,6 +105,12 @@ class SegtricksCLI(LightningCLI):
             "--max_bad_share", type=float, default=0.01, help="Share of unreadable files at which a run stops."
         )
         parser.add_argument(
+            "--provenance",
+            type=dict[str, Any] | None,
+            default=None,
+            help="What the run found out: source of its weights, threshold, sign. Written into its config, never read.",
+        )
+        parser.add_argument(
             "--on_collapse",
             type=Literal["warn", "stop"],
             default="warn",
@@ -153,6 +161,12 @@ class SegtricksCLI(LightningCLI):
     def save(self, path: Path) -> None:
         """Write the complete config, which ``--config`` loads again."""
         self.parser.save(self.config, str(path), skip_unset=False, overwrite=True, multifile=False)
+
+    def keep(self, run: Path) -> None:
+        """Write the config of a run, with what the model has found out by now, into its folder."""
+        self.config.provenance = provenance(self.model)
+        with replacing(run / "config.yaml") as path:
+            self.save(path)
 
     def plain_config(self) -> dict[str, Any]:
         """Return the complete config as plain data."""

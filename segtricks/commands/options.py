@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from segtricks.commands.configs import check_config, find_config
 from segtricks.errors import UserError
@@ -13,15 +13,31 @@ NO_MODEL = "Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FI
 
 
 class OptionParser(argparse.ArgumentParser):
-    """An ``argparse`` parser whose mistakes are a :class:`UserError`."""
+    """An ``argparse`` parser whose mistakes are a :class:`UserError`; ``-`` and ``_`` in names are the same to it."""
 
     def __init__(self, command: str, usage: str) -> None:
         super().__init__(prog=f"segtricks {command}", usage=f"segtricks {command} {usage}", allow_abbrev=False)
         self._command, self._own_usage = command, usage
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, with the options of this parser in its own spelling."""
+        words = [self._spelt(word) for word in (args or [])]
+        return super().parse_known_args(words, namespace)
+
+    def _spelt(self, word: str) -> str:
+        name, equals, value = word.partition("=")
+        known = {option.replace("-", "_"): option for option in self._option_string_actions}
+        return f"{known.get(name.replace('-', '_'), name)}{equals}{value}" if word.startswith("--") else word
+
     def error(self, message: str) -> NoReturn:
         """Raise the mistake with the command's usage."""
         raise UserError(f"{message[:1].upper()}{message[1:]}.\nUsage: segtricks {self._command} {self._own_usage}")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--run`` and ``--ckpt_path``."""
+    parser.add_argument("--run", metavar="runs/NAME", help="the run folder; its best checkpoint is taken")
+    parser.add_argument("--ckpt_path", metavar="FILE", help="another checkpoint of the run, or one to go with --config")
 
 
 def config_words(names: Sequence[str]) -> list[str]:

@@ -11,33 +11,38 @@ from torch.utils.data import DataLoader
 
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
-from segtricks.commands.options import OptionParser, run_words, take_configs
+from segtricks.commands.options import OptionParser, add_run_options, run_words, take_configs
 from segtricks.commands.processes import Share, check_settings, digest, join_indices, one_voice, publish, share
+from segtricks.commands.signs import find_sign
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import SaliencyDataModule
 from segtricks.data.loading import Item, Skipped, WholeItems, collate_lists, finished, make_loader
 from segtricks.data.saliency import SaliencyDataset
 from segtricks.errors import UserError
+from segtricks.methods.base import weights_of
+from segtricks.methods.checkpoints import read_checkpoint
+from segtricks.methods.released import CONFIG as RELEASED
+from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.reports.mask_writer import MaskWriter
+from segtricks.reports.one_sided import count_one_sided, warn_one_sided
 from segtricks.reports.tables import write_json
 
 USAGE = (
-    "--run runs/NAME --images PHOTOS --output MASKS [--shard 1/4] [--overwrite]\n"
-    "       [--cache-features] [--cache_dir DIR] [--any.option value]"
+    "--images PHOTOS --output MASKS [--run runs/NAME] [--shard 1/4] [--overwrite]\n"
+    "       [--cache_features] [--cache_dir DIR] [--any.option value]\n\n"
+    "Without --run (or --config CONFIG --ckpt_path FILE) the head that ships with segtricks is used."
+)
+_WHY_ONE_SIDED = (
+    "Likely the head has learned nothing: look at figures/validation.png of its run.\n"
+    "Next: train longer, with another --model.tau (such as share:0.5) or --model.feature; or leave out --run."
 )
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
+    parser = _parser()
     if wants_help(words):
-        return show_help("predict", USAGE)
-    parser = OptionParser("predict", USAGE)
-    parser.add_argument("--run")
-    parser.add_argument("--ckpt_path")
-    parser.add_argument("--images", required=True)
-    parser.add_argument("--output", required=True)
-    parser.add_argument("--shard", default="1/1")
-    parser.add_argument("--overwrite", action="store_true")
+        return show_help(parser, words)
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     photos, output = Path(options.images), Path(options.output)
@@ -47,7 +52,11 @@ def main(words: Sequence[str]) -> None:
         raise UserError(f"--output {output} lies among the photographs, and would be one of them: pass another one.")
     shard = share(options.shard)
     dataset = ImageFolder(photos)
-    _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
+    checkpoint = None
+    if options.run is None and options.ckpt_path is None and not configs:
+        model_words = ["--config", str(RELEASED)]
+    else:
+        _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
     quiet()
     with one_voice():
         writer = MaskWriter(dataset.root, output, dataset.images)
@@ -58,11 +67,25 @@ def main(words: Sequence[str]) -> None:
             enable_checkpointing=False,
             use_distributed_sampler=False,  # the list is split here
         )
+        if checkpoint is None:
+            load_released_weights(cli.model)
+        else:
+            find_sign(cli, read_checkpoint(checkpoint), dataset.images)
         _predict(cli, checkpoint, dataset.images, writer, shard, options.overwrite)
 
 
+def _parser() -> OptionParser:
+    parser = OptionParser("predict", USAGE)
+    add_run_options(parser)
+    parser.add_argument("--images", required=True, metavar="PHOTOS", help="folder or text list of photographs")
+    parser.add_argument("--output", required=True, metavar="MASKS", help="folder for soft/, binary/ and overlay/")
+    parser.add_argument("--shard", default="1/1", metavar="I/N", help="write only this part of the photographs")
+    parser.add_argument("--overwrite", action="store_true", help="make masks again that are there")
+    return parser
+
+
 def _predict(
-    cli: SegtricksCLI, checkpoint: Path, paths: list[Path], writer: MaskWriter, shard: Share, overwrite: bool
+    cli: SegtricksCLI, checkpoint: Path | None, paths: list[Path], writer: MaskWriter, shard: Share, overwrite: bool
 ) -> None:
     """Write the masks of this process's part that are not there, then its part of the index."""
     trainer, output = cli.trainer, writer.output
@@ -76,7 +99,8 @@ def _predict(
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
         loader = _loader(todo, cli.saliency_data)
         with writer.at_work(len(todo), "predict", cli.wants_bar and trainer.is_global_zero):
-            trainer.predict(cli.model, loader, ckpt_path=str(checkpoint), return_predictions=False, weights_only=True)
+            ckpt = None if checkpoint is None else str(checkpoint)
+            trainer.predict(cli.model, loader, ckpt_path=ckpt, return_predictions=False, weights_only=True)
     _report(
         cli,
         paths,
@@ -106,6 +130,7 @@ class _Begin(Callback):
 def _report(cli: SegtricksCLI, paths: list[Path], part: Share, work: str, writer: MaskWriter, there: int) -> None:
     """Write this part's index, and the whole one if it is the last; the first process says what all have done."""
     trainer, path, own = cli.trainer, writer.output / "index.json", writer.index(there)
+    own["weights"] = weights_of(cli.model)
     if not trainer.is_global_zero:
         publish(path, part, work, own, join_indices)
         return trainer.strategy.barrier()
@@ -119,15 +144,17 @@ def _report(cli: SegtricksCLI, paths: list[Path], part: Share, work: str, writer
     pace = f" {writer.pace()}" if writer.written else ""
     share = f" in the first of {trainer.world_size} processes" if pace and trainer.world_size > 1 else ""
     before = f", {index['already_there']:,} were there" if index["already_there"] else ""
+    empty, full = len(index["empty"]), len(index["full"])
     print(
         f"{index['images']:,} of {len(of):,} photographs written to {writer.output}{pace}{share}{before}: "
-        f"soft/, binary/, overlay/, {name}"
+        f"soft/, binary/, overlay/, {name}; {count_one_sided(empty, full)}"
     )
+    warn_one_sided(empty, full, index["images"], _WHY_ONE_SIDED)
 
 
-def _settings(cli: SegtricksCLI, checkpoint: Path) -> dict[str, Any]:
+def _settings(cli: SegtricksCLI, checkpoint: Path | None) -> dict[str, Any]:
     """What the masks depend on."""
-    with checkpoint.open("rb") as file:
+    with (checkpoint or WEIGHTS).open("rb") as file:
         hashed = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     data = cli.saliency_data
     return {"checkpoint": hashed, "model": cli.plain_config()["model"], "size": data.size, "multiple": data.multiple}

@@ -132,12 +132,14 @@ def publish(
 
 
 def join_indices(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Join ``index.json`` of all parts: counts are summed, lists united and sorted."""
+    """Join ``index.json`` of all parts: counts are summed, lists united and sorted, texts that differ named."""
     whole: dict[str, Any] = {}
     for key, first in parts[0].items():
         values = [part[key] for part in parts]
         if isinstance(first, list):
             whole[key] = sorted((item for value in values for item in value), key=str)
+        elif isinstance(first, str):
+            whole[key] = " and ".join(dict.fromkeys(values))
         else:
             whole[key] = sum(values)
     return whole

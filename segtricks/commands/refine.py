@@ -17,7 +17,9 @@ from segtricks.commands.options import OptionParser
 from segtricks.commands.parallel import in_threads
 from segtricks.data.images import UnreadableImage, read_image
 from segtricks.errors import UserError
+from segtricks.metrics import apply_polarity
 from segtricks.refine import BILATERAL_PRESETS, BilateralSolver, GuidedFilter
+from segtricks.reports.one_sided import count_one_sided, warn_one_sided
 from segtricks.reports.tables import write_json
 from segtricks.reports.writers import write_png
 
@@ -35,7 +37,24 @@ METHODS = {
     "bilateral_solver": Method(BilateralSolver, BILATERAL_PRESETS),
 }
 
-USAGE = "--masks MASKS --images PHOTOS --output OUT [--method NAME] [--preset NAME] [--option value]\n\n" + "\n".join(
+EMPTY, FULL = "empty", "full"
+"""Notes on a refined mask without foreground, and on one of nothing else."""
+
+_WHY_ONE_SIDED = (
+    "Look at the masks that were given: those that are thin or faint vanish in a wide filter.\nNext: --radius 3"
+)
+
+USAGE = """--masks MASKS --images PHOTOS --output OUT [--method NAME] [--preset NAME] [--option value]
+
+  --masks DIR      folder of masks, or what segtricks predict or discover wrote
+  --images DIR     their photographs, of the same names
+  --output DIR     where to write the refined soft masks
+  --method NAME    guided_filter or bilateral_solver
+  --preset NAME    a published choice of its options
+  --polarity RULE  first turn a mask over if its mean (image), or its mean along the border (border), exceeds 0.5
+  --workers N      masks refined at once
+
+""" + "\n".join(
     f"  {name}: {', '.join(f'--{f.name} {f.default}' for f in dataclasses.fields(method.kind))}; "
     f"presets {', '.join(method.presets)}"
     for name, method in METHODS.items()
@@ -49,6 +68,7 @@ def main(words: Sequence[str]) -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--method", choices=METHODS, default="guided_filter")
     parser.add_argument("--preset")
+    parser.add_argument("--polarity", choices=("none", "image", "border"), default="none")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
     for name in dict.fromkeys(f.name for method in METHODS.values() for f in dataclasses.fields(method.kind)):
         parser.add_argument(f"--{name}")
@@ -66,7 +86,7 @@ def main(words: Sequence[str]) -> None:
         assert photo is not None
         name = mask.relative_to(source).with_suffix(".png")
         try:
-            return _refine(mask, photo, options.output / name, refiner)
+            return _refine(mask, photo, options.output / name, refiner, options.polarity)
         except UnreadableImage as error:
             return error.path, error.reason
 
@@ -76,6 +96,7 @@ def main(words: Sequence[str]) -> None:
         else:
             notes.update(outcome)
             written += 1
+    empty, full = notes.pop(EMPTY, 0), notes.pop(FULL, 0)
     listed = [{"path": path, "reason": reason} for path, reason in skipped]
     settings = {"method": options.method, **dataclasses.asdict(refiner)}
     write_json(options.output / "index.json", {"refiner": settings, "images": written, "skipped": listed})
@@ -85,7 +106,11 @@ def main(words: Sequence[str]) -> None:
         print(f"skipped {path}: {reason}")
     if len(skipped) > 5:
         print(f"… and {len(skipped) - 5:,} more, listed in {options.output / 'index.json'}")
-    print(f"{written:,} of {written + len(skipped):,} masks refined to {options.output} ({_plain(settings)})")
+    print(
+        f"{written:,} of {written + len(skipped):,} masks refined to {options.output} ({_plain(settings)}); "
+        f"{count_one_sided(empty, full)}"
+    )
+    warn_one_sided(empty, full, written, _WHY_ONE_SIDED)
     if not written:
         raise UserError(
             f"No mask could be refined: {len(skipped):,} were skipped, see {options.output / 'index.json'}."
@@ -116,11 +141,11 @@ def make_refiner(options: Namespace) -> Any:
     return refiner
 
 
-def _refine(mask: Path, photo: Path, output: Path, refiner: Any) -> set[str]:
+def _refine(mask: Path, photo: Path, output: Path, refiner: Any, polarity: str) -> set[str]:
     image = read_image(photo)[None].float() / 255
     values, notes = read_prediction(mask)
     size = (image.shape[-2], image.shape[-1])
-    soft = values[None].float() / 255
+    soft = apply_polarity(values[None].float() / 255, polarity)
     if soft.shape[-2:] != size:
         notes.add("resized")
         soft = fit(soft, size, "bilinear")
@@ -129,6 +154,11 @@ def _refine(mask: Path, photo: Path, output: Path, refiner: Any) -> set[str]:
     except ValueError as error:
         raise UnreadableImage(mask, f"cannot be refined: {error}") from error
     write_png(output, (refined[0, 0] * 255).round().to(torch.uint8).numpy())
+    inside = refined > 0.5
+    if not inside.any():
+        notes.add(EMPTY)
+    elif inside.all():
+        notes.add(FULL)
     return notes
 
 

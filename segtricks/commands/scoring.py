@@ -6,6 +6,7 @@ from pathlib import Path
 
 from segtricks.commands.lightning_cli import SegtricksCLI
 from segtricks.methods.base import PLAIN, REFINED, Score
+from segtricks.methods.provenance import provenance
 from segtricks.reports.names import file_name
 from segtricks.reports.per_image import image_rows, write_csv
 from segtricks.reports.tables import figure, text_table, write_json
@@ -52,6 +53,7 @@ def result(cli: SegtricksCLI, rows: Sequence[Score], checkpoint: Path | None) ->
         "protocol": model.protocol.as_dict() | {"refine_at": model.refine_at},
         "source": {"test": cli.saliency_data.test, "root": cli.saliency_data.root, "masks": cli.saliency_data.masks},
         "checkpoint": None if checkpoint is None else str(checkpoint),
+        "provenance": provenance(model),
         "images": rows[0].images,
         "skipped": [{"path": path, "reason": reason} for path, reason in rows[0].skipped],
         "metrics": next(entry.metrics for entry in rows if entry.row == main),

@@ -5,9 +5,13 @@ from pathlib import Path
 
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
-from segtricks.commands.options import NO_MODEL, OptionParser, config_words, run_words, take_configs
+from segtricks.commands.options import NO_MODEL, OptionParser, add_run_options, config_words, run_words, take_configs
 from segtricks.commands.scoring import print_scores, score
+from segtricks.commands.signs import find_sign
 from segtricks.errors import UserError
+from segtricks.methods.checkpoints import read_checkpoint
+from segtricks.methods.released import CONFIG as RELEASED
+from segtricks.methods.released import load_released_weights
 from segtricks.reports.callbacks import BadFiles, TestPanels
 from segtricks.reports.dashboard import TestDashboard
 from segtricks.reports.examples import TestExamples
@@ -16,24 +20,25 @@ from segtricks.runs import new_run
 
 USAGE = (
     "--run runs/NAME [--data ecssd …] [--protocol fullres]\n"
-    "       (or --config CONFIG --ckpt_path FILE, or --config tokencut [--name NAME]: a method that is not trained)"
+    "       (or --config CONFIG --ckpt_path FILE, or --config tokencut [--name NAME]: a method that is not trained;\n"
+    "       or --released: the head that ships with segtricks)"
 )
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
+    parser = _parser()
     if wants_help(words):
-        return show_help("test", USAGE)
-    parser = OptionParser("test", USAGE)
-    parser.add_argument("--run")
-    parser.add_argument("--ckpt_path")
-    parser.add_argument("--data", nargs="+", action="extend")
-    parser.add_argument("--protocol")
-    parser.add_argument("--name")
+        return show_help(parser, words)
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     run, checkpoint = None, None
-    if configs and options.run is None and options.ckpt_path is None:  # a method without training
+    if options.released:
+        if configs or options.run or options.ckpt_path:
+            raise UserError("--released is the head that ships with segtricks: leave out --run, --config, --ckpt_path.")
+        model_words = ["--config", str(RELEASED)]
+        folder = new_run(options.name, "test-released", resumable=False)
+    elif configs and options.run is None and options.ckpt_path is None:  # a method without training
         model_words = config_words(configs)
         folder = new_run(options.name, f"test-{Path(configs[0]).stem}", resumable=False)
     elif options.name is not None:
@@ -63,7 +68,9 @@ def main(words: Sequence[str]) -> None:
         default_root_dir=str(folder),
         enable_checkpointing=False,
     )
-    if checkpoint is None and cli.model.needs_checkpoint:
+    if options.released:
+        load_released_weights(cli.model)
+    elif checkpoint is None and cli.model.needs_checkpoint:
         raise UserError(NO_MODEL)
     if not cli.saliency_data.test:
         raise UserError("No test set. Next: add --data ecssd, or the path of a folder of photographs.")
@@ -71,12 +78,25 @@ def main(words: Sequence[str]) -> None:
         _ = cli.saliency_data.test_datasets  # what is missing is told before there is a folder
         folder.mkdir(parents=True)
         cli.save(folder / "config.yaml")
+    if checkpoint is not None:
+        tested = [path for dataset in cli.saliency_data.test_datasets for path in dataset.images]
+        find_sign(cli, read_checkpoint(checkpoint), tested)
     if cli.trainer.is_global_zero:
         start_loggers(cli.trainer, cli.plain_config())
     stage = score(cli, folder, checkpoint=checkpoint)
     finish_loggers(cli.trainer)
     print_scores([stage])
     print(f"Figures as JSON in {folder / 'test'}, pictures in {folder / 'figures'}")
+
+
+def _parser() -> OptionParser:
+    parser = OptionParser("test", USAGE)
+    add_run_options(parser)
+    parser.add_argument("--released", action="store_true", help="test the head that ships with segtricks")
+    parser.add_argument("--data", nargs="+", action="extend", metavar="SET", help="test sets: names, folders or lists")
+    parser.add_argument("--protocol", metavar="NAME", help="how to score: fullres, two-tricks, sod, …")
+    parser.add_argument("--name", help="run folder of a method that is not trained")
+    return parser
 
 
 def _says(words: Sequence[str], option: str) -> bool:

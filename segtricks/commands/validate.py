@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
-from segtricks.commands.options import OptionParser, run_words, take_configs
+from segtricks.commands.options import OptionParser, add_run_options, run_words, take_configs
 from segtricks.reports.tables import text_table
 
 USAGE = "--run runs/NAME [--any.option value] (or --config CONFIG --ckpt_path FILE)"
@@ -12,11 +12,10 @@ USAGE = "--run runs/NAME [--any.option value] (or --config CONFIG --ckpt_path FI
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
-    if wants_help(words):
-        return show_help("validate", USAGE)
     parser = OptionParser("validate", USAGE)
-    parser.add_argument("--run")
-    parser.add_argument("--ckpt_path")
+    add_run_options(parser)
+    if wants_help(words):
+        return show_help(parser, words)
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)

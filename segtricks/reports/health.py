@@ -10,7 +10,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from segtricks.errors import UserError
+from segtricks.losses import Graph
 
+STEPS = 50
+"""Training steps after which a cut that is still where it began is stuck."""
+MOVED = 0.002
+"""Change of the cut, which lies between 0 and 2, that counts as movement."""
 BATCHES = 100
 """Training batches in a row without a border in any mask that count as a collapse."""
 PASSES = 2
@@ -18,6 +23,9 @@ PASSES = 2
 LOOKS = 10
 """Looks in a row, ``BATCHES`` steps apart at least, at which a loss term has the very same value: it is dead."""
 _EMPTY, _FULL = 0.001, 0.999
+
+_RETHINK = "Next: stop, and try --model.tau share:0.5, another --model.feature, or a larger --model.optimizer.lr."
+_AGAIN = "train again with --model.tau share:0.5 or another --model.feature; this run has learned nothing"
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +41,10 @@ class Health(Callback):
     term that had one and the same value, zero or not, at ``LOOKS`` looks in a row. Whether the loss is a number,
     methods see to themselves (:mod:`segtricks.methods.finite`).
 
+    Degenerate: a module whose ``graph`` of a sample of photographs has more than 95 % of the pairs of patches on one
+    side of the threshold, said before the first step. Stuck: a ``train/ncut`` that has moved by less than ``MOVED``
+    in the first ``STEPS`` steps.
+
     The host waits for the device only at the steps that are logged, where it waits anyway.
 
     Args:
@@ -46,7 +58,20 @@ class Health(Callback):
         self._passes, self._images = 0, 0
         self._shares: list[Tensor] = []
         self._seconds = self._since = 0.0
+        self.advice: str | None = None
+        """What to type instead of going on with the run; None while it is well."""
+        self._cut: tuple[int, float, float] | None = None  # first step, lowest and highest so far
+        self._judged_cut = False
         self._terms: dict[str, tuple[Tensor, float, int, int]] = {}  # last tensor, its value, looks, first step
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say that the graph of patches has nothing to cut."""
+        graph = getattr(module, "graph", None)
+        if isinstance(graph, Graph) and graph.degenerate:
+            self._say(
+                trainer, "graph", f"{graph}: such a graph has nothing to cut, and no mask can be learned.\n{_RETHINK}"
+            )
+            self.advice = _AGAIN
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start the clock."""
@@ -77,6 +102,7 @@ class Health(Callback):
             if self._uniform is not None:
                 self._judge(trainer, int(self._uniform) >= BATCHES, f"the last {BATCHES} training batches")
             self._look_at_terms(trainer)
+            self._look_at_cut(trainer, module)
 
     def on_validation_batch_end(
         self,
@@ -139,6 +165,21 @@ class Health(Callback):
                     "Likely the masks or features are constant, or one of its options is out of range: look at "
                     "figures/validation.png, and try other --model.weights, --model.tau or --model.sigma.",
                 )
+
+    def _look_at_cut(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say once that the cut has not moved since the first steps."""
+        if self._judged_cut or "train/ncut" not in trainer.callback_metrics:
+            return
+        value, step = float(trainer.callback_metrics["train/ncut"]), trainer.global_step
+        first, low, high = self._cut or (step, value, value)
+        self._cut = first, min(low, value), max(high, value)
+        self._judged_cut = step - first >= STEPS
+        stuck = self._judged_cut and self._cut[2] - self._cut[1] < MOVED
+        if trainer.strategy.reduce_boolean_decision(stuck, all=True):
+            graph = getattr(module, "graph", None)
+            about = f" {graph}." if isinstance(graph, Graph) else ""
+            self._say(trainer, "stuck", f"The normalized cut is {value:.4f} since step {first}.{about}\n{_RETHINK}")
+            self.advice = _AGAIN
 
     def _is_old(self, name: str, value: Tensor) -> bool:
         return name in self._terms and self._terms[name][0].data_ptr() == value.data_ptr()

@@ -46,6 +46,10 @@ class MaskWriter(Callback):
         self._places = {str(name): place for place, name in enumerate(relative)}
         self.written: list[str] = []
         self.skipped: list[tuple[str, str]] = []
+        self.empty: list[str] = []
+        """Photographs whose mask has no foreground."""
+        self.full: list[str] = []
+        """Photographs whose mask has nothing else."""
         self.seconds = 0.0
         """That the last :meth:`at_work` took."""
         self._bar: Any = tqdm(disable=True)
@@ -89,6 +93,11 @@ class MaskWriter(Callback):
         name = str(self.relative(path))
         # Arrays: a thread's torch operations would each start threads of their own.
         pixels, picture = mask[0].float().numpy(), photo.permute(1, 2, 0).numpy()
+        inside = pixels > 0.5
+        if not inside.any():
+            self.empty.append(name)
+        elif inside.all():
+            self.full.append(name)
         if self._writers is not None:
             self._writers.submit(name, self._write, pixels, picture, path)
         else:
@@ -119,13 +128,16 @@ class MaskWriter(Callback):
     def index(self, already_there: int) -> dict[str, Any]:
         """Return the content of ``index.json``: what was written, what was skipped, and how many were there before.
 
-        Both lists are in the order of the photographs.
+        ``empty`` and ``full`` name those of the written masks that have no foreground or nothing else.
+        All lists are in the order of the photographs.
         """
         skipped = sorted(self.skipped, key=lambda entry: self._place(str(self.relative(Path(entry[0])))))
         return {
             "images": len(self.written),
             "written": sorted(self.written, key=self._place),
             "already_there": already_there,
+            "empty": sorted(self.empty, key=self._place),
+            "full": sorted(self.full, key=self._place),
             "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
         }
 

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -51,6 +52,30 @@ class KeepConfig(Callback):
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add ``config``."""
         checkpoint["config"] = self.config
+
+
+class KeepProvenance(Callback):
+    """Write what a run has found out into its config: before the first step, after each validation and at the end.
+
+    Args:
+        keep: writes it.
+    """
+
+    def __init__(self, keep: Callable[[], None]) -> None:
+        self._keep = keep
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write weights and threshold."""
+        self._keep()
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the sign of today."""
+        if not trainer.sanity_checking:
+            self._keep()
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the sign of the end."""
+        self._keep()
 
 
 class StopSignals(Callback):

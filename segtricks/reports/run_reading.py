@@ -32,7 +32,7 @@ MEASURES = (
 
 _COUNTS = ("images", "seed", "seeds", "n", "epoch", "step")
 _NOT_SHOWN = re.compile(
-    r"(test|wandb|panels|save_every|max_bad_share|data\.(test|root|masks|num_workers|predict_images|eval_batch_size)"
+    r"(test|provenance|wandb|panels|save_every|max_bad_share|data\.(test|root|masks|num_workers|predict_images|eval_batch_size)"
     r"|trainer\.(enable_.*|log_every_n_steps|default_root_dir|logger|callbacks|devices|accelerator))(\..*)?"
 )
 _UNTRAINED = "Discovery"

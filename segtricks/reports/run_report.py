@@ -115,6 +115,8 @@ def _test(run: Path, file: Path, config: Mapping[str, Any], output: Path) -> Ite
     yield f"<p>{results[0].images or 0:,} images, {len(skipped):,} skipped" + (
         f"; weights of {text(Path(checkpoint).name)}.</p>" if checkpoint else ".</p>"
     )
+    if weights := (content.get("provenance") or {}).get("weights"):
+        yield f"<p>Backbone: {text(weights)}.</p>"
     yield from _scores(run, file, content, results, config, [row["image"] for row in per_image])
     chart = size_chart(content.get("size_bins") or {})
     if chart:

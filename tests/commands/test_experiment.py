@@ -88,7 +88,6 @@ def test_dry_run_prints_commands_to_copy_and_the_cells_that_share_them(fake, cap
         (["mine", "--seedz=0"], "Unknown option --seedz. Did you mean --seeds?"),
         (["mine", "--axes", "backbone=a"], "Did you mean --axis?"),
         (["mine", "--datasets", "ecssd"], "Did you mean --data?"),
-        (["mine", "--dry_run"], "Did you mean --dry-run?"),
         (["mine", "--resume"], "goes on by itself"),
         (["mine", "--name", "../x"], "no plain folder name"),
         (["mine", "--reuse", "runs/nine"], "holds no plan.yaml"),

@@ -217,7 +217,7 @@ def test_help_lists_the_options_of_run_method_data_and_trainer(capsys):
     text = capsys.readouterr().out
     for option in ("--model.crop_fraction", "--data.batch_size", "--save_every", "max_epochs"):
         assert option in text
-    assert "cosine threshold of the affinity" in text
+    assert "threshold of the affinity, a cosine; or share:X" in text
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_help_lists_the_options_of_run_method_data_and_trainer(capsys):
     [
         (["--config", "dem"], "Did you mean --config demo"),
         (["--config", "demo", "--model.tao", "3"], "Did you mean model.tau"),
-        (["--config", "demo", "--model.tau", "x"], "model.tau must be a number or null, got 'x'"),
+        (["--config", "demo", "--model.tau", "x"], "tau is 'x', which is not a number"),
         (["--config", "demo", "--model", "Sempat"], "Unknown class 'Sempat'"),
         (["--config", "demo", "--model.optimizer", "Adamw"], "torch.optim.AdamW"),
         (["--config", "demo", "--model.optimizer.lr", "nan"], "model.optimizer.lr has a wrong value, 'nan'"),
