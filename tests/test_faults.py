@@ -14,7 +14,7 @@ import torch
 from .launch import ended, run, start, wait_for
 
 WORDS = [
-    *("fit", "--config", "demo", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"),
+    *("fit", "--config", "synthetic", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"),
     *("--data.train", "synthetic[:26]", "--data.held_out", "2", "--test", "none", "--panels", "0"),
     *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1"),
     *("--save_every", "2"),

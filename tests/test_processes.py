@@ -20,7 +20,7 @@ from .launch import ended, run, start, start_script, wait_for
 pytestmark = pytest.mark.slow  # two commands at a time, in three processes
 
 WORDS = [
-    *("fit", "--config", "demo", "--data.size", "32", "--model.hidden_dim", "8", "--model.crop", "false"),
+    *("fit", "--config", "synthetic", "--data.size", "32", "--model.hidden_dim", "8", "--model.crop", "false"),
     *("--data.train", "synthetic[:29]", "--data.held_out", "5", "--data.test", "['synthetic[40:45]']", "--panels", "0"),
     *("--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1"),
     *("--test", "after", "--model.optimizer", "SGD", "--model.optimizer.lr", "0.05"),
@@ -211,7 +211,7 @@ def test_torchrun_trains_one_run(tmp_path):
 
 
 def test_several_processes_need_the_name_of_their_run(tmp_path):
-    said = run(tmp_path, ["fit", "--config", "demo"], status=2, environment=torchrun(0, 1))
+    said = run(tmp_path, ["fit", "--config", "synthetic"], status=2, environment=torchrun(0, 1))
     assert "pass --name NAME" in said
 
 

@@ -118,7 +118,7 @@ ODD = st.one_of(
     st.sampled_from(["Sempart", "os.system", "a.b.C", "torch.optim.SGD", "../..", "synthetic[9:1]", "ecssd[:]"]),
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12),
 )
-BASE = ["--config", "demo", "--data.size", "32", "--model.hidden_dim", "8", "--data.train", "nowhere"]
+BASE = ["--config", "synthetic", "--data.size", "32", "--model.hidden_dim", "8", "--data.train", "nowhere"]
 
 
 def mistake(words, capsys):
@@ -150,7 +150,7 @@ def test_any_value_of_any_option_is_taken_or_answered_and_never_a_traceback(tmp_
 def test_any_yaml_is_a_config_or_told_to_be_none(tmp_path, monkeypatch, capsys, content):
     monkeypatch.chdir(tmp_path)
     Path("any.yaml").write_text(yaml.safe_dump(content))
-    mistake(["--config", "demo", "any.yaml", *BASE[2:]], capsys)
+    mistake(["--config", "synthetic", "any.yaml", *BASE[2:]], capsys)
 
 
 @settings(FEW, max_examples=100)

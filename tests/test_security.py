@@ -23,7 +23,7 @@ from segtricks.heads import load_original_head
 from segtricks.heads.found import load_found_head
 
 SMALL = [
-    *("--config", "demo", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"),
+    *("--config", "synthetic", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"),
     *("--data.train", "synthetic[:6]", "--data.held_out", "2", "--trainer.max_epochs", "1"),
     *("--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1"),
 ]
@@ -64,7 +64,7 @@ def test_the_attack_of_these_tests_works_where_nobody_guards_against_it(tmp_path
 @pytest.mark.parametrize(
     "words",
     [
-        ["test", "--config", "demo", "--ckpt_path", "evil.ckpt", "--data", "synthetic[:2]"],
+        ["test", "--config", "synthetic", "--ckpt_path", "evil.ckpt", "--data", "synthetic[:2]"],
         ["test", "--run", "runs/x", "--data", "synthetic[:2]"],
         ["validate", "--run", "runs/x"],
         ["predict", "--run", "runs/x", "--images", "photos", "--output", "masks"],
@@ -127,7 +127,7 @@ def test_cache_entry_with_code_in_it_is_made_again(here):
 )
 def test_config_with_python_objects_is_no_yaml(here, capsys, text):
     (here / "evil.yaml").write_text(text)
-    assert main(["fit", "--config", "demo", "evil.yaml"]) == 2
+    assert main(["fit", "--config", "synthetic", "evil.yaml"]) == 2
     assert "evil.yaml, line 1 is no YAML" in capsys.readouterr().err
     with pytest.raises(yaml.YAMLError):
         chosen_method(["--config", "evil.yaml"])

@@ -27,10 +27,15 @@ METHODS = ("sempart", "tokencut", "lost", "deep_spectral", "found")
 
 _PAPER_TAU = {"sempart": 0.4, "tokencut": 0.2, "lost": 0.0, "deep_spectral": 0.0, "found": 0.3}
 _PAPER = {method: Affinity("key", -1, tau) for method, tau in _PAPER_TAU.items()}
-_UNMEASURED_TAU = "share:0.5"
+_UNMEASURED_TAU = "share:0.6"
 
 MEASURED: dict[str, dict[str, Affinity]] = {
-    "dinov2_vits14": {method: Affinity("value", -1, 0.3) for method in METHODS if method != "found"},
+    "dinov2_vits14": {
+        "sempart": Affinity("query", -1, 0.4),
+        "tokencut": Affinity("query", -1, 0.3),
+        "lost": Affinity("query", -1, 0.3),
+        "deep_spectral": Affinity("token", -1, 0.5),
+    },
 }
 """By backbone and method; ``found`` takes keys in any case."""
 

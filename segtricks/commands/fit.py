@@ -15,6 +15,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 
+from segtricks.commands.demo import demo_explained
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import OptionParser, config_name, config_words, take_configs
@@ -56,7 +57,8 @@ def main(words: Sequence[str]) -> None:
             print(f"{run} goes on from {checkpoint}." if checkpoint else f"{run} holds no checkpoint yet: from step 0.")
             configs = configs or [str(run / "config.yaml")]
         quiet()
-        fit(run, checkpoint, [*config_words(configs), *rest], resume)
+        with demo_explained(configs):
+            fit(run, checkpoint, [*config_words(configs), *rest], resume)
 
 
 def _choose(name: str | None, resume: bool, configs: list[str]) -> tuple[Path, bool]:

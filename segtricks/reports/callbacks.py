@@ -64,12 +64,14 @@ class ValidationPanels(Callback):
 class TestPanels(Callback):
     """Write ``figures/test-DATASET.png``: image, mask, refined mask and target of the first images of each test set.
 
-    Boxes are drawn onto the image.
+    Boxes are drawn onto the image. Where the model was tested before training too, the plain masks of then stand
+    beside: image, before, after, after + guided filter, target.
     """
 
     def __init__(self, run: Path, count: int) -> None:
         self.figures, self.count = run / "figures", count
         self._panels: dict[str, list[Panel]] = {}
+        self._before: dict[tuple[str, str], Tensor] = {}
 
     def on_test_batch_end(
         self,
@@ -85,6 +87,10 @@ class TestPanels(Callback):
         panels = self._panels.setdefault(name, [])
         for i in range(min(self.count - len(panels), len(batch["path"]))):
             masks = {row: masks[i].cpu() for row, masks in outputs.items()}
+            if section(trainer, module) == "before":
+                self._before[name, batch["path"][i]] = next(iter(masks.values()))
+            elif (before := self._before.pop((name, batch["path"][i]), None)) is not None:
+                masks = {"before": before} | {row.replace("mask", "after", 1): mask for row, mask in masks.items()}
             photo = batch["photo"][i]
             if "mask" in batch:
                 masks["target"] = batch["mask"][i].cpu() / 255

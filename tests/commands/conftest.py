@@ -4,7 +4,7 @@ import torch
 from segtricks.cli import main
 
 SMALL = [
-    *("--config", "demo", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"),
+    *("--config", "synthetic", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"),
     *("--data.train", "synthetic[:14]", "--data.held_out", "2", "--data.test", "['synthetic[14:18]']"),
     *("--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1"),
 ]

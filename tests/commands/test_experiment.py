@@ -20,8 +20,8 @@ protocol: fullres
 data: ['synthetic[14:18]']
 metrics: [acc, iou]
 runs:
-  plain: {command: fit, config: demo, options: {model.crop: false, model.guided_filter: false}}
-  tricks: {command: fit, config: demo}
+  plain: {command: fit, config: synthetic, options: {model.crop: false, model.guided_filter: false}}
+  tricks: {command: fit, config: synthetic}
 cells:
   - {labels: {crop: false, guided_filter: false}, run: plain, row: mask}
   - {labels: {crop: false, guided_filter: true}, run: plain, row: mask + guided filter}

@@ -58,7 +58,7 @@ def test_validate_keeps_the_held_out_images_and_their_crops(trained, tmp_path, m
 
 
 def _callbacks(*words):
-    trainer = SegtricksCLI([*config_words(["demo"]), *SMALL[2:], *words]).trainer
+    trainer = SegtricksCLI([*config_words(["synthetic"]), *SMALL[2:], *words]).trainer
     return {type(callback) for callback in trainer.callbacks}
 
 

@@ -73,7 +73,7 @@ def fit(*words, path=""):
 def test_error_in_a_backbone_of_the_users_is_told_with_its_line(tmp_path, monkeypatch, capsys, module):
     Path(f"{module}.py").write_text(BACKBONE + BROKEN)
     monkeypatch.syspath_prepend(tmp_path)
-    assert main(["fit", "--config", "demo", "--model.backbone", f"{module}:Own"]) == 2
+    assert main(["fit", "--config", "synthetic", "--model.backbone", f"{module}:Own"]) == 2
     assert capsys.readouterr().err == (
         "segtricks: AttributeError: 'Own' object has no attribute 'nothing'\n"
         f"In {tmp_path}/{module}.py, line 4: self.nothing.here\n"
@@ -82,7 +82,7 @@ def test_error_in_a_backbone_of_the_users_is_told_with_its_line(tmp_path, monkey
 
 def test_backbone_in_the_current_folder_is_not_imported_unasked_but_pointed_at(capsys, module):
     Path(f"{module}.py").write_text(BACKBONE + "    pass\n")
-    assert main(["fit", "--config", "demo", "--model.backbone", f"{module}:Own"]) == 2
+    assert main(["fit", "--config", "synthetic", "--model.backbone", f"{module}:Own"]) == 2
     told = f"There is a {module} in this folder, which Python does not search. Next: export PYTHONPATH=."
     assert told in capsys.readouterr().err
     assert module not in sys.modules
@@ -90,7 +90,7 @@ def test_backbone_in_the_current_folder_is_not_imported_unasked_but_pointed_at(c
 
 def test_error_in_a_method_of_the_users_is_told_with_its_line_and_one_that_is_not_found_pointed_at(tmp_path, module):
     Path(f"{module}.py").write_text("import nowhere\n" + METHOD + BROKEN)
-    words = ["--config", "demo", "--model.class_path", f"{module}.Own"]
+    words = ["--config", "synthetic", "--model.class_path", f"{module}.Own"]
     status, told = fit(*words)
     assert (status, f"There is a {module} in this folder" in told) == (2, True), told
     status, told = fit(*words, path=str(tmp_path))

@@ -10,7 +10,8 @@ from segtricks.errors import UserError
 from segtricks.methods import Sempart
 
 SMALL = [
-    *("--config", "demo", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8", "--test", "none"),
+    *("--config", "synthetic"),
+    *("--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8", "--test", "none"),
     *("--data.train", "synthetic[:10]", "--data.held_out", "2", "--trainer.max_epochs", "1", "--name", "x"),
 ]
 

@@ -61,7 +61,7 @@ def test_parts_and_names_work_as_for_folders(both):
 
 def test_training_on_shards_equals_training_on_the_folder(both, monkeypatch):
     monkeypatch.chdir(both)
-    words = ["fit", "--config", "demo", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"]
+    words = ["fit", "--config", "synthetic", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"]
     words += ["--data.held_out", "2", "--test", "none", "--trainer.max_epochs", "2", "--panels", "0"]
     words += ["--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1"]
     words += ["--data.num_workers", "2"]

@@ -49,7 +49,7 @@ def test_test_runs_from_the_packaged_config_without_a_checkpoint(tmp_path, monke
 
 def test_a_trained_method_still_needs_its_checkpoint(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["test", "--config", "demo"]) == 2
+    assert main(["test", "--config", "synthetic"]) == 2
     assert "Which model? Pass --run" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 

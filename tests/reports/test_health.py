@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from segtricks.errors import UserError
+from segtricks.losses import measure_graph
 from segtricks.reports.health import BATCHES, LOOKS, PASSES, Health, peak_memory_mb
 from segtricks.reports.metrics_file import MetricsFile
 
@@ -206,3 +207,47 @@ def test_memory_is_what_the_kernel_calls_the_high_water_mark():
         pytest.skip("only Linux tells it in a second place")
     kib = int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])
     assert peak_memory_mb() == pytest.approx(kib / 1024, rel=0.05)
+
+
+def log_cut(health, cuts, gap=10, module=None):
+    for step, value in enumerate(cuts):
+        metrics = {"train/ncut": torch.tensor(value)}
+        health.on_train_batch_end(trainer(1 + step * gap, metrics), module, None, BATCH, 0)
+
+
+@pytest.mark.parametrize(("features", "tau"), [(1.0, 0.4), (0.0, 0.9)])
+def test_a_graph_with_nothing_to_cut_is_said_before_the_first_step(caplog, features, tau):
+    """All patches nearly alike, as the keys of DINOv2 at DINO's threshold, or none."""
+    sample = features * 3 + torch.randn(8, 6, 6, generator=torch.Generator().manual_seed(0)) * 0.5
+    graph = measure_graph([sample], tau)
+    health = Health()
+    health.on_train_start(trainer(), SimpleNamespace(graph=graph))
+    (record,) = caplog.records
+    assert str(graph) in record.getMessage() and "--model.tau share:0.5" in record.getMessage()
+    assert "share:0.5" in health.advice
+    with pytest.raises(UserError, match="nothing to cut"):
+        Health("stop").on_train_start(trainer(), SimpleNamespace(graph=graph))
+
+
+def test_a_sound_graph_says_nothing(caplog):
+    graph = measure_graph([torch.randn(8, 6, 6)], "share:0.5")
+    health = Health()
+    health.on_train_start(trainer(), SimpleNamespace(graph=graph))
+    health.on_train_start(trainer(), SimpleNamespace())
+    assert not caplog.records and health.advice is None
+
+
+def test_a_cut_that_has_not_moved_after_fifty_steps_is_said_once(caplog):
+    health = Health()
+    log_cut(health, [1.0, 1.0005, 0.9996, 1.0, 1.0])
+    assert not caplog.records
+    log_cut(health, [1 + step * 1e-5 for step in range(20)])
+    (record,) = caplog.records
+    assert "normalized cut is 1.0000 since step 1" in record.getMessage() and "--model.feature" in record.getMessage()
+    assert health.advice
+
+
+def test_a_cut_that_moves_at_first_is_left_alone_later(caplog):
+    health = Health()
+    log_cut(health, [1.0, 0.99, 0.98, *(0.98 + step * 1e-5 for step in range(20))])
+    assert not caplog.records and health.advice is None

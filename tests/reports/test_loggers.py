@@ -19,7 +19,7 @@ from segtricks.reports.loggers import asked_loggers, start_loggers, tensorboard_
 from . import wandb_records
 
 WORDS = [
-    *("fit", "--config", "demo", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"),
+    *("fit", "--config", "synthetic", "--data.size", "32", "--data.batch_size", "4", "--model.hidden_dim", "8"),
     *("--data.train", "synthetic[:10]", "--data.held_out", "2", "--data.test", "['synthetic[10:12]']"),
     *(
         "--trainer.max_epochs",
