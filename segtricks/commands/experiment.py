@@ -22,7 +22,7 @@ from segtricks.runs import check_name
 
 USAGE = """NAME [--axis backbone=dino_vits8,…] [--data ecssd …] [--any.option value]
 
-  NAME                 table1 … table5, mini_ablation, mini_synthetic, or the path of a grid.yaml
+  NAME                 table1 … table5, mini_ablation, mini_synthetic, training_free, or the path of a grid.yaml
   --axis NAME=A,B      other values of an axis of the grid
   --data SET …         other test sets
   --train SET          another training set
