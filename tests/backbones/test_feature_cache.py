@@ -131,7 +131,7 @@ def test_mistaken_images_are_told_as_without_a_cache(tmp_path):
 
 def test_a_class_without_a_source_file_is_refused(tmp_path):
     kind = type("Typed", (nn.Module,), {"__module__": "builtins", "forward": lambda self, images: images})
-    with pytest.raises(UserError, match="leave out --cache-features"):
+    with pytest.raises(UserError, match="leave out --cache_features"):
         FeatureCache(kind(), tmp_path)
 
 
