@@ -137,7 +137,7 @@ def identity(backbone: nn.Module) -> str:
     except (TypeError, OSError) as error:
         raise UserError(
             f"The source of {kind.__name__} cannot be read, so a change of it could not be told.\n"
-            "Next: move it to a file, or leave out --cache-features."
+            "Next: move it to a file, or leave out --cache_features."
         ) from error
     about: tuple[Any, ...] = (_FORMAT, kind.__module__, kind.__qualname__, getattr(backbone, "name", ""))
     hashed.update(repr((*about, torch.__version__, timm.__version__, repr(backbone))).encode() + source)

@@ -5,6 +5,7 @@ from typing import Any
 
 import safetensors.torch
 from safetensors import safe_open
+from torch import Tensor
 
 from segtricks.methods.base import SegmentationModule
 
@@ -23,13 +24,12 @@ def load_released_weights(module: SegmentationModule) -> None:
         UserError: options were changed that its tensors depend on, such as the backbone.
     """
     with safe_open(WEIGHTS, "pt") as file:
-        metadata: dict[str, str] = file.metadata()
-    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in read_weights().items()}
+        about: dict[str, str] = file.metadata()
     own = module.identity()
     checkpoint: dict[str, Any] = {
-        "state_dict": state,
-        "segtricks": {key: type(own[key])(metadata[key]) if key in metadata else None for key in own},
-        "affinity_threshold": float(metadata["affinity_threshold"]),
+        "state_dict": {name: _full(tensor) for name, tensor in safetensors.torch.load_file(WEIGHTS).items()},
+        "segtricks": {key: type(value)(about[key]) for key, value in own.items() if key in about},
+        "affinity_threshold": float(about["affinity_threshold"]),
         "optimizer_states": [],
         "lr_schedulers": [],
     }
@@ -37,6 +37,5 @@ def load_released_weights(module: SegmentationModule) -> None:
     module.load_state_dict(checkpoint["state_dict"])
 
 
-def read_weights() -> dict[str, Any]:
-    """Tensors of the released file, by name."""
-    return safetensors.torch.load_file(WEIGHTS)
+def _full(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
