@@ -2,10 +2,10 @@
 
     python experiments/released/ceiling.py --root DATA
 
-writes ``ceiling.csv``. *Grid*: true masks (the last 80 of 400 of ECSSD), brought to the grid of patches and back: no
-mask of patches can be better. *Coarse*: the coarse part of the head alone, trained by normalized cut and total variation
-on the features of the first 320, without augmentation, fine mask or tricks, and read at several sizes: what the
-objective finds with these features, whatever comes after it. IoU at full size, plain and filtered.
+writes ``ceiling.csv``. *Grid*: true masks (the last 80 of 400 of ECSSD), brought to the grid of patches and back:
+no mask of patches can be better. *Coarse*: the coarse part of the head alone, trained by normalized cut and total
+variation on the features of the first 320, without augmentation, fine mask or tricks, and read at several sizes:
+what the objective finds with these features, whatever comes after it. IoU at full size, plain and filtered.
 """
 
 import argparse

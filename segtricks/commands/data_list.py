@@ -31,7 +31,13 @@ def main(words: Sequence[str]) -> None:
 
 def add_root(parser: ArgumentParser) -> None:
     """Add ``--root``, the folder above the datasets' folders."""
-    parser.add_argument("--root", type=lambda text: Path(text).expanduser(), default=Path("data"), metavar="DIR")
+    parser.add_argument(
+        "--root",
+        type=lambda text: Path(text).expanduser(),
+        default=Path("data"),
+        metavar="DIR",
+        help="folder above the data sets' folders",
+    )
 
 
 def _examples() -> str:

@@ -1,4 +1,4 @@
-"""What ``--config demo`` needs beside segtricks itself, told where it is missing."""
+"""What ``--config demo`` needs in addition to segtricks itself, and what to type where it is missing."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

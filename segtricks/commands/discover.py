@@ -1,5 +1,6 @@
 """``segtricks discover``: photographs in, masks and boxes of a training-free method out."""
 
+import json
 import logging
 import os
 from argparse import Namespace
@@ -69,7 +70,7 @@ def main(words: Sequence[str]) -> None:
         check_settings(output, settings)
     writer = MaskWriter(dataset.root, output, paths)
     todo = [path for path in chosen if options.overwrite or not writer.exists(path)]
-    weights, why = "", ""
+    weights, why = _earlier_weights(output), "Next: look at some of them, and try another --tau or --feature."
     if todo:
         names = ("method", "backbone", "head", "tau", "k", "threshold", "feature", "layer")
         choices = {name: getattr(options, name) for name in names}
@@ -172,6 +173,12 @@ def _options(words: Sequence[str]) -> Namespace:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {options.device!r} cannot be used here ({str(error).splitlines()[0]}).") from error
     return options
+
+
+def _earlier_weights(output: Path) -> str:
+    """Where the weights came from that made the masks that are there."""
+    path = output / "index.json"
+    return str(json.loads(path.read_text(encoding="utf-8")).get("weights", "")) if path.is_file() else ""
 
 
 def _settle(options: Namespace) -> None:

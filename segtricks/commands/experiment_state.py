@@ -66,7 +66,9 @@ class Experiment:
             if file.stat().st_mtime < scored or is_before(file):
                 continue
             content = read_json(file)
-            if content.get("protocol", {}).get("name") == run.protocol and rows <= set(content.get("rows", ())):
+            protocol = content.get("protocol", {})
+            known = protocol.get("name") == run.protocol and protocol.get("polarity") == _polarity(run.protocol)
+            if known and rows <= set(content.get("rows", ())):
                 found[content["dataset"]] = content
         names = {data: data if data in found else Path(data).name for data in run.data}
         return {data: found[name] for data, name in names.items() if name in found}
@@ -160,6 +162,12 @@ def reuse(experiment: Experiment, folders: Sequence[Path]) -> list[str]:
                     place.symlink_to(os.path.relpath(folder / name, place.parent), target_is_directory=True)
                     linked.append(f"{mine} from {folder / name}")
     return linked
+
+
+def _polarity(protocol: str) -> str:
+    from segtricks.metrics import get_protocol  # imports torch, which a dry run can do without
+
+    return get_protocol(protocol).polarity
 
 
 def _options(run: Mapping[str, Any]) -> dict[str, str]:

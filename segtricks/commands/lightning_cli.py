@@ -114,12 +114,13 @@ class SegtricksCLI(LightningCLI):
             "--on_collapse",
             type=Literal["warn", "stop"],
             default="warn",
-            help="What follows masks that are all foreground or all background, or a loss term that is constant.",
+            help="What follows collapsed masks, a graph with nothing to cut, or a loss that does not move.",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and refuse what is out of range before anything is made of it."""
         super().parse_arguments(parser, args)
+        self.config.provenance = None  # of the run whose config this is, not of this one
         check_ranges(self.config)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

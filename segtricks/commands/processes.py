@@ -135,11 +135,11 @@ def join_indices(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Join ``index.json`` of all parts: counts are summed, lists united and sorted, texts that differ named."""
     whole: dict[str, Any] = {}
     for key, first in parts[0].items():
-        values = [part[key] for part in parts]
+        values = [part.get(key, type(first)()) for part in parts]
         if isinstance(first, list):
             whole[key] = sorted((item for value in values for item in value), key=str)
         elif isinstance(first, str):
-            whole[key] = " and ".join(dict.fromkeys(values))
+            whole[key] = " and ".join(dict.fromkeys(value for value in values if value))
         else:
             whole[key] = sum(values)
     return whole

@@ -41,7 +41,8 @@ EMPTY, FULL = "empty", "full"
 """Notes on a refined mask without foreground, and on one of nothing else."""
 
 _WHY_ONE_SIDED = (
-    "Look at the masks that were given: those that are thin or faint vanish in a wide filter.\nNext: --radius 3"
+    "Likely the masks that were given are so, or so thin or faint that they vanish.\n"
+    "Next: look at some of them; then try --polarity border, or a narrower refiner (see --help)."
 )
 
 USAGE = """--masks MASKS --images PHOTOS --output OUT [--method NAME] [--preset NAME] [--option value]

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from segtricks.commands.lightning_cli import SegtricksCLI
+from segtricks.data.datamodule import spread
 from segtricks.data.images import UnreadableImage, read_image
 from segtricks.data.transforms import fit_short_side, to_input
 from segtricks.errors import UserError
+from segtricks.methods.checkpoints import check_identity
 
 _LOOKED_AT = 32  # photographs
 log = logging.getLogger(__name__)
@@ -34,8 +36,12 @@ def find_sign(cli: SegtricksCLI, checkpoint: dict[str, Any], photographs: Sequen
         return
     images = _training_images(cli) or _images(photographs, cli)
     if not images:
-        log.warning("This checkpoint does not say which side of its masks is foreground, and no photographs tell.")
+        log.warning(
+            "This checkpoint does not say which side of its masks is foreground; no photographs are there to tell.\n"
+            "Next: pass the photographs it was trained on with --data.train, or turn masks over where they are wrong."
+        )
         return
+    check_identity(checkpoint, cli.model.identity())
     own = {name: tensor.clone() for name, tensor in cli.model.state_dict().items()}
     trained = {name: tensor for name, tensor in checkpoint["state_dict"].items() if name in own}
     cli.model.load_state_dict(own | trained)
@@ -60,9 +66,9 @@ def _training_images(cli: SegtricksCLI) -> list[Tensor]:
 
 def _images(photographs: Sequence[Path], cli: SegtricksCLI) -> list[Tensor]:
     data, images = cli.saliency_data, []
-    for path in photographs[:: max(1, len(photographs) // _LOOKED_AT)][:_LOOKED_AT]:
+    for i in spread(len(photographs), _LOOKED_AT):
         try:
-            images.append(to_input(fit_short_side(read_image(path), data.size, data.multiple)))
+            images.append(to_input(fit_short_side(read_image(photographs[i]), data.size, data.multiple)))
         except UnreadableImage:
             continue
     return images

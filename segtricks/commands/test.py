@@ -77,7 +77,7 @@ def main(words: Sequence[str]) -> None:
     if checkpoint is None:
         _ = cli.saliency_data.test_datasets  # what is missing is told before there is a folder
         folder.mkdir(parents=True)
-        cli.save(folder / "config.yaml")
+        cli.keep(folder)
     if checkpoint is not None:
         tested = [path for dataset in cli.saliency_data.test_datasets for path in dataset.images]
         find_sign(cli, read_checkpoint(checkpoint), tested)

@@ -241,8 +241,7 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
         The same for every seed and process. n is at most ``count``; photographs that cannot be read are left out.
         """
         dataset = self.train_dataset
-        step = max(1, len(dataset) // count)
-        chosen = dataset.select(range(0, len(dataset), step)[:count])
+        chosen = dataset.select(spread(len(dataset), count))
         chosen.masks = None
         items = CropItems(chosen, self._crop, self._image_cache)
         found = [item["image"] for item in (items[i] for i in range(len(chosen))) if not isinstance(item, Skipped)]
@@ -280,6 +279,12 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
         sampler = ShareSampler(items) if process_rank()[1] > 1 else None
         collate = partial(collate_lists, names=names)
         return make_loader(items, self.eval_batch_size, collate, self.num_workers, sampler)
+
+
+def spread(length: int, count: int) -> list[int]:
+    """Return up to ``count`` indices spread evenly over ``length`` items."""
+    count = min(count, length)
+    return [i * length // count for i in range(count)]
 
 
 def _at_least(lowest: int, name: str, value: int) -> int:

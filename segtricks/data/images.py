@@ -165,6 +165,11 @@ def _upright(image: Image.Image) -> Image.Image:
         return image.copy()
 
 
+def rgb_pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an open image as uint8 (H, W, 3), upright, as :func:`read_image` does with a file."""
+    return _rgb(_upright(image))
+
+
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     levels = _levels(image)
     if levels is not None:

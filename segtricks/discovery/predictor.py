@@ -79,7 +79,7 @@ class Discoverer(nn.Module):
         self.tau = own.tau if tau is None else tau
         self.threshold = own.tau if threshold is None else threshold
         for value in (self.tau, self.threshold):
-            share_of(value)  # out of range? said before the weights are read
+            share_of(value)  # out of range, it is refused before the weights are read
         self.head = None if head is None else load_found_head(head)
         self.backbone: nn.Module
         if method == "found" and head is None:
@@ -143,13 +143,18 @@ class Discoverer(nn.Module):
                 "The backbone's features are not finite (nan or infinity).\n"
                 "Next: pass other weights with --backbone_checkpoint FILE."
             )
+        if self.head is not None:
+            return "Next: try another --head, or leave it out."
         option = "threshold" if self.method == "found" else "tau"
         given = self.threshold if self.method == "found" else self.tau
         other = "share:0.3" if given == "share:0.5" else "share:0.5"
+        more = "another --backbone" if self.method == "found" else "another --feature or --backbone"
         if not self._empty:
-            return f"Next: try another --{option}, such as {other}, or another --feature."
+            return f"Next: try another --{option}, such as {other}, or {more}."
         graph = sorted(self._empty, key=lambda graph: graph.share)[len(self._empty) // 2]
-        return f"In a typical one, {graph}.\nNext: --{option} {other}, or another --feature or --backbone."
+        if graph.uniform:
+            return "In a typical one all patches are alike: photographs of one colour have no object."
+        return f"In a typical one, {graph}.\nNext: --{option} {other}, or {more}."
 
     def enlarge(self, masks: Tensor, size: tuple[int, ...]) -> Tensor:
         """Masks (B, 1, h, w) at ``size``: probabilities bilinear, binary masks by the nearest patch."""

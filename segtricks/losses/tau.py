@@ -70,6 +70,11 @@ class Graph:
     median: float
 
     @property
+    def uniform(self) -> bool:
+        """Whether all patches are alike, so that no threshold parts them."""
+        return self.tau > 1 or self.median > 1 - _SPREAD
+
+    @property
     def degenerate(self) -> bool:
         """Whether more than 95 % of the pairs lie on one side: nearly all patches alike, or nearly none."""
         return not 0.05 <= self.share <= 0.95
@@ -92,7 +97,8 @@ def measure_graph(features: list[Tensor], tau: Tau) -> Graph:
         UserError: see :func:`share_of`; or features that are not finite.
     """
     share = share_of(tau)
-    pooled = torch.cat([_pairs(normalize(image.float().flatten(1), dim=0), _POOLED) for image in features])
+    with torch.autocast(features[0].device.type, enabled=False):
+        pooled = torch.cat([_pairs(normalize(image.float().flatten(1), dim=0), _POOLED) for image in features])
     if not pooled.isfinite().all():
         raise UserError(
             "The backbone's features are not finite (nan or infinity), so no threshold fits them.\n"

@@ -8,11 +8,14 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
+from segtricks.backbones.affinity import affinity_of
 from segtricks.data.transforms import denormalize
 from segtricks.discovery import found_background
 from segtricks.discovery.attention import KeysAndAttention
 from segtricks.heads import FoundHead
+from segtricks.losses import share_of
 from segtricks.methods.base import SegmentationModule
+from segtricks.methods.finite import FiniteLosses
 from segtricks.methods.fitting import Fitting
 from segtricks.metrics import get_protocol
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
@@ -30,7 +33,8 @@ class Found(Fitting, SegmentationModule):
         backbone: name of the frozen network, a ViT with a class token.
         pretrained: load its published weights.
         backbone_checkpoint: a local file with its weights, instead of the download.
-        threshold: cosine with the background's seed above which a patch is background.
+        threshold: cosine with the background's seed above which a patch is background, or share:X of each image's pairs
+            of weighted features; left out, the backbone's own.
         background_steps: steps that see the background's complement.
         solver_weight: factor of the refined own mask.
         self_weight: factor of the own mask.
@@ -52,7 +56,7 @@ class Found(Fitting, SegmentationModule):
         backbone: str = "dino_vits8",
         pretrained: bool = True,
         backbone_checkpoint: str | None = None,
-        threshold: float = 0.3,
+        threshold: float | str | None = None,
         background_steps: int = 100,
         solver_weight: float = 1.5,
         self_weight: float = 4.0,
@@ -67,7 +71,10 @@ class Found(Fitting, SegmentationModule):
         self.protocol = get_protocol(protocol, select="largest_area")
         self.backbone = KeysAndAttention(backbone, pretrained, backbone_checkpoint)
         self.head = FoundHead(self.backbone.feature_dim)
-        self.threshold, self.background_steps = threshold, background_steps
+        self.threshold = affinity_of(backbone, "found").tau if threshold is None else threshold
+        share_of(self.threshold)  # out of its range, it is refused before anything is trained
+        self.background_steps = background_steps
+        self._losses = FiniteLosses()
         self.solver_weight, self.self_weight = solver_weight, self_weight
         self.refine_predictions = guided_filter
         self.make_optimizer, self.make_scheduler = optimizer or _adamw, lr_scheduler
@@ -100,6 +107,9 @@ class Found(Fitting, SegmentationModule):
         loss = torch.stack(list(terms.values())).sum()
         self.log("train/loss", loss, batch_size=len(batch["image"]))
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))
+        self._losses.add(loss, self.global_step, batch["path"])
+        if loss.device.type == "cpu" or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._losses.read()
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:

@@ -1,21 +1,22 @@
 """Photographs as a person has them in Python: paths, PIL images, arrays."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from segtricks.data.images import read_image
+from segtricks.data.images import read_image, rgb_pixels
 from segtricks.errors import UserError
 
 Photograph = str | Path | Image.Image | NDArray[np.uint8]
 """A file, a PIL image, or an RGB array (H, W, 3) of uint8."""
 
-Photographs = list[Photograph] | tuple[Photograph, ...]
+Photographs = Sequence[Path] | list[str] | list[Image.Image] | list[NDArray[np.uint8]] | list[Photograph]
 
 _LEGAL = "Pass a path, a PIL image, a uint8 RGB array (H, W, 3), or a list of these."
 
@@ -43,7 +44,7 @@ def as_pixels(photograph: Any) -> Tensor:
     if isinstance(photograph, str | Path):
         return read_image(Path(photograph))
     if isinstance(photograph, Image.Image):
-        photograph = np.asarray(ImageOps.exif_transpose(photograph).convert("RGB"))
+        photograph = rgb_pixels(photograph)
     if not isinstance(photograph, np.ndarray):
         raise UserError(f"A photograph is of type {type(photograph).__name__}.\n{_LEGAL}")
     if photograph.dtype != np.uint8 or photograph.ndim != 3 or photograph.shape[2] != 3 or not photograph.size:

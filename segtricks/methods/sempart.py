@@ -1,5 +1,6 @@
 """Sempart with multi-scale consistency and guided filtering: one network, its loss stack and its training step."""
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -58,6 +59,9 @@ class LossWeights:
     ncut_crop: float = 0.01
 
 
+log = logging.getLogger(__name__)
+
+_FORMER_TAU = 0.4  # of every backbone, before it was measured
 _SAMPLED, _LOOKED_AT, _BATCH = 32, 8, 8
 """Training photographs whose pairs settle a share, or are looked at for a given threshold; as many at a time."""
 
@@ -135,6 +139,7 @@ class Sempart(Fitting, SegmentationModule):
         if not (sigma > 0 and eps >= 0):
             raise UserError(f"model.sigma must be above 0 and model.eps at least 0, got {sigma} and {eps}.")
         own = affinity_of(backbone, "sempart", feature, layer)
+        self.feature, self.layer = own.feature, own.layer
         self.backbone = create_backbone(
             backbone, pretrained, backbone_checkpoint, own.feature, own.layer, pos_interp=pos_interp
         )
@@ -148,6 +153,7 @@ class Sempart(Fitting, SegmentationModule):
         self.loss_names = tuple(name for name in asdict(weights) if crop or name not in ("consistency", "ncut_crop"))
         self.loss_names += ("loss",)
         self.tau, self.eps, self.sigma = self.backbone.tau if tau is None else tau, eps, sigma
+        self.tau_is_given = tau is not None
         self.affinity_threshold: float | None = None if share_of(self.tau) is not None else float(self.tau)
         """The cosine that training compares with; of a share, None until a sample of photographs was seen."""
         self.graph: Graph | None = None
@@ -251,6 +257,7 @@ class Sempart(Fitting, SegmentationModule):
             return self.no_loss()
         terms, fine = self.loss_terms(batch["image"], self._generator(self.global_step))
         self.last_share = (fine.detach() > 0.5).float().mean()
+        self.last_cut = terms["ncut"].detach()
         self.sign.count(fine.detach())
         loss = self.total(terms)
         self.log("train/loss", loss, batch_size=len(batch["image"]))
@@ -291,25 +298,30 @@ class Sempart(Fitting, SegmentationModule):
         self._losses.read()
         super().on_save_checkpoint(checkpoint)
         checkpoint["optimizer_options"] = self.new_optimizer().defaults
-        checkpoint["affinity_threshold"] = self.affinity_threshold
+        checkpoint["tau"], checkpoint["affinity_threshold"] = self.tau, self.affinity_threshold
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the network is the same; changed optimiser options beat the checkpoint's.
 
-        The threshold of a run that gives a share is the checkpoint's. One of before the sign was kept has none: the
-        module's own stays.
+        The cosine that a share has become is the checkpoint's, unless the share was changed. A checkpoint without a
+        sign gets the module's own.
         """
         super().on_load_checkpoint(checkpoint)
         checkpoint["state_dict"].setdefault("sign.votes", self.sign.votes)
-        if share_of(self.tau) is not None:
-            self.affinity_threshold = checkpoint.get("affinity_threshold", self.affinity_threshold)
+        if share_of(self.tau) is None:
+            return
+        if "tau" not in checkpoint and not self.tau_is_given:
+            self.affinity_threshold = _FORMER_TAU
+            log.warning("This checkpoint is of before tau could be a share: it keeps tau %s.", _FORMER_TAU)
+        elif checkpoint.get("tau") == self.tau:
+            self.affinity_threshold = checkpoint["affinity_threshold"]
         prefer_options(checkpoint, self.new_optimizer().defaults)
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded."""
         teacher = "shared" if self.ema is None else "ema"
         own = {"patch_size": self.backbone.patch_size, "hidden_dim": self.head.hidden_dim, "teacher": teacher}
-        return super().identity() | own
+        return super().identity() | own | {"feature": self.feature, "layer": self.layer}
 
     def _generator(self, step: int) -> torch.Generator:
         """A stream of its own per seed, step and rank: a resumed run draws the crops that it would have drawn."""

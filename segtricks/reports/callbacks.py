@@ -64,8 +64,8 @@ class ValidationPanels(Callback):
 class TestPanels(Callback):
     """Write ``figures/test-DATASET.png``: image, mask, refined mask and target of the first images of each test set.
 
-    Boxes are drawn onto the image. Where the model was tested before training too, the plain masks of then stand
-    beside: image, before, after, after + guided filter, target.
+    Boxes are drawn onto the image. Where the model was tested before training too, its plain masks of that time get a
+    column: image, before, after, after + guided filter, target.
     """
 
     def __init__(self, run: Path, count: int) -> None:

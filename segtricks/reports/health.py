@@ -24,8 +24,7 @@ LOOKS = 10
 """Looks in a row, ``BATCHES`` steps apart at least, at which a loss term has the very same value: it is dead."""
 _EMPTY, _FULL = 0.001, 0.999
 
-_RETHINK = "Next: stop, and try --model.tau share:0.5, another --model.feature, or a larger --model.optimizer.lr."
-_AGAIN = "train again with --model.tau share:0.5 or another --model.feature; this run has learned nothing"
+_AGAIN = "train again with another --model.tau, --model.feature or learning rate; this run has learned nothing"
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +41,8 @@ class Health(Callback):
     methods see to themselves (:mod:`segtricks.methods.finite`).
 
     Degenerate: a module whose ``graph`` of a sample of photographs has more than 95 % of the pairs of patches on one
-    side of the threshold, said before the first step. Stuck: a ``train/ncut`` that has moved by less than ``MOVED``
-    in the first ``STEPS`` steps.
+    side of the threshold; found before the first step. Stuck: a module whose ``last_cut`` (a tensor, the normalized cut
+    of its last batch) has moved by less than ``MOVED`` over all of its first steps, at least ``STEPS``.
 
     The host waits for the device only at the steps that are logged, where it waits anyway.
 
@@ -60,18 +59,17 @@ class Health(Callback):
         self._seconds = self._since = 0.0
         self.advice: str | None = None
         """What to type instead of going on with the run; None while it is well."""
-        self._cut: tuple[int, float, float] | None = None  # first step, lowest and highest so far
-        self._judged_cut = False
+        self._cut: tuple[Tensor, Tensor] | None = None  # lowest and highest so far, on the device
+        self._judged_cut, self._first = False, 0
         self._terms: dict[str, tuple[Tensor, float, int, int]] = {}  # last tensor, its value, looks, first step
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Say that the graph of patches has nothing to cut."""
+        self._first = trainer.global_step
         graph = getattr(module, "graph", None)
         if isinstance(graph, Graph) and graph.degenerate:
-            self._say(
-                trainer, "graph", f"{graph}: such a graph has nothing to cut, and no mask can be learned.\n{_RETHINK}"
-            )
-            self.advice = _AGAIN
+            text = f"{graph}: such a graph has nothing to cut, and no mask can be learned."
+            self._say(trainer, "graph", f"{text}\n{_rethink(module)}")
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start the clock."""
@@ -98,6 +96,7 @@ class Health(Callback):
         if isinstance(share, Tensor) and len(batch["image"]):
             before = torch.zeros((), device=share.device) if self._uniform is None else self._uniform
             self._uniform = torch.where(_is_uniform(share), before + 1, 0)
+        self._follow_cut(module)
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             if self._uniform is not None:
                 self._judge(trainer, int(self._uniform) >= BATCHES, f"the last {BATCHES} training batches")
@@ -166,20 +165,28 @@ class Health(Callback):
                     "figures/validation.png, and try other --model.weights, --model.tau or --model.sigma.",
                 )
 
-    def _look_at_cut(self, trainer: Trainer, module: LightningModule) -> None:
-        """Say once that the cut has not moved since the first steps."""
-        if self._judged_cut or "train/ncut" not in trainer.callback_metrics:
+    def _follow_cut(self, module: LightningModule) -> None:
+        """Keep the lowest and highest cut so far, on the device."""
+        cut = getattr(module, "last_cut", None)
+        if self._judged_cut or not isinstance(cut, Tensor):
             return
-        value, step = float(trainer.callback_metrics["train/ncut"]), trainer.global_step
-        first, low, high = self._cut or (step, value, value)
-        self._cut = first, min(low, value), max(high, value)
-        self._judged_cut = step - first >= STEPS
-        stuck = self._judged_cut and self._cut[2] - self._cut[1] < MOVED
+        low, high = self._cut or (cut, cut)
+        self._cut = torch.minimum(low, cut), torch.maximum(high, cut)
+
+    def _look_at_cut(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say once that the cut has not moved in all steps so far."""
+        if self._judged_cut or self._cut is None or trainer.global_step - self._first < STEPS:
+            return
+        self._judged_cut = True
+        low, high = (float(bound) for bound in self._cut)
+        # A resumed run may have converged.
+        stuck = self._first == 0 and high - low < MOVED
         if trainer.strategy.reduce_boolean_decision(stuck, all=True):
             graph = getattr(module, "graph", None)
             about = f" {graph}." if isinstance(graph, Graph) else ""
-            self._say(trainer, "stuck", f"The normalized cut is {value:.4f} since step {first}.{about}\n{_RETHINK}")
-            self.advice = _AGAIN
+            self._say(
+                trainer, "stuck", f"The normalized cut has been {low:.4f} since step 0.{about}\n{_rethink(module)}"
+            )
 
     def _is_old(self, name: str, value: Tensor) -> bool:
         return name in self._terms and self._terms[name][0].data_ptr() == value.data_ptr()
@@ -190,6 +197,13 @@ class Health(Callback):
         if key not in self._said and trainer.is_global_zero:
             log.warning("step %d: %s", trainer.global_step, text)
         self._said.add(key)
+        if not key.startswith("train/"):
+            self.advice = _AGAIN
+
+
+def _rethink(module: LightningModule) -> str:
+    other = "share:0.4" if getattr(module, "tau", None) == "share:0.6" else "share:0.6"
+    return f"Next: --model.tau {other}, another --model.feature, or a larger --model.optimizer.lr."
 
 
 def peak_memory_mb() -> float:

@@ -69,12 +69,12 @@ class KeepProvenance(Callback):
         self._keep()
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Write the sign of today."""
+        """Write the sign so far."""
         if not trainer.sanity_checking:
             self._keep()
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Write the sign of the end."""
+        """Write the final sign."""
         self._keep()
 
 

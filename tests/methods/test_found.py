@@ -14,7 +14,7 @@ from segtricks.methods.found import refined_target
 @pytest.fixture(scope="module")
 def module():
     torch.manual_seed(0)
-    return Found("vit_tiny_patch16_224", pretrained=False)
+    return Found("vit_tiny_patch16_224", pretrained=False, threshold=0.3)
 
 
 def test_terms_are_the_cross_entropies_of_the_definition(module):

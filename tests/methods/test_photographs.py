@@ -24,6 +24,16 @@ def test_a_rotated_image_stands_upright_as_its_file_does(tmp_path):
     assert torch.equal(as_pixels(Image.open(path)), as_pixels(path)) and as_pixels(path).shape == (3, 7, 5)
 
 
+@pytest.mark.parametrize("mode", ["transparent", "sixteen bits"])
+def test_images_of_other_modes_are_read_as_their_files_are(tmp_path, mode):
+    path = tmp_path / "a.png"
+    if mode == "transparent":
+        Image.fromarray(np.dstack([PIXELS, np.zeros((5, 7), np.uint8)])).save(path)
+    else:
+        Image.fromarray(np.arange(35, dtype=np.uint16).reshape(5, 7) * 1800).save(path)
+    assert torch.equal(as_pixels(Image.open(path)), as_pixels(path))
+
+
 def test_one_and_many_are_told_apart():
     assert is_one("a.jpg") and is_one(PIXELS) and not is_one(["a.jpg"]) and not is_one((PIXELS,))
 

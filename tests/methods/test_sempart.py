@@ -202,3 +202,31 @@ def test_compiled_networks_give_the_same_losses_and_gradients(images, monkeypatc
     assert list(compiled.state_dict()) == list(plain.state_dict())
     for ours, theirs in zip(compiled.head.parameters(), plain.head.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def saved(module):
+    checkpoint = {"state_dict": module.state_dict(), "optimizer_states": [], "lr_schedulers": []}
+    module.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def test_a_share_becomes_a_cosine_once_and_a_resumed_run_keeps_it_unless_it_is_changed(images):
+    module = make(tau="share:0.5")
+    module.loss_terms(images, seeded())
+    cosine = module.affinity_threshold
+    module.loss_terms(images.flip(0) * 3, seeded())
+    assert module.affinity_threshold == cosine
+    same, other, number = make(tau="share:0.5"), make(tau="share:0.3"), make(tau=0.2)
+    for resumed in (same, other, number):
+        resumed.on_load_checkpoint(saved(module))
+    assert (same.affinity_threshold, other.affinity_threshold, number.affinity_threshold) == (cosine, None, 0.2)
+
+
+def test_a_checkpoint_of_other_features_of_the_same_width_is_refused():
+    keys = Sempart("vit_tiny_patch16_224", pretrained=False, hidden_dim=8)
+    with pytest.raises(UserError, match="feature 'key' \\(here 'query'\\)"):
+        Sempart("vit_tiny_patch16_224", pretrained=False, hidden_dim=8, feature="query").on_load_checkpoint(saved(keys))
+    older = saved(keys)
+    del older["segtricks"]["feature"], older["segtricks"]["layer"], older["tau"]
+    keys.on_load_checkpoint(older)
+    assert keys.affinity_threshold == 0.4, "what it was trained with, when every backbone had this tau"

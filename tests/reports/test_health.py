@@ -209,10 +209,12 @@ def test_memory_is_what_the_kernel_calls_the_high_water_mark():
     assert peak_memory_mb() == pytest.approx(kib / 1024, rel=0.05)
 
 
-def log_cut(health, cuts, gap=10, module=None):
-    for step, value in enumerate(cuts):
-        metrics = {"train/ncut": torch.tensor(value)}
-        health.on_train_batch_end(trainer(1 + step * gap, metrics), module, None, BATCH, 0)
+def log_cut(health, cuts, first=0):
+    module = SimpleNamespace(tau=0.4)
+    health.on_train_start(trainer(first), module)
+    for step, value in enumerate(cuts, 1):
+        module.last_cut = torch.tensor(value)
+        health.on_train_batch_end(trainer(first + step), module, None, BATCH, 0)
 
 
 @pytest.mark.parametrize(("features", "tau"), [(1.0, 0.4), (0.0, 0.9)])
@@ -221,12 +223,18 @@ def test_a_graph_with_nothing_to_cut_is_said_before_the_first_step(caplog, featu
     sample = features * 3 + torch.randn(8, 6, 6, generator=torch.Generator().manual_seed(0)) * 0.5
     graph = measure_graph([sample], tau)
     health = Health()
-    health.on_train_start(trainer(), SimpleNamespace(graph=graph))
+    health.on_train_start(trainer(), SimpleNamespace(graph=graph, tau=tau))
     (record,) = caplog.records
-    assert str(graph) in record.getMessage() and "--model.tau share:0.5" in record.getMessage()
-    assert "share:0.5" in health.advice
+    assert str(graph) in record.getMessage() and "--model.tau share:0.6" in record.getMessage()
+    assert "--model.tau" in health.advice
     with pytest.raises(UserError, match="nothing to cut"):
-        Health("stop").on_train_start(trainer(), SimpleNamespace(graph=graph))
+        Health("stop").on_train_start(trainer(), SimpleNamespace(graph=graph, tau=tau))
+
+
+def test_advice_is_another_share_where_that_one_was_given(caplog):
+    graph = measure_graph([torch.randn(8, 6, 6)], 0.99)
+    Health().on_train_start(trainer(), SimpleNamespace(graph=graph, tau="share:0.6"))
+    assert "--model.tau share:0.4" in caplog.text
 
 
 def test_a_sound_graph_says_nothing(caplog):
@@ -237,17 +245,21 @@ def test_a_sound_graph_says_nothing(caplog):
     assert not caplog.records and health.advice is None
 
 
-def test_a_cut_that_has_not_moved_after_fifty_steps_is_said_once(caplog):
+def test_a_cut_that_has_not_moved_in_fifty_steps_is_said_once(caplog):
     health = Health()
-    log_cut(health, [1.0, 1.0005, 0.9996, 1.0, 1.0])
+    log_cut(health, [1.0] * 49)
     assert not caplog.records
-    log_cut(health, [1 + step * 1e-5 for step in range(20)])
+    log_cut(health, [1 + step * 1e-5 for step in range(70)])
     (record,) = caplog.records
-    assert "normalized cut is 1.0000 since step 1" in record.getMessage() and "--model.feature" in record.getMessage()
+    assert (
+        "normalized cut has been 1.0000 since step 0" in record.getMessage()
+        and "--model.feature" in record.getMessage()
+    )
     assert health.advice
 
 
-def test_a_cut_that_moves_at_first_is_left_alone_later(caplog):
+def test_a_cut_that_moves_at_first_is_left_alone_later_and_so_is_a_resumed_one(caplog):
     health = Health()
-    log_cut(health, [1.0, 0.99, 0.98, *(0.98 + step * 1e-5 for step in range(20))])
+    log_cut(health, [1.0, 0.99, *(0.98 + step * 1e-5 for step in range(70))])
+    log_cut(Health(), [0.5] * 70, first=1000)
     assert not caplog.records and health.advice is None
