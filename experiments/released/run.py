@@ -4,7 +4,7 @@
 
 trains in FOLDER/runs/released (about 40 minutes on one core with AVX-512 BF16; called again, it goes on) and writes
 ``segtricks/released/*.safetensors`` in half precision. DATA holds ECSSD's first 400 pairs by name, of whose photographs
-the first 320 are used, 200 photographs of BSDS500, 50 of VOC 2012, 126 of COCO and 46 frames of DAVIS.
+the first 320 are used, 200 photographs of BSDS500, 50 of VOC 2012, 128 of COCO and 46 frames of DAVIS.
 """
 
 import argparse
