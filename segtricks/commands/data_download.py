@@ -5,6 +5,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from segtricks.commands.data_list import add_root
 from segtricks.commands.options import OptionParser
@@ -35,14 +36,7 @@ def main(words: Sequence[str]) -> None:
     add_root(parser)
     options = parser.parse_args(list(words))
     names = list(dict.fromkeys(options.names))
-    if unknown := [name for name in names if name not in NAMES]:
-        near = difflib.get_close_matches(unknown[0].lower().replace("_", "-"), NAMES, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"No dataset {unknown[0]!r} to download{hint}. Allowed: {', '.join(NAMES)}.")
-    if options.url and len(names) > 1:
-        raise UserError("--url replaces the addresses of one dataset: pass a single NAME with it.")
-    if options.url and names == ["examples"]:
-        raise UserError("There is nothing to download for examples: leave --url out.")
+    _check(names, options.url)
     failed: dict[str, Exception] = {}
     for name in names:
         try:
@@ -59,13 +53,7 @@ def main(words: Sequence[str]) -> None:
             if len(names) > 1:
                 print(f"segtricks: {error}", file=sys.stderr)
             continue
-        if not fresh:
-            print(f"{name}: all {kind.expected:,} images are in {options.root} already")
-            continue
-        print(f"{name}: {kind.expected:,} images in {options.root}")
-        elsewhere = "" if str(options.root) == "data" else f" --data.root {shlex.quote(str(options.root))}"
-        print(f"Next: segtricks data verify {name} --root {shlex.quote(str(options.root))}")
-        print(f"      segtricks test --run runs/NAME --data {name}{elsewhere}")
+        _print_done(name, kind.expected, options.root, fresh)
     if len(names) == 1 and failed:
         raise failed[names[0]]
     if failed:
@@ -85,3 +73,25 @@ def _check_examples() -> None:
     if found < ExamplePhotographs.expected:
         raise UserError(f"{message}, and {found} of {ExamplePhotographs.expected} are here.\nNext: {INSTALL}")
     print(f"{message}, and all {found} are here\nNext: segtricks test --run runs/NAME --data examples")
+
+
+def _check(names: list[str], urls: list[str]) -> None:
+    """Raise a ``UserError`` for a data set that cannot be downloaded, or addresses that do not apply."""
+    if unknown := [name for name in names if name not in NAMES]:
+        near = difflib.get_close_matches(unknown[0].lower().replace("_", "-"), NAMES, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(f"No dataset {unknown[0]!r} to download{hint}. Allowed: {', '.join(NAMES)}.")
+    if urls and len(names) > 1:
+        raise UserError("--url replaces the addresses of one dataset: pass a single NAME with it.")
+    if urls and names == ["examples"]:
+        raise UserError("There is nothing to download for examples: leave --url out.")
+
+
+def _print_done(name: str, images: int, root: Path, fresh: bool) -> None:
+    if not fresh:
+        print(f"{name}: all {images:,} images are in {root} already")
+        return
+    print(f"{name}: {images:,} images in {root}")
+    elsewhere = "" if str(root) == "data" else f" --data.root {shlex.quote(str(root))}"
+    print(f"Next: segtricks data verify {name} --root {shlex.quote(str(root))}")
+    print(f"      segtricks test --run runs/NAME --data {name}{elsewhere}")

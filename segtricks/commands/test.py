@@ -1,5 +1,6 @@
 """``segtricks test``: score a trained model by a named protocol. It never trains."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,20 +33,7 @@ def main(words: Sequence[str]) -> None:
         return show_help(parser, words)
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
-    run, checkpoint = None, None
-    if options.released:
-        if configs or options.run or options.ckpt_path:
-            raise UserError("--released is the head that ships with segtricks: leave out --run, --config, --ckpt_path.")
-        model_words = ["--config", str(RELEASED)]
-        folder = new_run(options.name, "test-released", resumable=False)
-    elif configs and options.run is None and options.ckpt_path is None:  # a method without training
-        model_words = config_words(configs)
-        folder = new_run(options.name, f"test-{Path(configs[0]).stem}", resumable=False)
-    elif options.name is not None:
-        raise UserError("--name is the run folder of a method that is not trained; results of a run stay in its own.")
-    else:
-        run, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
-        folder = run or Path(checkpoint).parent
+    folder, model_words, checkpoint = _chosen(options, configs)
     if options.data:
         rest += [f"--data.test=[{','.join(map(_quoted, options.data))}]"]
     if options.protocol:
@@ -68,25 +56,48 @@ def main(words: Sequence[str]) -> None:
         default_root_dir=str(folder),
         enable_checkpointing=False,
     )
-    if options.released:
-        load_released_weights(cli.model)
-    elif checkpoint is None and cli.model.needs_checkpoint:
-        raise UserError(NO_MODEL)
-    if not cli.saliency_data.test:
-        raise UserError("No test set. Next: add --data ecssd, or the path of a folder of photographs.")
-    if checkpoint is None:
-        _ = cli.saliency_data.test_datasets  # what is missing is told before there is a folder
-        folder.mkdir(parents=True)
-        cli.keep(folder)
-    if checkpoint is not None:
-        tested = [path for dataset in cli.saliency_data.test_datasets for path in dataset.images]
-        find_sign(cli, read_checkpoint(checkpoint), tested)
+    _make_ready(cli, folder, checkpoint, options.released)
     if cli.trainer.is_global_zero:
         start_loggers(cli.trainer, cli.plain_config())
     stage = score(cli, folder, checkpoint=checkpoint)
     finish_loggers(cli.trainer)
     print_scores([stage])
     print(f"Figures as JSON in {folder / 'test'}, pictures in {folder / 'figures'}")
+
+
+def _chosen(options: Namespace, configs: list[str]) -> tuple[Path, list[str], Path | None]:
+    """Return the folder for the results, the words that make the model, and its checkpoint if it has one."""
+    if options.released:
+        if configs or options.run or options.ckpt_path:
+            raise UserError("--released is the head that ships with segtricks: leave out --run, --config, --ckpt_path.")
+        return new_run(options.name, "test-released", resumable=False), ["--config", str(RELEASED)], None
+    if configs and options.run is None and options.ckpt_path is None:  # a method without training
+        folder = new_run(options.name, f"test-{Path(configs[0]).stem}", resumable=False)
+        return folder, config_words(configs), None
+    if options.name is not None:
+        raise UserError("--name is the run folder of a method that is not trained; results of a run stay in its own.")
+    run, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
+    return run or checkpoint.parent, model_words, checkpoint
+
+
+def _make_ready(cli: SegtricksCLI, folder: Path, checkpoint: Path | None, released: bool) -> None:
+    """Load the released weights, or find the sign of a checkpoint that lacks it; make the folder of what has no run.
+
+    Raises:
+        UserError: the method needs a checkpoint, or there is nothing to test on.
+    """
+    if released:
+        load_released_weights(cli.model)
+    elif checkpoint is None and cli.model.needs_checkpoint:
+        raise UserError(NO_MODEL)
+    if not cli.saliency_data.test:
+        raise UserError("No test set. Next: add --data ecssd, or the path of a folder of photographs.")
+    datasets = cli.saliency_data.test_datasets  # a missing one is an error before there is a folder
+    if checkpoint is None:
+        folder.mkdir(parents=True)
+        cli.keep(folder)
+    else:
+        find_sign(cli, read_checkpoint(checkpoint), [path for dataset in datasets for path in dataset.images])
 
 
 def _parser() -> OptionParser:
