@@ -67,7 +67,9 @@ class Experiment:
                 continue
             content = read_json(file)
             protocol = content.get("protocol", {})
-            known = protocol.get("name") == run.protocol and protocol.get("polarity") == _polarity(run.protocol)
+            # Of masks from elsewhere, none are turned over; results that were by another rule are made again.
+            polarities = ("none", wanted := _polarity(run.protocol))
+            known = protocol.get("name") == run.protocol and protocol.get("polarity", wanted) in polarities
             if known and rows <= set(content.get("rows", ())):
                 found[content["dataset"]] = content
         names = {data: data if data in found else Path(data).name for data in run.data}

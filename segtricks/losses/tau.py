@@ -120,11 +120,11 @@ def _pairs(unit: Tensor, most: int = _PATCHES) -> Tensor:
 
 
 def _quantile(cosines: Tensor, share: float) -> Tensor:
-    """The value above which the share of the cosines (P,) lies."""
+    """The value above which the share of the cosines (P,) lies, midway between two of them, past any rounding."""
     if not len(cosines) or cosines.max() - cosines.min() < _SPREAD:
         return cosines.new_tensor(2.0)
-    above = round(share * len(cosines))
-    return cosines.kthvalue(max(1, len(cosines) - above)).values
+    below = min(max(1, len(cosines) - round(share * len(cosines))), len(cosines) - 1)
+    return (cosines.kthvalue(below).values + cosines.kthvalue(below + 1).values) / 2
 
 
 def _number(value: Tau, given: Tau) -> float:

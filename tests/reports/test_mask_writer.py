@@ -49,6 +49,8 @@ def test_index_lists_what_was_written_and_what_was_skipped(tmp_path):
         "images": 1,
         "written": ["a.jpg"],
         "already_there": 3,
+        "empty": ["a.jpg"],
+        "full": [],
         "skipped": [{"path": "photos/x.jpg", "reason": "truncated"}],
     }
 
