@@ -6,6 +6,7 @@ writes ``size_bins.csv``: the 20 bins of each result on ECSSD, joined to five th
 """
 
 import csv
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ rows = []
 for method in METHODS:
     (file,) = Path(sys.argv[1]).glob(f"{method}-ecssd/test/*.json")
     for mask, bins in json.loads(file.read_text())["size_bins"].items():
-        for low, high in zip(EDGES, EDGES[1:], strict=False):
+        for low, high in itertools.pairwise(EDGES):
             images, iou = joined(bins, low, high)
             rows.append([method, mask, low, high, images, f"{iou:.4f}"])
 with Path(__file__).with_name("size_bins.csv").open("w", newline="") as file:
