@@ -222,11 +222,12 @@ class Sempart(Fitting, SegmentationModule):
         """
         known = self.affinity_threshold
         images = self.training_sample(_LOOKED_AT if known is not None else _SAMPLED)
+        if not len(images):
+            return
         with self.trainer.precision_plugin.forward_context():
             features = [feature for batch in images.split(_BATCH) for feature in self.backbone(batch.to(self.device))]
-        if features:
-            self.graph = measure_graph(features, self.tau if known is None else known)
-            self.affinity_threshold = self.graph.tau
+        self.graph = measure_graph(features, self.tau if known is None else known)
+        self.affinity_threshold = self.graph.tau
 
     @torch.no_grad()
     def _teacher_mask(self, features: Tensor, grid: Tensor, crops: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 import copy
 from dataclasses import asdict
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -230,3 +231,12 @@ def test_a_checkpoint_of_other_features_of_the_same_width_is_refused():
     del older["segtricks"]["feature"], older["segtricks"]["layer"], older["tau"]
     keys.on_load_checkpoint(older)
     assert keys.affinity_threshold == 0.4, "what it was trained with, when every backbone had this tau"
+
+
+def test_a_data_module_that_hands_out_no_sample_trains_all_the_same(monkeypatch, images):
+    module = make(tau="share:0.5")
+    monkeypatch.setattr(Sempart, "trainer", SimpleNamespace(datamodule=None), raising=False)
+    module.on_fit_start()
+    assert module.graph is None and module.affinity_threshold is None
+    module.loss_terms(images, seeded())
+    assert module.affinity_threshold is not None, "the first batch decides"
