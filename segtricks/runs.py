@@ -132,3 +132,10 @@ def _umask() -> int:
 
 def _runs() -> list[Path]:
     return [path for path in RUNS.iterdir() if path.is_dir()] if RUNS.is_dir() else []
+
+
+def shown_path(path: str | Path) -> str:
+    """Return the end of a path, as plain text: two parts of a relative one, the last of an absolute one."""
+    path = Path(path)
+    absolute = path.is_absolute() or str(path).startswith("~")
+    return f"…/{path.name}" if absolute else "/".join(part for part in path.parts[-2:] if part != "..")

@@ -13,8 +13,8 @@ from PIL import Image
 
 from segtricks.cli import main
 from segtricks.data import ImageFolder
-from segtricks.data.cache import ImageCache
 from segtricks.data.images import UnreadableImage, find_images, read_image, read_mask
+from segtricks.data.store import ImageCache
 
 from .bad_files import SIDE, no_files, write_all
 

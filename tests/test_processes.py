@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from segtricks.data import SyntheticShapes
-from segtricks.reports.metrics_file import MetricsFile
+from segtricks.training.metrics_file import MetricsFile
 
 from .launch import ended, run, start, start_script, wait_for
 

@@ -17,7 +17,7 @@ import yaml
 from segtricks.backbones import create_backbone
 from segtricks.cli import main
 from segtricks.commands.parser import chosen_method
-from segtricks.data.cache import ImageCache
+from segtricks.data.store import ImageCache
 from segtricks.errors import UserError
 from segtricks.heads import load_original_head
 from segtricks.heads.found import load_found_head

@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate, normalize
 from tqdm import tqdm
 
 from segtricks.backbones import create_backbone
-from segtricks.data.registry import open_dataset
+from segtricks.data.datasets.registry import open_dataset
 from segtricks.data.transforms import fit_short_side, to_input
 from segtricks.discovery import deep_spectral, lost, smallest_eigenvectors, tokencut
 from segtricks.losses import measure_graph

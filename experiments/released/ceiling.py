@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from segtricks.backbones import create_backbone
 from segtricks.backbones.affinity import affinity_of
+from segtricks.data.datasets.registry import open_dataset
 from segtricks.data.images import read_image
-from segtricks.data.registry import open_dataset
 from segtricks.data.transforms import CenterCropTransform, fit_short_side, to_input
 from segtricks.heads import SempartHead
 from segtricks.losses import feature_tv_loss, measure_graph, normalized_cut_loss

@@ -16,7 +16,7 @@ import torch
 
 from segtricks.cli import main as segtricks
 from segtricks.data import find_images
-from segtricks.data.folder import write_list
+from segtricks.data.datasets.folder import write_list
 from segtricks.methods.released import WEIGHTS
 
 RUN = "released"

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 import segtricks
-from segtricks.data.registry import open_dataset
+from segtricks.data.datasets.registry import open_dataset
 from segtricks.data.transforms import fit_short_side, to_input
 from segtricks.losses import normalized_cut_loss
 

@@ -333,9 +333,9 @@ def steady(bench: Bench) -> None:
     # here, because only this part needs them
     import lightning
 
-    from segtricks.methods.training_loop import TrainingBar
-    from segtricks.reports.health import Health
-    from segtricks.reports.metrics_file import MetricsFile
+    from segtricks.training.bar import TrainingBar
+    from segtricks.training.health import Health
+    from segtricks.training.metrics_file import MetricsFile
 
     options = bench.options
     count, warm_up = options.steady, min(20, options.steady // 2)

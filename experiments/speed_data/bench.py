@@ -31,9 +31,9 @@ from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader
 
 from segtricks.data import SaliencyDataModule, TrainTransform, find_images
-from segtricks.data.cache import ImageCache
 from segtricks.data.images import read_image
 from segtricks.data.loading import collate_stacked, finished
+from segtricks.data.store import ImageCache
 from segtricks.data.transforms import resize_short_side
 
 HERE = Path(__file__).parent

@@ -116,7 +116,7 @@ def _positions(arrays: Arrays) -> np.ndarray[Any, Any]:
 
 
 def _check(path: Path) -> None:
-    from segtricks.data.archives import checksum_of
+    from segtricks.data.download.archive import checksum_of
 
     found = checksum_of(path)
     if found != SHA256:

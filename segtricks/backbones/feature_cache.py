@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from segtricks.data.cache import default_folder as image_folder
+from segtricks.data.store import default_folder as image_folder
 from segtricks.errors import UserError
 from segtricks.runs import replacing
 

@@ -19,7 +19,7 @@ from segtricks.backbones.registry import Pretrained
 from segtricks.backbones.unavailable import Unavailable
 from segtricks.backbones.weight_cache import alone, cached_weights, load_cached, store, weights_folder
 from segtricks.backbones.weights import load_checkpoint, load_strictly
-from segtricks.data.transfer import remembered, transfer
+from segtricks.data.download.transfer import remembered, transfer
 from segtricks.errors import UserError
 
 _log = logging.getLogger(__name__)

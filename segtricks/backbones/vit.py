@@ -7,8 +7,8 @@ from timm.models.eva import Eva, EvaBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from segtricks.backbones.attention import FastAttention
 from segtricks.backbones.base import Backbone
+from segtricks.backbones.fast_attention import FastAttention
 from segtricks.backbones.positions import use_dino_positions
 from segtricks.errors import UserError
 

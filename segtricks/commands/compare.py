@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segtricks.commands.options import OptionParser
-from segtricks.reports.comparison import compare
 from segtricks.reports.comparison_tables import markdown, write_table
-from segtricks.reports.run_reading import read_results
 from segtricks.runs import replacing
+from segtricks.scoring.compare import compare
+from segtricks.scoring.results import read_results
 
 USAGE = """runs/A runs/B … [--metric iou …] [--baseline RUN] [--output DIR]
 

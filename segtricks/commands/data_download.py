@@ -9,9 +9,9 @@ from pathlib import Path
 
 from segtricks.commands.data_list import add_root
 from segtricks.commands.options import OptionParser
-from segtricks.data.download import DOWNLOADS, Kind, download
-from segtricks.data.examples import INSTALL, ExamplePhotographs
-from segtricks.data.registry import PUBLISHED
+from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs
+from segtricks.data.datasets.registry import PUBLISHED
+from segtricks.data.download.fetch import DOWNLOADS, Kind, download
 from segtricks.errors import Stopped, UserError
 
 NAMES = (*PUBLISHED, "examples")

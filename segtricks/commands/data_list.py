@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segtricks.commands.options import OptionParser
-from segtricks.data.archives import in_words
-from segtricks.data.download import Kind, look
-from segtricks.data.examples import INSTALL, ExamplePhotographs
-from segtricks.data.registry import PUBLISHED
+from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs
+from segtricks.data.datasets.registry import PUBLISHED
+from segtricks.data.download.archive import in_words
+from segtricks.data.download.fetch import Kind, look
 from segtricks.errors import UserError
 from segtricks.reports.tables import text_table
 

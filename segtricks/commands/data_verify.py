@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from segtricks.commands.options import OptionParser
-from segtricks.commands.parallel import in_threads
-from segtricks.data.folder import fits_list, write_list
-from segtricks.data.saliency import SaliencyDataset
-from segtricks.data.verify import (
+from segtricks.data.datasets.folder import fits_list, write_list
+from segtricks.data.download.verify import (
     FAULTS,
     NOTES,
     Finding,
@@ -22,7 +20,9 @@ from segtricks.data.verify import (
     common_folder,
     open_whole,
 )
+from segtricks.data.sample import SaliencyDataset
 from segtricks.errors import UserError
+from segtricks.parallel import in_threads
 from segtricks.reports.tables import text_table, write_json
 
 USAGE = """NAME|FOLDER|LIST.txt [--root data] [--masks DIR|COCO.json]

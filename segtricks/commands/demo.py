@@ -8,7 +8,7 @@ from segtricks.backbones.carrier import NAME, carrier_file
 from segtricks.backbones.registry import PRETRAINED
 from segtricks.backbones.sources import local_weights
 from segtricks.commands.configs import find_config, packaged_configs
-from segtricks.data.examples import locate, photographs
+from segtricks.data.datasets.examples import locate, photographs
 from segtricks.errors import UserError
 
 EXTRAS = 'pip install "segtricks[examples,weights]"'

@@ -31,7 +31,7 @@ from segtricks.commands.processes import (
 )
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.loading import WholeItems, collate_lists, make_loader, processors
-from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.sample import SaliencyDataset
 from segtricks.data.transforms import denormalize, to_input
 from segtricks.discovery.predictor import DISCOVERY_METHODS, WHY_EMPTY, Discoverer
 from segtricks.errors import UserError

@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from segtricks.commands.evaluation import Evaluation, evaluate
-from segtricks.commands.mask_pairs import pair_boxes, pair_masks
-from segtricks.commands.mask_reading import NOTES
 from segtricks.commands.options import OptionParser
 from segtricks.data.boxes import ImageBoxes, read_boxes
 from segtricks.errors import UserError
 from segtricks.metrics import METRICS, CorLoc, Protocol, get_protocol
 from segtricks.metrics.corloc import Select
 from segtricks.metrics.polarity import Polarity
-from segtricks.reports.per_image import image_rows, write_csv
 from segtricks.reports.tables import figure, short_title, text_table, write_json
+from segtricks.scoring.evaluation import Evaluation, evaluate
+from segtricks.scoring.mask_pairs import pair_boxes, pair_masks
+from segtricks.scoring.mask_reading import NOTES
+from segtricks.scoring.per_image import image_rows, write_csv
 
 USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
 
@@ -75,7 +75,7 @@ def main(words: Sequence[str]) -> None:
             ],
         )
     if options.figures and options.targets:
-        from segtricks.commands.evaluation_pictures import write_figures
+        from segtricks.reports.evaluation_pictures import write_figures
 
         write_figures(options.figures, evaluations, protocol, options.images)
         print(f"Figures in {options.figures}")

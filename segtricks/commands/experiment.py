@@ -10,14 +10,14 @@ from pathlib import Path
 
 from segtricks.commands import experiment_check
 from segtricks.commands.experiment_check import check_runs
-from segtricks.commands.experiment_grid import find_grid, read_grid, with_axes
-from segtricks.commands.experiment_plan import expand, label_text
-from segtricks.commands.experiment_results import collect
-from segtricks.commands.experiment_run import Failure, alone, run_here
-from segtricks.commands.experiment_slurm import submit
-from segtricks.commands.experiment_state import Experiment, reuse, write_plan
 from segtricks.commands.options import OptionParser
 from segtricks.errors import UserError
+from segtricks.experiments.grid import find_grid, read_grid, with_axes
+from segtricks.experiments.plan import expand, label_text
+from segtricks.experiments.results import collect
+from segtricks.experiments.run import Failure, alone, run_here
+from segtricks.experiments.slurm import submit
+from segtricks.experiments.state import Experiment, reuse, write_plan
 from segtricks.runs import check_name
 
 USAGE = """NAME [--axis backbone=dino_vits8,…] [--data ecssd …] [--any.option value]

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from segtricks.commands.experiment_plan import Run
 from segtricks.errors import UserError
+from segtricks.experiments.plan import Run
 
 _PROGRAM = [sys.executable, "-m", "segtricks", "experiment", "--check"]
 

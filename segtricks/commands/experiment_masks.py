@@ -10,22 +10,22 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from segtricks.commands.mask_pairs import prediction_folder
-from segtricks.commands.mask_reading import fit, read_prediction
 from segtricks.commands.options import OptionParser
-from segtricks.commands.parallel import in_threads
+from segtricks.data.datasets.registry import open_dataset
 from segtricks.data.images import UnreadableImage, find_images
 from segtricks.data.pairing import MAX_UNPAIRED, by_ending, few, one_per_stem
-from segtricks.data.registry import open_dataset
-from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.sample import SaliencyDataset
 from segtricks.data.transforms import CenterCropTransform
 from segtricks.errors import UserError
 from segtricks.metrics import ImageScores, Protocol, SaliencyScores, get_protocol, image_scores
+from segtricks.parallel import in_threads
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.reports.names import file_name
-from segtricks.reports.per_image import image_rows, write_csv
 from segtricks.reports.tables import figure, text_table, write_json
 from segtricks.runs import new_run
+from segtricks.scoring.mask_pairs import prediction_folder
+from segtricks.scoring.mask_reading import fit, read_prediction
+from segtricks.scoring.per_image import image_rows, write_csv
 
 USAGE = """masks --masks DIR --data SET --name NAME [--protocol fullres]
 

@@ -19,10 +19,10 @@ from segtricks.commands.parser import Parser, check_ranges, chosen_method, plain
 from segtricks.data import SaliencyDataModule
 from segtricks.errors import UserError
 from segtricks.methods import Found, SegmentationModule, Sempart
-from segtricks.methods.feature_caching import FeatureCaching
 from segtricks.methods.provenance import provenance
-from segtricks.methods.training_loop import CudnnBenchmark, TrainingBar
 from segtricks.runs import replacing
+from segtricks.training.bar import CudnnBenchmark, TrainingBar
+from segtricks.training.feature_caching import FeatureCaching
 
 _ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4, "betas": [0.9, 0.99], "weight_decay": 0.0}}
 _OPTIMIZERS = {Sempart: _ADAMW, Found: {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.05}}}

@@ -85,7 +85,7 @@ def run_words(run: str | None, ckpt_path: str | None, configs: Sequence[str]) ->
     """
     if run is None and (ckpt_path is None or not configs):
         raise UserError(NO_MODEL)
-    from segtricks.methods.checkpoints import read_checkpoint  # Lightning takes seconds, and other commands need none
+    from segtricks.training.checkpoints import read_checkpoint  # Lightning takes seconds, and other commands need none
 
     folder = existing_run(run) if run is not None else None
     words = config_words([str(folder / "config.yaml")] if folder else []) + config_words(configs)

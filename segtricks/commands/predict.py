@@ -17,15 +17,15 @@ from segtricks.commands.signs import find_sign
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import SaliencyDataModule
 from segtricks.data.loading import Item, Skipped, WholeItems, collate_lists, finished, make_loader
-from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.sample import SaliencyDataset
 from segtricks.errors import UserError
 from segtricks.methods.base import weights_of
-from segtricks.methods.checkpoints import read_checkpoint
 from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.reports.mask_writer import MaskWriter
 from segtricks.reports.one_sided import count_one_sided, warn_one_sided
 from segtricks.reports.tables import write_json
+from segtricks.training.checkpoints import read_checkpoint
 
 USAGE = (
     "--images PHOTOS --output MASKS [--run runs/NAME] [--shard 1/4] [--overwrite]\n"

@@ -8,8 +8,8 @@ from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import run_words
 from segtricks.commands.signs import find_sign
 from segtricks.methods import SegmentationModule
-from segtricks.methods.checkpoints import read_checkpoint
 from segtricks.methods.released import CONFIG, load_released_weights
+from segtricks.training.checkpoints import read_checkpoint
 
 _HERE = {"accelerator": "cpu", "devices": "1", "num_nodes": "1", "strategy": "auto", "precision": "32-true"}
 

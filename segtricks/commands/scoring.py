@@ -8,8 +8,8 @@ from segtricks.commands.lightning_cli import SegtricksCLI
 from segtricks.methods.base import PLAIN, REFINED, Score
 from segtricks.methods.provenance import provenance
 from segtricks.reports.names import file_name
-from segtricks.reports.per_image import image_rows, write_csv
 from segtricks.reports.tables import figure, text_table, write_json
+from segtricks.scoring.per_image import image_rows, write_csv
 
 _COLUMNS = {"acc": "acc", "iou": "iou", "max_fbeta": "max F", "corloc": "CorLoc"}
 

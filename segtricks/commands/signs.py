@@ -13,7 +13,7 @@ from segtricks.data.datamodule import spread
 from segtricks.data.images import UnreadableImage, read_image
 from segtricks.data.transforms import fit_short_side, to_input
 from segtricks.errors import UserError
-from segtricks.methods.checkpoints import check_identity
+from segtricks.training.checkpoints import check_identity
 
 _LOOKED_AT = 32  # photographs
 log = logging.getLogger(__name__)

@@ -10,14 +10,14 @@ from segtricks.commands.options import NO_MODEL, OptionParser, add_run_options, 
 from segtricks.commands.scoring import print_scores, score
 from segtricks.commands.signs import find_sign
 from segtricks.errors import UserError
-from segtricks.methods.checkpoints import read_checkpoint
 from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import load_released_weights
 from segtricks.reports.callbacks import BadFiles, TestPanels
 from segtricks.reports.dashboard import TestDashboard
 from segtricks.reports.examples import TestExamples
-from segtricks.reports.loggers import finish_loggers, start_loggers, wandb_logger
 from segtricks.runs import new_run
+from segtricks.training.checkpoints import read_checkpoint
+from segtricks.training.loggers import finish_loggers, start_loggers, wandb_logger
 
 USAGE = (
     "--run runs/NAME [--data ecssd …] [--protocol fullres]\n"

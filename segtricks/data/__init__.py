@@ -2,16 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from segtricks.data.coco20k import COCO20K
-from segtricks.data.dut_omron import DUTOMRON
-from segtricks.data.duts import DUTSTest, DUTSTrain
-from segtricks.data.ecssd import ECSSD
-from segtricks.data.examples import ExamplePhotographs
-from segtricks.data.folder import ImageFolder
+from segtricks.data.datasets.coco20k import COCO20K
+from segtricks.data.datasets.dut_omron import DUTOMRON
+from segtricks.data.datasets.duts import DUTSTest, DUTSTrain
+from segtricks.data.datasets.ecssd import ECSSD
+from segtricks.data.datasets.examples import ExamplePhotographs
+from segtricks.data.datasets.folder import ImageFolder
+from segtricks.data.datasets.registry import DATASET_NAMES, create_dataset, open_dataset
+from segtricks.data.datasets.synthetic import SyntheticShapes
+from segtricks.data.datasets.voc import VOC07, VOC12
 from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, find_images, read_image, read_mask
-from segtricks.data.registry import DATASET_NAMES, create_dataset, open_dataset
-from segtricks.data.saliency import SaliencyDataset, Sample
-from segtricks.data.synthetic import SyntheticShapes
+from segtricks.data.sample import SaliencyDataset, Sample
 from segtricks.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -23,7 +24,6 @@ from segtricks.data.transforms import (
     normalize,
     to_input,
 )
-from segtricks.data.voc import VOC07, VOC12
 
 if TYPE_CHECKING:
     from segtricks.data.datamodule import SaliencyDataModule

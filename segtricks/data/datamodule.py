@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from segtricks.data.cache import ImageCache
+from segtricks.data.datasets.registry import open_dataset
 from segtricks.data.loading import (
     Collate,
     CropItems,
@@ -23,11 +23,11 @@ from segtricks.data.loading import (
     processors,
 )
 from segtricks.data.opened import OpenedSets
-from segtricks.data.registry import open_dataset
 from segtricks.data.resume import EpochPlace
-from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.sample import SaliencyDataset
 from segtricks.data.sampler import EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
 from segtricks.data.slots import SlotCollate, SlotLoader
+from segtricks.data.store import ImageCache
 from segtricks.data.transforms import CenterCropTransform, ScaledTo, TrainTransform, fit_short_side, to_input
 from segtricks.errors import UserError
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from segtricks.data.datamodule import SaliencyDataModule
-from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.sample import SaliencyDataset
 from segtricks.errors import UserError
 
 DETECTION_SETS = ["voc07", "voc12", "coco20k"]

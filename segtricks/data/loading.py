@@ -14,9 +14,9 @@ from numpy.random import SeedSequence
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from segtricks.data.cache import ImageCache
 from segtricks.data.images import UnreadableImage
-from segtricks.data.saliency import SaliencyDataset, Sample
+from segtricks.data.sample import SaliencyDataset, Sample
+from segtricks.data.store import ImageCache
 from segtricks.data.transforms import (
     CenterCropTransform,
     TrainTransform,

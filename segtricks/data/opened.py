@@ -4,8 +4,8 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from segtricks.data.registry import open_dataset
-from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.datasets.registry import open_dataset
+from segtricks.data.sample import SaliencyDataset
 from segtricks.data.sampler import process_rank
 from segtricks.data.splits import hold_out
 from segtricks.errors import UserError

@@ -2,7 +2,7 @@
 
 from numpy.random import default_rng
 
-from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.sample import SaliencyDataset
 from segtricks.errors import UserError
 
 _SEED = 0

@@ -83,7 +83,7 @@ class Discoverer(nn.Module):
         self.head = None if head is None else load_found_head(head)
         self.backbone: nn.Module
         if method == "found" and head is None:
-            from segtricks.discovery.attention import KeysAndAttention  # timm takes seconds to import
+            from segtricks.backbones.keys_and_attention import KeysAndAttention  # timm takes seconds to import
 
             self.backbone = KeysAndAttention(backbone, pretrained, checkpoint)
         else:

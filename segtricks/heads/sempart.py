@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
-from segtricks.backbones.attention import attention
+from segtricks.backbones.fast_attention import attention
 
 _HEADS, _HEAD_DIM, _LAYERS = 2, 64, 2
 

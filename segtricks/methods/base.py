@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.sample import SaliencyDataset
 from segtricks.data.transforms import denormalize, fit_short_side, to_input
 from segtricks.errors import UserError
-from segtricks.methods.checkpoints import freeze_out, thaw_in
 from segtricks.methods.photographs import Photograph, Photographs, as_pixels, is_one
 from segtricks.metrics import CorLoc, ImageScores, SaliencyScores, apply_polarity, get_protocol, image_scores
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
+from segtricks.training.checkpoints import freeze_out, thaw_in
 
 PLAIN, REFINED, SOLVED = "mask", "mask + guided filter", "mask + bilateral solver"
 

@@ -9,17 +9,17 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from segtricks.backbones.affinity import affinity_of
+from segtricks.backbones.keys_and_attention import KeysAndAttention
 from segtricks.data.transforms import denormalize
 from segtricks.discovery import found_background
-from segtricks.discovery.attention import KeysAndAttention
 from segtricks.heads import FoundHead
 from segtricks.losses import share_of
 from segtricks.methods.base import SegmentationModule
-from segtricks.methods.finite import FiniteLosses
-from segtricks.methods.fitting import Fitting
+from segtricks.methods.trainable import Fitting
 from segtricks.metrics import get_protocol
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.refine.components import fill_holes
+from segtricks.training.finite import FiniteLosses
 
 
 class Found(Fitting, SegmentationModule):

@@ -25,13 +25,13 @@ from segtricks.losses import (
     share_of,
 )
 from segtricks.methods.base import SegmentationModule
-from segtricks.methods.checkpoints import prefer_options
 from segtricks.methods.crops import crop_and_enlarge, random_corners
-from segtricks.methods.finite import FiniteLosses
-from segtricks.methods.fitting import Fitting
 from segtricks.methods.foreground import ForegroundSign
-from segtricks.methods.moving_average import MovingAverage
+from segtricks.methods.trainable import Fitting
 from segtricks.refine import GuidedFilter
+from segtricks.training.checkpoints import prefer_options
+from segtricks.training.finite import FiniteLosses
+from segtricks.training.moving_average import MovingAverage
 
 Networks = tuple[
     Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor, Tensor], Tensor]

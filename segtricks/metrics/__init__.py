@@ -1,17 +1,15 @@
 """Scores of saliency masks as torchmetrics classes, and the named protocols that combine them."""
 
 from segtricks.metrics.alignment import EnhancedAlignmentMeasure, enhanced_alignment
-from segtricks.metrics.components import Components, connected_components
 from segtricks.metrics.corloc import CorLoc, mask_box
-from segtricks.metrics.error import MeanAbsoluteError, mean_absolute_error
 from segtricks.metrics.fbeta import MaxFBeta
-from segtricks.metrics.image_scores import ImageScores, image_scores
-from segtricks.metrics.overlap import MaskIoU, PixelAccuracy
+from segtricks.metrics.overlap import MaskIoU, MeanAbsoluteError, PixelAccuracy, mean_absolute_error
 from segtricks.metrics.polarity import apply_polarity, background_evidence, border_mean
 from segtricks.metrics.protocols import PROTOCOLS, Protocol, get_protocol
-from segtricks.metrics.scores import METRICS, SaliencyScores
+from segtricks.metrics.saliency import METRICS, ImageScores, SaliencyScores, image_scores
 from segtricks.metrics.structure import StructureMeasure, structure_measure
-from segtricks.metrics.weighted import WeightedFBeta, weighted_fbeta
+from segtricks.metrics.weighted_fbeta import WeightedFBeta, weighted_fbeta
+from segtricks.refine.components import Components, connected_components
 
 __all__ = [
     "METRICS",

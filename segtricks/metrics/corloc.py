@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from segtricks.metrics.apart import keep_apart
-from segtricks.metrics.components import connected_components
+from segtricks.metrics.base import keep_apart
+from segtricks.refine.components import connected_components
 
 Select = Literal["largest_bbox", "largest_area", "seed"]
 

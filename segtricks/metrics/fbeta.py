@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from segtricks.metrics.apart import keep_apart
-from segtricks.metrics.inputs import binary_target, check_masks
+from segtricks.metrics.base import binary_target, check_masks, keep_apart
 from segtricks.metrics.thresholds import f_beta, precision_recall, threshold_counts
 
 

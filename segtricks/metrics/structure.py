@@ -5,9 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segtricks.metrics.apart import keep_apart
-from segtricks.metrics.image_mean import ImageMean
-from segtricks.metrics.inputs import binary_target, check_masks
+from segtricks.metrics.base import ImageMean, binary_target, check_masks, keep_apart
 
 _EPS = torch.finfo(torch.float64).eps
 _CONSTANT = 1e-20  # sum of squared deviations of a part that does not vary

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from segtricks.data.images import UnreadableImage, read_mask
-from segtricks.metrics.components import connected_components
+from segtricks.refine.components import connected_components
 from segtricks.reports.mask_writer import MaskWriter
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import matplotlib
 
-from segtricks.reports.comparison import Comparison, Group
-from segtricks.reports.run_reading import Result
+from segtricks.scoring.compare import Comparison, Group
+from segtricks.scoring.results import Result
 
 matplotlib.use("Agg")
 

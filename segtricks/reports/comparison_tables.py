@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segtricks.reports.comparison import Comparison, Group, differing_options, short_names
-from segtricks.reports.run_reading import Result
 from segtricks.reports.tables import figure
 from segtricks.runs import replacing
+from segtricks.scoring.compare import Comparison, Group, differing_options, short_names
+from segtricks.scoring.results import Result
 
 
 def markdown(comparison: Comparison, differences: bool = True, notes: Sequence[str] = ()) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from segtricks.metrics.image_scores import VALUES
+from segtricks.metrics.saliency import VALUES
 from segtricks.reports.evaluation_figures import bins_figure
 from segtricks.reports.examples import small_jpeg
-from segtricks.reports.loggers import of_kind
 from segtricks.reports.media import log_figure, log_images, log_scores, section
 from segtricks.reports.names import file_name, key, set_keys
 from segtricks.reports.pictures import outlined, save_figure
+from segtricks.training.loggers import of_kind
 
 _IOU = VALUES.index("iou")
 _SIDE = 160

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from segtricks.metrics import Protocol
-from segtricks.metrics.image_scores import VALUES
+from segtricks.metrics.saliency import VALUES
 from segtricks.reports.names import file_name
 from segtricks.reports.tables import write_json
 

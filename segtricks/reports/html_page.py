@@ -84,13 +84,6 @@ def text(value: Any) -> str:
     return html.escape(_PATH.sub(lambda path: "…/" + re.split(r"[/\\]", path[0])[-1], plain))
 
 
-def place(path: str | Path) -> str:
-    """Return the end of a path, as plain text: two parts of a relative one, the last of an absolute one."""
-    path = Path(path)
-    absolute = path.is_absolute() or str(path).startswith("~")
-    return f"…/{path.name}" if absolute else "/".join(part for part in path.parts[-2:] if part != "..")
-
-
 def table(
     header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, dim: Sequence[int] = (), caption: str = ""
 ) -> str:

@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from PIL import Image
 
-from segtricks.reports.loggers import of_kind
 from segtricks.reports.pictures import Panel, as_array
+from segtricks.training.loggers import of_kind
 
 
 def section(trainer: Trainer, module: LightningModule) -> str:

@@ -11,11 +11,12 @@ import yaml
 
 from segtricks.errors import UserError
 from segtricks.reports.charts import size_chart, training_charts
-from segtricks.reports.floors import find_targets, floors, protocol_of
-from segtricks.reports.html_page import details, page, photo, place, svg, table, text
-from segtricks.reports.metrics_file import MetricsFile
+from segtricks.reports.html_page import details, page, photo, svg, table, text
 from segtricks.reports.names import file_name
-from segtricks.reports.run_reading import (
+from segtricks.reports.tables import figure, short_title
+from segtricks.runs import shown_path
+from segtricks.scoring.floors import find_targets, floors, protocol_of
+from segtricks.scoring.results import (
     MEASURES,
     Result,
     flat_config,
@@ -26,7 +27,7 @@ from segtricks.reports.run_reading import (
     read_json,
     result_files,
 )
-from segtricks.reports.tables import figure, short_title
+from segtricks.training.metrics_file import MetricsFile
 
 _WORST = 20
 _HEADLINE = ("acc", "iou", "max_fbeta", "corloc")
@@ -126,7 +127,7 @@ def _test(run: Path, file: Path, config: Mapping[str, Any], output: Path) -> Ite
     choices = [(key, str(value)) for key, value in content["protocol"].items() if value is not None]
     yield details("Every choice of the protocol", table(("choice", "value"), choices, words=2))
     if skipped:
-        rows = [(place(entry["path"]), entry["reason"].replace(entry["path"], "")) for entry in skipped]
+        rows = [(shown_path(entry["path"]), entry["reason"].replace(entry["path"], "")) for entry in skipped]
         yield details(f"{len(skipped):,} skipped files", table(("file", "reason"), rows, words=2))
 
 
@@ -176,7 +177,7 @@ def _pictures(run: Path, file: Path, dataset: str) -> Iterator[str]:
     if (folder / "index.json").is_file():
         yield "<h3>Best, middle and worst images by IoU</h3>"
         for example in read_json(folder / "index.json")["examples"]:
-            title = f"{example['group']}: {place(example['image'])}, IoU {figure(example['iou'])}"
+            title = f"{example['group']}: {shown_path(example['image'])}, IoU {figure(example['iou'])}"
             strip = [
                 _captioned(folder / Path(picture).name, name, title) for name, picture in example["pictures"].items()
             ]
@@ -206,7 +207,7 @@ def _worst(per_image: list[dict[str, str]], main: str) -> Iterator[str]:
     ranked = sorted((row for row in per_image if row.get("iou")), key=lambda row: float(row["iou"]))[:_WORST]
     if ranked:
         names = [name for name in ("iou", "acc", "max_fbeta", "mae", "size") if name in ranked[0]]
-        lines = [[place(row["image"]), *(figure(float(row[name] or "nan")) for name in names)] for row in ranked]
+        lines = [[shown_path(row["image"]), *(figure(float(row[name] or "nan")) for name in names)] for row in ranked]
         header = ["image", *("object size" if name == "size" else short_title(name) for name in names)]
         yield details(f"The {len(lines)} images of lowest IoU ({main})", table(header, lines))
 
@@ -236,7 +237,7 @@ def _per_image(path: Path, row: str) -> list[dict[str, str]]:
 
 
 def _shown(value: str) -> str:
-    return place(value) if value.startswith(("/", "~")) else value
+    return shown_path(value) if value.startswith(("/", "~")) else value
 
 
 def _without_folders(value: Any) -> Any:

@@ -18,13 +18,13 @@ from torch import nn
 
 from segtricks.backbones import carrier, create_backbone, probing, weight_cache
 from segtricks.backbones.descriptor import DescriptorBackbone
+from segtricks.backbones.keys_and_attention import KeysAndAttention
 from segtricks.backbones.registry import PRETRAINED
 from segtricks.backbones.unavailable import Unavailable
-from segtricks.data import transfer
-from segtricks.discovery.attention import KeysAndAttention
+from segtricks.data.download import transfer
 from segtricks.errors import UserError
 
-from ..data.download_server import Server, serving
+from ..data.download.download_server import Server, serving
 from .vit_references import scramble
 
 TIMM_NAME = "vit_tiny_patch16_224"

@@ -13,9 +13,10 @@ from PIL import Image
 
 from segtricks.cli import main
 from segtricks.commands import data_download
-from segtricks.data import examples, transfer
-from segtricks.data.duts import DUTSTest
-from segtricks.data.ecssd import ECSSD
+from segtricks.data.datasets import examples
+from segtricks.data.datasets.duts import DUTSTest
+from segtricks.data.datasets.ecssd import ECSSD
+from segtricks.data.download import transfer
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from segtricks.commands.data_verify import FaultsFound, main
-from segtricks.data.ecssd import ECSSD
-from segtricks.data.folder import ImageFolder
+from segtricks.data.datasets.ecssd import ECSSD
+from segtricks.data.datasets.folder import ImageFolder
 from segtricks.errors import UserError
 
 

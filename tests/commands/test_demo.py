@@ -9,7 +9,7 @@ from segtricks.backbones import carrier, sources
 from segtricks.backbones.unavailable import Unavailable
 from segtricks.cli import main
 from segtricks.commands import demo
-from segtricks.data import examples
+from segtricks.data.datasets import examples
 
 PACKAGES = ("skimage", "sklearn")
 QUICK = ["--trainer.max_steps", "2", "--data.size", "56", "--model.hidden_dim", "8", "--panels", "2"]

@@ -6,11 +6,12 @@ import pytest
 import yaml
 
 from segtricks.cli import main
-from segtricks.commands import experiment, experiment_run
+from segtricks.commands import experiment
 from segtricks.errors import UserError
+from segtricks.experiments import run as experiment_run
 
+from ..experiments.experiment_fake import make_fake
 from .conftest import SMALL
-from .experiment_fake import make_fake
 
 fake = pytest.fixture(make_fake)
 

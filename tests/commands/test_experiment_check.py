@@ -5,8 +5,8 @@ import pytest
 
 from segtricks.commands import experiment_check
 from segtricks.commands.experiment_check import check_runs
-from segtricks.commands.experiment_plan import Run
 from segtricks.errors import UserError
+from segtricks.experiments.plan import Run
 
 GOOD = ("--model.backbone", "descriptor", "--data.train", "synthetic[:20]")
 

@@ -8,9 +8,9 @@ from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
 from segtricks.cli import main
-from segtricks.commands import experiment_run
 from segtricks.data import SyntheticShapes
 from segtricks.data.images import read_image, read_mask
+from segtricks.experiments import run as experiment_run
 from segtricks.metrics import METRICS
 from segtricks.refine import BILATERAL_PRESETS, guided_filter
 

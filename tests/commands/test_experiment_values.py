@@ -1,8 +1,8 @@
 from segtricks.commands import experiment_masks
-from segtricks.commands.experiment_values import ROWS
+from segtricks.experiments.values import ROWS
 from segtricks.methods.base import PLAIN, REFINED, SOLVED
 from segtricks.metrics import METRICS
-from segtricks.reports.run_reading import MEASURES
+from segtricks.scoring.results import MEASURES
 
 
 def test_rows_and_metrics_of_a_grid_are_those_that_runs_give():

@@ -8,8 +8,8 @@ from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
 from segtricks.commands.lightning_cli import SegtricksCLI
 from segtricks.commands.options import config_words
-from segtricks.methods.feature_caching import FeatureCaching
-from segtricks.methods.training_loop import CudnnBenchmark, TrainingBar
+from segtricks.training.bar import CudnnBenchmark, TrainingBar
+from segtricks.training.feature_caching import FeatureCaching
 
 from .conftest import SMALL
 

@@ -10,9 +10,9 @@ import torch
 from segtricks.backbones import carrier, weight_cache
 from segtricks.backbones.registry import PRETRAINED
 from segtricks.cli import main
-from segtricks.data import transfer
+from segtricks.data.download import transfer
 
-from ..data.download_server import serving
+from ..data.download.download_server import serving
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segtricks.data.published import PublishedDataset
+from segtricks.data.datasets.published import PublishedDataset
 
 Write = Callable[..., Path]
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from segtricks.data.datamodule import SaliencyDataModule
-from segtricks.data.ecssd import ECSSD
+from segtricks.data.datasets.ecssd import ECSSD
 from segtricks.data.transforms import CenterCropTransform, EvalTransform, denormalize
 from segtricks.errors import UserError
 

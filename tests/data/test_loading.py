@@ -5,8 +5,8 @@ import pytest
 import torch
 from numpy.random import SeedSequence
 
-from segtricks.data.cache import ImageCache
-from segtricks.data.folder import ImageFolder
+from segtricks.data.datasets.folder import ImageFolder
+from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.loading import (
     CropItems,
     Skipped,
@@ -17,7 +17,7 @@ from segtricks.data.loading import (
     collate_stacked,
     finished,
 )
-from segtricks.data.synthetic import SyntheticShapes
+from segtricks.data.store import ImageCache
 from segtricks.data.transforms import CenterCropTransform, EvalTransform, TrainTransform, normalize
 
 

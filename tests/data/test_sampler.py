@@ -1,8 +1,8 @@
 import pytest
 from torch.utils.data import BatchSampler, DistributedSampler
 
+from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.sampler import EpochSampler, ShareBatches, ShareSampler, position
-from segtricks.data.synthetic import SyntheticShapes
 
 
 def sampler(count: int = 20, batch_size: int = 4, **options) -> EpochSampler:  # type: ignore[no-untyped-def]

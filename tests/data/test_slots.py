@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from segtricks.data.folder import ImageFolder
+from segtricks.data.datasets.folder import ImageFolder
 from segtricks.data.loading import TrainItems, collate_stacked
 from segtricks.data.sampler import EpochSampler
 from segtricks.data.slots import SlotCollate, SlotLoader

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from segtricks.data.saliency import SaliencyDataset
+from segtricks.data.sample import SaliencyDataset
 from segtricks.data.splits import hold_out
 from segtricks.errors import UserError
 

@@ -4,7 +4,7 @@ from safetensors import safe_open
 
 import segtricks
 from segtricks.cli import main
-from segtricks.data.registry import open_dataset
+from segtricks.data.datasets.registry import open_dataset
 from segtricks.errors import UserError
 from segtricks.methods import Sempart
 from segtricks.methods.released import CONFIG, WEIGHTS, load_released_weights

@@ -9,8 +9,8 @@ from PIL import Image
 
 from segtricks.reports.charts import size_chart
 from segtricks.reports.html_page import details, page, photo, svg, table
-from segtricks.reports.run_reading import MEASURES
 from segtricks.reports.tables import short_title
+from segtricks.scoring.results import MEASURES
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on this machine")

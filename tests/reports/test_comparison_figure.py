@@ -1,8 +1,8 @@
 import pytest
 
-from segtricks.reports.comparison import compare
 from segtricks.reports.comparison_figure import comparison_figure, not_drawn
-from segtricks.reports.run_reading import Result
+from segtricks.scoring.compare import compare
+from segtricks.scoring.results import Result
 
 
 def figure(metric, *values, dataset="ecssd[:4]", paper=None):

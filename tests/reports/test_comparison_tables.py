@@ -1,10 +1,10 @@
 import pytest
 
-from segtricks.reports.comparison import compare
 from segtricks.reports.comparison_tables import markdown, write_table
-from segtricks.reports.run_reading import read_results
+from segtricks.scoring.compare import compare
+from segtricks.scoring.results import read_results
 
-from .conftest import result
+from ..conftest import result
 
 
 def test_markdown_shows_what_was_changed_and_keeps_published_numbers_apart(make_run):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segtricks.reports.html_page import page, photo, place, svg, table, text
+from segtricks.reports.html_page import page, photo, svg, table, text
+from segtricks.runs import shown_path
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_text_is_escaped_and_names_no_folder_of_the_machine(written, shown):
     ],
 )
 def test_place_is_the_end_of_a_path(path, shown):
-    assert place(path) == shown
+    assert shown_path(path) == shown
 
 
 def test_table_holds_every_cell_escaped_in_a_box_that_scrolls():

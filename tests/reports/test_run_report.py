@@ -12,7 +12,7 @@ from PIL import Image
 from segtricks.errors import UserError
 from segtricks.reports.run_report import run_page
 
-from .conftest import result
+from ..conftest import result
 
 EVIL = "<script>alert(1)</script>.jpg"
 

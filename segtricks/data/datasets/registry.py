@@ -1,0 +1,139 @@
+"""Datasets by name. A new one is a file of its own and one line in ``PUBLISHED``."""
+
+import difflib
+import re
+from pathlib import Path
+
+from segtricks.data.datasets.coco20k import COCO20K
+from segtricks.data.datasets.detection import attach_boxes
+from segtricks.data.datasets.dut_omron import DUTOMRON
+from segtricks.data.datasets.duts import DUTSTest, DUTSTrain
+from segtricks.data.datasets.ecssd import ECSSD
+from segtricks.data.datasets.examples import ExamplePhotographs
+from segtricks.data.datasets.folder import ImageFolder
+from segtricks.data.datasets.published import PublishedDataset
+from segtricks.data.datasets.shards import TarShards
+from segtricks.data.datasets.synthetic import SyntheticShapes
+from segtricks.data.datasets.voc import VOC07, VOC12
+from segtricks.data.sample import SaliencyDataset
+from segtricks.errors import UserError
+
+PUBLISHED: dict[str, type[PublishedDataset | VOC07 | VOC12 | COCO20K]] = {
+    "duts-tr": DUTSTrain,
+    "duts-te": DUTSTest,
+    "dut-omron": DUTOMRON,
+    "ecssd": ECSSD,
+    "voc07": VOC07,
+    "voc12": VOC12,
+    "coco20k": COCO20K,
+}
+"""Datasets that can be fetched, by name."""
+
+DATASET_NAMES = (*PUBLISHED, "examples", "synthetic")
+
+_SLICE = re.compile(r"(?P<name>.+)\[(?P<range>[^\[\]]*)\]")
+
+
+def create_dataset(
+    name: str, root: str | Path = "data", *, require_masks: bool = True, strict: bool = False, hard: bool = True
+) -> SaliencyDataset:
+    """The dataset of this name.
+
+    Args:
+        name: One of ``DATASET_NAMES``.
+        root: Folder above the dataset's folder, or that folder itself; ``examples`` and ``synthetic``
+            need none.
+        require_masks: False where photographs alone will do: no mask is looked for, no file of boxes opened.
+        strict: An unexpected number of images is an error instead of a warning.
+        hard: Keep VOC's difficult and truncated objects.
+
+    Raises:
+        UserError: Unknown name (near and legal ones are listed), missing folder, or files that do not pair.
+    """
+    if name == "synthetic":
+        return SyntheticShapes()
+    if name == "examples":
+        return ExamplePhotographs(require_masks, strict)
+    if name not in PUBLISHED:
+        raise UserError(f"Unknown dataset '{name}': {_hint(name)}Legal are {', '.join(DATASET_NAMES)}.")
+    kind = PUBLISHED[name]
+    if issubclass(kind, (VOC07, VOC12)):
+        return kind(root, require_masks, strict, hard)
+    return kind(root, require_masks, strict)
+
+
+def open_dataset(
+    spec: str | Path,
+    root: str | Path = "data",
+    *,
+    masks: str | Path | None = None,
+    boxes: str | Path | None = None,
+    require_masks: bool = True,
+    strict: bool = False,
+    hard: bool = True,
+) -> SaliencyDataset:
+    """The dataset that an option names: ``ecssd``, ``photos/``, ``list.txt``, or a part of one, ``ecssd[:320]``.
+
+    Args:
+        spec: A registered name, the path of a folder or of a text list of photographs, or a pattern of tar files
+            (``shards/*.tar``), then perhaps ``[start:stop]`` over the sorted files (a list: in its order), counted as
+            in Python. ``./ecssd`` is a folder even if a dataset has that name.
+        root: As for :func:`create_dataset`; it does not apply to paths.
+        masks: Folder of masks, or a COCO JSON file, for a path of photographs.
+        boxes: Folder of VOC XML files, or a COCO JSON file, for a path of photographs.
+        require_masks: As for :func:`create_dataset`; for a path, ``masks`` or ``boxes`` must be given.
+        strict: As for :func:`create_dataset`.
+        hard: As for :func:`create_dataset`.
+
+    Raises:
+        UserError: Neither a name nor a path, a part that is none or is empty, or as for :func:`create_dataset`.
+    """
+    if not str(spec).strip():
+        raise UserError(
+            f"No data set given. Allowed: {', '.join(DATASET_NAMES)}, or the path of a folder of photographs."
+        )
+    name, start, stop = _parse(str(spec))
+    dataset: SaliencyDataset
+    if name in DATASET_NAMES:
+        dataset = create_dataset(name, root, require_masks=require_masks, strict=strict, hard=hard)
+    elif name.lower().endswith(".tar"):
+        dataset = TarShards(name, masks=require_masks)
+    elif is_photographs(Path(name).expanduser()):
+        if require_masks and masks is None and boxes is None:
+            raise UserError(
+                f"{name} has nothing to compare with: pass its folder of masks as --data.masks, "
+                "or VOC's Annotations folder or a COCO JSON file as --data.boxes."
+            )
+        dataset = ImageFolder(name, masks, strict)
+        if boxes is not None:
+            dataset = attach_boxes(dataset, boxes, hard)
+    else:
+        raise UserError(
+            f"'{name}' is neither a dataset{_hint(name, ' (', '?)')} nor a folder or list below {Path.cwd()}.\n"
+            f"Pass the path of a folder of photographs or one of {', '.join(DATASET_NAMES)}."
+        )
+    return dataset if start is stop is None else dataset.part(start, stop)
+
+
+def is_photographs(path: Path) -> bool:
+    """Tell whether a path can be opened as photographs: a folder, or a ``.txt`` list of files."""
+    return path.is_dir() or (path.is_file() and path.suffix.lower() == ".txt")
+
+
+def _hint(name: str, before: str = "", after: str = "? ") -> str:
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), DATASET_NAMES)
+    return f"{before}did you mean {' or '.join(near)}{after}" if near else ""
+
+
+def _parse(spec: str) -> tuple[str, int | None, int | None]:
+    match = _SLICE.fullmatch(spec)
+    # A folder may really be called so.
+    if match is None or Path(spec).expanduser().is_dir():
+        return spec, None, None
+    bounds = re.fullmatch(r"\s*(-?\d+)?\s*:\s*(-?\d+)?\s*", match["range"])
+    if bounds is None:
+        raise UserError(
+            f"'[{match['range']}]' in '{spec}' is no part: write NAME[start:stop], for example ecssd[:320]."
+        )
+    start, stop = (None if bound is None else int(bound) for bound in bounds.groups())
+    return match["name"], start, stop

@@ -1,0 +1,106 @@
+"""Photographs in tar files: for collections with too many files for folders.
+
+The layout is WebDataset's: photograph and mask follow each other under one name. Its own reader streams and shuffles
+within a buffer, so that the order depends on the number of workers, and a run cannot be resumed within an epoch. A tar
+that is not compressed can instead be read anywhere: the members' places are listed once, and order, splits, resuming
+and sharing among processes are those of a folder.
+"""
+
+import glob
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, read_image, read_mask
+from segtricks.data.pairing import MAX_UNPAIRED, pair
+from segtricks.data.sample import SaliencyDataset
+from segtricks.errors import UserError
+
+
+class _Place(NamedTuple):
+    archive: Path
+    start: int
+    size: int
+
+
+class TarShards(SaliencyDataset):
+    """Photographs in tar files, and the masks beside them; ``name`` is the pattern.
+
+    Size and format: any number of uncompressed ``.tar`` files. A photograph is ``KEY.jpg`` (or another image suffix),
+    its mask ``KEY.mask.png``, or ``KEY.png`` beside a photograph of another suffix. Other members, such as
+    ``KEY.json``, are passed over. Photographs are sorted by archive and name, and go by ``ARCHIVE.tar/NAME``. Opening
+    reads one header of each member, some ten thousand a second.
+
+    Args:
+        pattern: one tar file, or a pattern for several such as ``shards/*.tar``.
+        masks: read the masks; photographs without one are left out, up to ``MAX_UNPAIRED``.
+
+    Raises:
+        UserError: nothing fits the pattern, a file is no plain tar, there is no photograph, or masks are missing.
+    """
+
+    def __init__(self, pattern: str | Path, masks: bool = False) -> None:
+        archives = sorted(Path(path) for path in glob.glob(str(Path(pattern).expanduser())))
+        if not archives:
+            raise UserError(f"No tar file {pattern} (looked from {Path.cwd()}): pass a file, or a pattern in quotes.")
+        self._places: dict[Path, _Place] = {}
+        images: dict[str, Path] = {}
+        targets: dict[str, Path] = {}
+        for archive in archives:
+            found = _members(archive)
+            self._places |= found
+            named = [(path, *_split(path)) for path in found]
+            photographed = {key for _, key, suffix in named if suffix in IMAGE_SUFFIXES and suffix != ".png"}
+            for path, key, suffix in named:
+                if suffix == ".mask.png" or (suffix == ".png" and key in photographed):
+                    targets[key] = path
+                elif suffix in IMAGE_SUFFIXES:
+                    images[key] = path
+        if not images:
+            raise UserError(f"No images in {pattern}: looked for members ending in {' '.join(IMAGE_SUFFIXES)}.")
+        ordered = sorted(images.values(), key=str)
+        if not masks:
+            super().__init__(str(pattern), ordered)
+            return
+        pairs = pair(str(pattern), ordered, lambda path: _split(path)[0], targets, MAX_UNPAIRED)
+        super().__init__(str(pattern), pairs.images, pairs.masks)
+
+    def read_image(self, index: int) -> Tensor:
+        """Photograph alone, uint8 (3, H, W)."""
+        path = self.images[index]
+        return read_image(path, self._read(path))
+
+    def read_mask(self, index: int) -> Tensor | None:
+        """Mask alone, uint8 (1, H, W), or None where masks are not read."""
+        path = None if self.masks is None else self.masks[index]
+        return None if path is None else read_mask(path, self._read(path))
+
+    def _read(self, path: Path) -> bytes:
+        archive, start, size = self._places[path]
+        try:
+            with archive.open("rb") as file:  # each time: workers must not share one position
+                file.seek(start)
+                return file.read(size)
+        except OSError as error:
+            raise UnreadableImage(path, str(error.strerror)) from error
+
+
+def _members(archive: Path) -> dict[Path, _Place]:
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            files = [member for member in tar if member.isreg() and not Path(member.name).name.startswith(".")]
+    except (tarfile.TarError, OSError) as error:
+        raise UserError(
+            f"{archive} is no uncompressed tar ({error}).\n"
+            "A compressed one can only be read from its start: gunzip it, or pass the folder that it unpacks to."
+        ) from error
+    return {archive / member.name: _Place(archive, member.offset_data, member.size) for member in files}
+
+
+def _split(path: Path) -> tuple[str, str]:
+    """The name that photograph and mask share, and the suffix, lower case."""
+    text = str(path)
+    suffix = ".mask.png" if text.lower().endswith(".mask.png") else path.suffix
+    return text.removesuffix(text[-len(suffix) :]) if suffix else text, suffix.lower()

@@ -1,0 +1,1 @@
+"""Published data sets from nothing: fetch, check, unpack, verify."""

@@ -1,0 +1,216 @@
+"""One file over HTTP: resumed where it broke off, tried again where the network failed."""
+
+import http.client
+import json
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from tqdm import tqdm
+
+from segtricks import __version__
+from segtricks.data.download.archive import check_room, in_words
+from segtricks.errors import UserError
+from segtricks.runs import replacing
+
+TIMEOUT = 30.0  # seconds without a byte
+WAITS = (1.0, 2.0, 4.0)  # seconds before each further attempt that gets no further
+_CHUNK = 1 << 16
+_BUSY = {408, 425, 429, 500, 502, 503, 504}
+
+
+class TransferFailed(UserError):
+    """An address that does not give the file; the message says what it answered."""
+
+
+class _Broken(Exception):
+    """An attempt that may succeed when it is repeated."""
+
+
+@dataclass(frozen=True)
+class _Remote:
+    """What the server says of its file: a partial file is continued only while this stays the same."""
+
+    url: str
+    etag: str | None = None
+    modified: str | None = None
+    length: int | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """Value of ``If-Range``, which weak tags are not allowed in (RFC 9110, 13.1.5)."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+
+    def agrees(self, other: "_Remote") -> bool:
+        """Whether nothing that both know differs."""
+        pairs = zip(asdict(self).values(), asdict(other).values(), strict=True)
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def transfer(url: str, part: Path, size: int | None = None, unpacked: int = 0) -> None:
+    """Fetch ``url`` into ``part``, going on where an earlier transfer of the same file ended.
+
+    Args:
+        url: An ``http`` or ``https`` address.
+        part: The partial file; on return it is complete, on an exception it holds what has come so far. Beside it
+            ``part.json`` remembers which file of which server it is.
+        size: Its bytes as published, where known: a server that announces another number is not read.
+        unpacked: Bytes that earlier archives will take when they are unpacked; room is needed for them too.
+
+    Raises:
+        TransferFailed: The address is refused, is not there, does not answer, or has another file.
+        UserError: The disk has no room for the file and for what is in it.
+    """
+    check_address(url)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    furthest, failures = _length(part), 0
+    while True:
+        try:
+            return _attempt(url, part, size, unpacked)
+        except _Broken as error:
+            reached = _length(part)
+            failures = 1 if reached > furthest else failures + 1
+            furthest = max(reached, furthest)
+            if failures > len(WAITS):
+                kept = f" What has come, {in_words(reached)}, is kept." if reached else ""
+                raise TransferFailed(f"{url}: {error}, {failures} times in a row.{kept}") from error
+            wait = WAITS[failures - 1]
+            print(f"{part.stem}: {error}; again in {wait:g} s", flush=True)
+            time.sleep(wait)
+
+
+def remembered(part: Path) -> Path:
+    """The file beside a partial file that says what it is a part of."""
+    return part.with_name(f"{part.name}.json")
+
+
+def check_address(url: str) -> None:
+    """Raise ``TransferFailed`` unless ``url`` is an ``http`` or ``https`` address."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise TransferFailed(f"{url!r} is no address to fetch from: http:// and https:// are allowed.")
+
+
+def _attempt(url: str, part: Path, size: int | None, unpacked: int) -> None:
+    known = _recall(part)
+    resumable = known.url == url and (known.validator or known.length is not None)
+    done = _length(part) if resumable else 0
+    if done and done == known.length:
+        return  # stopped between the last byte and the check
+    headers = {"User-Agent": f"segtricks/{__version__}", "Accept-Encoding": "identity"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+        if known.validator:
+            headers["If-Range"] = known.validator
+    with _open(Request(url, headers=headers), done > 0) as response:
+        remote = _remote(url, response.headers)
+        if response.status == 206:
+            remote, start = _continued(remote, response.headers)
+        else:
+            start = 0
+        if response.status == 416 or (response.status == 206 and not (start == done > 0 and known.agrees(remote))):
+            # The answer does not continue what is here: the file was changed, or the server confuses ranges.
+            part.unlink(missing_ok=True)
+            raise _Broken("the file at this address has changed")
+        total = remote.length
+        if size is not None and total is not None and total != size:
+            raise TransferFailed(f"{url} is a file of {total:,} bytes, {size:,} were published.")
+        if (expected := total or size) is not None:
+            what = f"{part.stem} ({in_words(expected)}), with the room to unpack it,"
+            check_room(part.parent, expected - start + expected + unpacked, what)
+        if start:
+            print(f"{part.stem}: going on after {in_words(start)}", flush=True)
+        elif done:
+            print(f"{part.stem}: the server begins anew (changed file, or no resuming)", flush=True)
+        with part.open("ab" if start else "wb") as file:
+            if not start:
+                with replacing(remembered(part)) as temporary:
+                    temporary.write_text(json.dumps(asdict(remote)))
+            bar = tqdm(
+                total=expected,
+                initial=start,
+                desc=part.stem,
+                unit="B",
+                unit_scale=True,
+                disable=None,
+                leave=False,
+            )
+            with bar:
+                while chunk := _read(response):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+    if total is not None and _length(part) != total:
+        raise _Broken(f"the connection ended after {in_words(_length(part))} of {in_words(total)}")
+
+
+def _open(request: Request, resuming: bool) -> Any:
+    try:
+        return build_opener(_Redirects()).open(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        if error.code == 416 and resuming:
+            return error  # which is a response, too
+        error.close()
+        if error.code in _BUSY:
+            raise _Broken(f"the server answers {error.code} {error.reason}") from error
+        raise TransferFailed(f"{request.full_url} answers {error.code} {error.reason}.") from error
+    except URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise TransferFailed(f"{request.full_url}: {error.reason.verify_message}.") from error
+        raise _Broken(_reason(error.reason)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _Broken(_reason(error)) from error
+
+
+def _read(response: IO[bytes]) -> bytes:
+    try:
+        return response.read(_CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _Broken(_reason(error)) from error
+
+
+class _Redirects(HTTPRedirectHandler):
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
+    ) -> Request | None:
+        check_address(newurl)
+        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme == "http":
+            raise TransferFailed(
+                f"{req.full_url} leads to {newurl}, which is not encrypted: refused, since anyone on the way could "
+                "exchange the file."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _remote(url: str, headers: Mapping[str, str]) -> _Remote:
+    length = headers.get("Content-Length", "")
+    return _Remote(url, headers.get("ETag"), headers.get("Last-Modified"), int(length) if length.isdigit() else None)
+
+
+def _continued(remote: _Remote, headers: Mapping[str, str]) -> tuple[_Remote, int]:
+    """The file that a partial answer belongs to, and where the answer starts; -1 where it does not reach the end."""
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
+    if match is None or int(match[2]) != int(match[3]) - 1:
+        return remote, -1
+    return replace(remote, length=int(match[3])), int(match[1])
+
+
+def _recall(part: Path) -> _Remote:
+    try:
+        return _Remote(**json.loads(remembered(part).read_text()))
+    except (OSError, ValueError, TypeError):
+        return _Remote("")
+
+
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _reason(error: object) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

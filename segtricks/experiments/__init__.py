@@ -1,0 +1,1 @@
+"""Grids of runs: read, planned, run, and shown as a table."""

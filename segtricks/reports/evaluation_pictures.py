@@ -1,0 +1,70 @@
+"""Write the pictures of an evaluation; the best and worst images are read again, so that none is kept in memory."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from segtricks.data.images import UnreadableImage, find_images, read_image
+from segtricks.metrics import Protocol
+from segtricks.metrics.base import binary_target
+from segtricks.metrics.saliency import VALUES
+from segtricks.reports.evaluation_figures import Verdict, f_figure, pr_figure, size_figure, verdict_figure
+from segtricks.reports.pictures import save_figure
+from segtricks.scoring.evaluation import Evaluation
+from segtricks.scoring.mask_reading import read_pair
+
+_SHOWN = 4
+
+
+def write_figures(
+    folder: Path, evaluations: Mapping[str, Evaluation], protocol: Protocol, images: Path | None = None
+) -> None:
+    """Write ``pr.png``, ``f.png``, ``iou-by-size.png`` of all sets, and ``best-worst.png`` of each.
+
+    Args:
+        folder: where to.
+        evaluations: by the name of the set of masks.
+        protocol: by which they were scored.
+        images: folder of the photographs, to show them beside the masks.
+    """
+    scores = {name: found.scores for name, found in evaluations.items()}
+    save_figure(pr_figure(scores), folder / "pr.png")
+    save_figure(f_figure(scores), folder / "f.png")
+    save_figure(size_figure(scores), folder / "iou-by-size.png")
+    photos = _photos(images) if images else {}
+    for name, found in evaluations.items():
+        ranked = _ranked(found)
+        worst = ranked[: min(_SHOWN, len(ranked) // 2)]
+        best = ranked[len(worst) :][-_SHOWN:]
+        path = folder / ("best-worst.png" if len(evaluations) == 1 else f"best-worst-{name.replace('/', '-')}.png")
+        pictures = [[_verdict(found, *entry, protocol, photos) for entry in some] for some in (best[::-1], worst)]
+        if best:
+            save_figure(verdict_figure(*pictures), path)
+
+
+def _photos(folder: Path) -> dict[str, Path]:
+    """Photographs by path below the folder, and by name where only one has it."""
+    found = find_images(folder)
+    count = Counter(path.stem for path in found)
+    names = {path.stem: path for path in found if count[path.stem] == 1}
+    return names | {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
+
+
+def _ranked(found: Evaluation) -> list[tuple[str, float]]:
+    place = VALUES.index("iou")
+    ious = ((name, float(image.values[place])) for name, image in found.images.items())
+    return sorted((entry for entry in ious if entry[1] == entry[1]), key=lambda entry: entry[1])
+
+
+def _verdict(found: Evaluation, name: str, iou: float, protocol: Protocol, photos: Mapping[str, Path]) -> Verdict:
+    prediction, target = found.files[name]
+    assert target is not None
+    pred, truth, _ = read_pair(prediction, target, protocol)
+    photo = None
+    path = photos.get(name) or photos.get(Path(name).name)
+    if path is not None:
+        try:
+            photo = read_image(path)
+        except UnreadableImage:
+            photo = None
+    return Verdict(name, iou, pred, binary_target(truth, protocol.target_threshold), photo)

@@ -1,0 +1,1 @@
+"""From masks to numbers: pairs, evaluation, result files, comparison, floors, published numbers."""

@@ -1,0 +1,87 @@
+"""What masks score that know nothing of the image: a result that claims to segment is read against them."""
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from segtricks.data.datasets.registry import open_dataset
+from segtricks.data.images import UnreadableImage
+from segtricks.data.sample import SaliencyDataset
+from segtricks.data.transforms import CenterCropTransform
+from segtricks.errors import UserError
+from segtricks.metrics import Protocol, SaliencyScores
+
+ELLIPSE = 0.45
+
+
+def floors(dataset: SaliencyDataset, protocol: Protocol) -> dict[str, dict[str, float]]:
+    """Return the figures of ``everything foreground`` and of a ``centred ellipse`` on every target of a data set.
+
+    The ellipse is (x / (W/2))² + (y / (H/2))² < 0.45. No polarity is applied; targets that cannot be read are left out.
+    """
+    sums = {name: SaliencyScores(protocol) for name in ("everything foreground", "centred ellipse")}
+    cut = CenterCropTransform(protocol.size or 320, protocol.resize) if protocol.resolution == "crop" else None
+    for index in tqdm(range(len(dataset)), desc="score floors", disable=None, leave=False):
+        with suppress(UnreadableImage):
+            target = dataset.read_mask(index)
+            if target is None:
+                return {}
+            target = (target if cut is None else cut(target))[None]
+            size = (target.shape[-2], target.shape[-1])
+            sums["everything foreground"].update(torch.ones(1, 1, *size), target)
+            sums["centred ellipse"].update(ellipse(size), target)
+    return {name: {key: float(value) for key, value in each.compute().items()} for name, each in sums.items()}
+
+
+def ellipse(size: tuple[int, int]) -> Tensor:
+    """Return the centred ellipse (1, 1, H, W) of 0 and 1; pixels are at their centres."""
+    y, x = ((torch.arange(side) + 0.5) / (side / 2) - 1 for side in size)
+    return (y[:, None] ** 2 + x[None, :] ** 2 < ELLIPSE).float()[None, None]
+
+
+def find_targets(
+    name: str, images: Sequence[str], data: Mapping[str, Any], source: Mapping[str, Any] | None = None
+) -> SaliencyDataset | None:
+    """Return the data set that was scored, its targets readable; None if it is not found any more.
+
+    Args:
+        name: of the test set in the result.
+        images: paths of the scored images.
+        data: the ``data`` options of the run.
+        source: ``test``, ``root`` and ``masks`` as they were when the set was scored, if the result says so.
+    """
+    for spec, root, masks in _places(name, images, data, source or {}):
+        with suppress(UserError, OSError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of parts of a published set, told when it was scored
+            dataset = open_dataset(spec, root, masks=masks)
+            numbers = {Path(path): number for number, path in enumerate(dataset.images)}
+            chosen = [numbers[Path(image)] for image in images if Path(image) in numbers]
+            if chosen and len(chosen) == len(images):
+                return dataset.select(chosen)
+    return None
+
+
+def protocol_of(choices: Mapping[str, Any]) -> Protocol:
+    """Return the protocol that a result file describes."""
+    known = {each.name for each in dataclasses.fields(Protocol)}
+    return Protocol(**{key: value for key, value in choices.items() if key in known})
+
+
+def _places(
+    name: str, images: Sequence[str], data: Mapping[str, Any], source: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str | None]]:
+    for options in (source, data):
+        tests = options.get("test") or []
+        for spec in [tests] if isinstance(tests, str) else tests:
+            if name in (spec, Path(spec).name):
+                yield spec, str(options.get("root") or "data"), options.get("masks")
+        yield name, str(options.get("root") or "data"), options.get("masks")
+    for folder in list(Path(images[0]).parents)[:4] if images else []:
+        yield name, str(folder), None

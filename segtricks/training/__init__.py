@@ -1,0 +1,1 @@
+"""What happens around a training: checkpoints, resuming, loggers, the bar, warnings. No method and no picture."""

@@ -1,0 +1,131 @@
+import pytest
+import yaml
+
+from segtricks.errors import UserError
+from segtricks.experiments.grid import find_grid, read_grid, with_axes
+from segtricks.experiments.plan import Cell, Run, expand
+from segtricks.scoring.published import published
+
+from .experiment_fake import GRID
+
+
+@pytest.fixture
+def grid(tmp_path):
+    (tmp_path / "grid.yaml").write_text(GRID)
+    return read_grid(tmp_path / "grid.yaml")
+
+
+def test_expansion_equals_the_one_written_by_hand(grid):
+    plan = expand(with_axes(grid, ["backbone=a"]), train="photos", subset=6, extra=["--data.root", "DIR"])
+    limits = ("--data.train", "photos", "--data.train_limit", "6", "--data.test_limit", "6", "--data.root", "DIR")
+    plain = ("--model.backbone", "a", *limits)
+    crop = ("--model.backbone", "a", "--model.guided_filter", "false", *limits)
+    free, both = ("--data.test_limit", "6", "--data.root", "DIR"), ("ecssd", "voc12")
+    assert list(plan.runs.values()) == [
+        Run("a-s0", "a", "fit", "sempart", plain, both, "fullres", 0),
+        Run("a-s1", "a", "fit", "sempart", plain, both, "fullres", 1),
+        Run("a-crop-s0", "a-crop", "fit", "sempart_tricks", crop, both, "fullres", 0),
+        Run("a-crop-s1", "a-crop", "fit", "sempart_tricks", crop, both, "fullres", 1),
+        Run("tokencut-ecssd", "tokencut", "test", "tokencut", free, ("ecssd",), "fullres"),
+        Run("tokencut-voc12", "tokencut", "test", "tokencut", free, ("voc12",), "fullres"),
+    ]
+    assert plan.cells == [
+        Cell({"backbone": "a", "crop": False, "filter": False}, "a", "mask"),
+        Cell({"backbone": "a", "crop": True, "filter": False}, "a-crop", "mask"),
+        Cell({"backbone": "a", "crop": False, "filter": True}, "a", "mask + guided filter"),
+        Cell({"method": "TokenCut"}, "tokencut", "mask"),
+    ]
+
+
+def test_two_cells_share_one_training_where_the_filter_acts_at_test_alone(grid):
+    plan = expand(grid)
+    assert [cell.row for cell in plan.cells_of(plan.runs["b-s1"])] == ["mask", "mask + guided filter"]
+    assert len(plan.runs) == 2 * 2 * 2 + 2, "a method without training runs once, whatever the axes and seeds"
+
+
+def test_command_line_of_a_run_is_what_a_user_would_type(grid):
+    plan = expand(with_axes(grid, ["backbone=a"]))
+    assert plan.runs["a-crop-s1"].command_line("mine") == [
+        *("fit", "--config", "sempart_tricks", "--name", "mine/a-crop-s1", "--model.backbone", "a"),
+        *("--model.guided_filter", "false", "--seed_everything", "1", "--data.test", '["ecssd", "voc12"]'),
+        *("--model.protocol", "fullres"),
+    ]
+    assert plan.runs["tokencut-voc12"].command_line("mine") == [
+        *("test", "--config", "tokencut", "--name", "mine/tokencut-voc12", "--data", "voc12", "--protocol", "fullres"),
+    ]
+
+
+def test_extra_options_may_name_the_runs_own_backbone(grid):
+    runs = expand(grid, extra=["--model.backbone_checkpoint", "weights/{backbone}.pth"]).runs
+    assert runs["a-s0"].words[-1] == "weights/a.pth"
+    assert runs["b-crop-s1"].words[-1] == "weights/b.pth"
+
+
+def test_config_beside_the_grid_comes_before_a_packaged_one(tmp_path, monkeypatch):
+    (tmp_path / "grid.yaml").write_text(GRID)
+    (tmp_path / "sempart").write_text("trainer: {}")
+    monkeypatch.chdir(tmp_path)
+    runs = expand(read_grid(tmp_path / "grid.yaml")).runs
+    assert {run.config for run in runs.values()} == {"sempart", "sempart_tricks", "tokencut"}
+    monkeypatch.chdir(tmp_path.parent)
+    assert expand(read_grid(tmp_path / "grid.yaml")).runs["a-s0"].config == f"{tmp_path.name}/sempart"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("run: tokencut, row", "run: tokenkut, row"), "the run tokenkut, which is none. Runs: a, a-crop"),
+        (("crop: true", "crop: false"), "same labels: backbone=a, crop=false, filter=false"),
+        (('"{backbone}-crop":', "crop:"), "under the name crop-s0"),
+        (
+            ("mask + guided filter}", "mask + guided fliter}"),
+            "Did you mean mask + guided filter?\nAllowed: mask, mask + g",
+        ),
+        (
+            ("tokencut, row: mask}", "tokencut}"),
+            "The cell method=TokenCut: it has a run and no row.\nAllowed: mask, mask +",
+        ),
+    ],
+)
+def test_runs_and_cells_that_contradict_each_other_are_named(tmp_path, change, said):
+    assert change[0] in GRID
+    (tmp_path / "grid.yaml").write_text(GRID.replace(*change))
+    with pytest.raises(UserError) as error:
+        expand(read_grid(tmp_path / "grid.yaml"))
+    assert said in str(error.value)
+
+
+def test_row_may_name_an_axis_and_published_numbers_need_none(tmp_path):
+    content = yaml.safe_load(GRID)
+    content["axes"] = {"backbone": "a", "row": ["mask", "mask + guided filter"]}
+    content["cells"] = [
+        {"labels": {"row": "{row}"}, "run": "{backbone}", "row": "{row}"},
+        {"labels": {"method": "MOVE"}},
+    ]
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(content))
+    assert [cell.row for cell in expand(read_grid(tmp_path / "grid.yaml")).cells] == [
+        "mask",
+        "",
+        "mask + guided filter",
+    ]
+
+
+def test_lists_of_an_option_may_name_axes(tmp_path):
+    listed = GRID.replace('model.backbone: "{backbone}"}', 'model.backbone: ["{backbone}", 1]}')
+    (tmp_path / "grid.yaml").write_text(listed)
+    assert expand(read_grid(tmp_path / "grid.yaml")).runs["b-s0"].words == ("--model.backbone", '["b", 1]')
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+def test_every_row_of_a_papers_table_has_its_published_numbers(number):
+    grid = read_grid(find_grid(f"table{number}"))
+    for cell in expand(grid).cells:
+        for data in grid.data:
+            for metric in grid.metrics:
+                assert published(metric, data, table=number, **cell.labels) is not None, (cell, data, metric)
+
+
+def test_table_4_trains_what_table_3_trains():
+    trained = {run.name: (run.config, run.words) for run in expand(read_grid(find_grid("table3"))).runs.values()}
+    for run in expand(read_grid(find_grid("table4"))).runs.values():
+        assert trained[run.name] == (run.config, run.words)

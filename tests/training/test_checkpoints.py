@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from segtricks.errors import UserError
+from segtricks.training.checkpoints import freeze_out, prefer_options, thaw_in
+
+HERE = {"method": "Sempart", "backbone": "dino_vits8", "patch_size": 8}
+
+
+def saved(identity):
+    checkpoint = {"state_dict": {"backbone.w": torch.zeros(2), "head.w": torch.ones(2)}}
+    freeze_out(checkpoint, identity)
+    return checkpoint
+
+
+def test_frozen_tensors_stay_out_and_come_back_from_the_module():
+    checkpoint = saved(HERE)
+    assert list(checkpoint["state_dict"]) == ["head.w"]
+    thaw_in(checkpoint, HERE, {"backbone.w": torch.full((2,), 7.0), "head.w": torch.zeros(2)})
+    assert checkpoint["state_dict"]["backbone.w"].tolist() == [7, 7]
+    assert checkpoint["state_dict"]["head.w"].tolist() == [1, 1]
+
+
+def test_a_backbone_that_is_trained_is_kept_and_not_overwritten():
+    checkpoint = {"state_dict": {"backbone.w": torch.zeros(2), "head.w": torch.ones(2)}}
+    freeze_out(checkpoint, HERE, ["backbone.w", "head.w"])
+    thaw_in(checkpoint, HERE, {"backbone.w": torch.full((2,), 7.0), "head.w": torch.zeros(2)})
+    assert checkpoint["state_dict"]["backbone.w"].tolist() == [0, 0]
+
+
+def test_checkpoint_of_another_backbone_and_patch_size_names_both():
+    other = HERE | {"backbone": "dino_vits16", "patch_size": 16}
+    with pytest.raises(UserError, match=r"backbone 'dino_vits16' \(here 'dino_vits8'\), patch_size 16 \(here 8\)"):
+        thaw_in(saved(other), HERE, {})
+
+
+def test_foreign_checkpoint_says_what_it_holds():
+    with pytest.raises(UserError, match="it holds weights, epoch"):
+        thaw_in({"weights": 1, "epoch": 2}, HERE, {})
+
+
+def test_changed_optimiser_options_beat_the_checkpoint_and_the_schedule_goes_on():
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([weight], lr=1.0, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    optimizer.step()
+    schedule.step()
+    checkpoint = {
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [schedule.state_dict()],
+        "optimizer_options": optimizer.defaults,
+    }
+    prefer_options(checkpoint, torch.optim.AdamW([weight], lr=0.1, betas=(0.9, 0.99), weight_decay=0.5).defaults)
+    (group,) = checkpoint["optimizer_states"][0]["param_groups"]
+    assert group["lr"] == pytest.approx(0.05)
+    assert group["weight_decay"] == 0.5
+    assert group["betas"] == (0.9, 0.99)
+    assert checkpoint["lr_schedulers"][0]["base_lrs"] == [0.1]
+
+
+def test_unchanged_options_leave_the_checkpoint_as_it_is():
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], lr=1.0)
+    checkpoint = {
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [],
+        "optimizer_options": optimizer.defaults,
+    }
+    optimizer.param_groups[0]["lr"] = 0.3  # as a schedule left it
+    checkpoint["optimizer_states"] = [optimizer.state_dict()]
+    prefer_options(checkpoint, optimizer.defaults)
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.3
