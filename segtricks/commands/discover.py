@@ -38,10 +38,8 @@ from segtricks.errors import UserError
 from segtricks.losses.tau import Tau, share_of
 from segtricks.metrics import apply_polarity
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
-from segtricks.reports.boxes import coco_boxes
-from segtricks.reports.mask_writer import MaskWriter
-from segtricks.reports.one_sided import count_one_sided, warn_one_sided
 from segtricks.reports.tables import write_json
+from segtricks.reports.writer import MaskWriter, coco_boxes, count_one_sided, warn_one_sided
 
 USAGE = "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--option value]"
 SETTINGS = (

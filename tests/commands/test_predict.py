@@ -8,7 +8,7 @@ from PIL import Image
 import segtricks
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
-from segtricks.reports.mask_writer import MaskWriter
+from segtricks.reports.writer import MaskWriter
 
 
 @pytest.fixture(scope="module")
