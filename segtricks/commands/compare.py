@@ -34,7 +34,7 @@ def main(words: Sequence[str]) -> None:
     print(markdown(comparison, differences=options.baseline is not None), end="")
     if options.output is None:
         return
-    from segtricks.reports.comparison_figure import comparison_figure, not_drawn
+    from segtricks.reports.figures import comparison_figure, not_drawn
 
     missing = list(not_drawn(comparison))
     with replacing(options.output / "compare.md") as path:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segtricks.commands.options import OptionParser
-from segtricks.reports.run_report import run_page
+from segtricks.reports.page import run_page
 from segtricks.runs import existing_run, replacing
 
 USAGE = """runs/NAME [--output FILE]

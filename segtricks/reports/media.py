@@ -4,18 +4,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import Tensor
 
-from segtricks.reports.pictures import Panel, as_array
+from segtricks.reports.figures import Panel, as_array
 from segtricks.training.loggers import of_kind
-
-
-def section(trainer: Trainer, module: LightningModule) -> str:
-    """Return the first part of a test's keys: ``before`` for a model that has yet to be trained, else ``test``."""
-    return "before" if module.needs_checkpoint and trainer.ckpt_path is None else "test"
 
 
 def log_panels(trainer: Trainer, key: str, panels: Sequence[Panel], figure: Figure) -> None:
@@ -23,20 +19,10 @@ def log_panels(trainer: Trainer, key: str, panels: Sequence[Panel], figure: Figu
     if loggers := of_kind(trainer, WandbLogger):
         import wandb
 
-        images = [
-            wandb.Image(
-                as_array(panel.image),
-                caption=panel.title,
-                masks={
-                    name.replace(" ", "_"): {
-                        "mask_data": (mask[0] > 0.5).int().cpu().numpy(),
-                        "class_labels": {0: "background", 1: "foreground"},
-                    }
-                    for name, mask in panel.masks.items()
-                },
-            )
-            for panel in panels
-        ]
+        images = []
+        for panel in panels:
+            layers = {name.replace(" ", "_"): _layer(mask) for name, mask in panel.masks.items()}
+            images.append(wandb.Image(as_array(panel.image), caption=panel.title, masks=layers))
         for logger in loggers:
             _log(trainer, logger, key, images)
     _add_figure(trainer, key, figure)
@@ -83,8 +69,15 @@ def log_images(trainer: Trainer, key: str, rows: Sequence[Mapping[str, Any]]) ->
         _log(trainer, logger, key, wandb.Table(columns=columns, data=data))
 
 
+def _layer(mask: Tensor) -> dict[str, Any]:
+    binary = (mask[0] > 0.5).int().cpu().numpy()
+    return {"mask_data": binary, "class_labels": {0: "background", 1: "foreground"}}
+
+
 def _cell(wandb: Any, value: Any) -> Any:
-    return wandb.Image(Image.open(io.BytesIO(value)), file_type="jpg") if isinstance(value, bytes) else value
+    if isinstance(value, bytes):
+        return wandb.Image(Image.open(io.BytesIO(value)), file_type="jpg")
+    return value
 
 
 def _log(trainer: Trainer, logger: WandbLogger, key: str, value: Any) -> None:

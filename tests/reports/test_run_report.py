@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from segtricks.errors import UserError
-from segtricks.reports.run_report import run_page
+from segtricks.reports.page import run_page
 
 from ..conftest import result
 
