@@ -41,7 +41,7 @@ from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.reports.boxes import coco_boxes
 from segtricks.reports.mask_writer import MaskWriter
 from segtricks.reports.one_sided import count_one_sided, warn_one_sided
-from segtricks.reports.tables import write_json
+from segtricks.runs import write_json
 
 USAGE = "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--option value]"
 SETTINGS = (

@@ -24,7 +24,7 @@ from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.reports.mask_writer import MaskWriter
 from segtricks.reports.one_sided import count_one_sided, warn_one_sided
-from segtricks.reports.tables import write_json
+from segtricks.runs import write_json
 from segtricks.training.checkpoints import read_checkpoint
 
 USAGE = (

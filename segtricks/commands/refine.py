@@ -15,13 +15,14 @@ from segtricks.commands.options import OptionParser
 from segtricks.data.images import UnreadableImage, read_image
 from segtricks.errors import UserError
 from segtricks.metrics import apply_polarity
+from segtricks.metrics.protocols import fit
 from segtricks.parallel import in_threads
 from segtricks.refine import BILATERAL_PRESETS, BilateralSolver, GuidedFilter
 from segtricks.reports.one_sided import count_one_sided, warn_one_sided
-from segtricks.reports.tables import write_json
 from segtricks.reports.writers import write_png
+from segtricks.runs import write_json
 from segtricks.scoring.mask_pairs import pair_masks, prediction_folder
-from segtricks.scoring.mask_reading import PREDICTION_NOTES, fit, read_prediction
+from segtricks.scoring.mask_reading import PREDICTION_NOTES, read_prediction
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def _refine(mask: Path, photo: Path, output: Path, refiner: Any, polarity: str) 
     soft = apply_polarity(values[None].float() / 255, polarity)
     if soft.shape[-2:] != size:
         notes.add("resized")
-        soft = fit(soft, size, "bilinear")
+        soft = fit(soft, size)
     try:
         refined = refiner(soft, image).clamp(0, 1)
     except ValueError as error:

@@ -11,24 +11,9 @@ from typing import Any
 import yaml
 
 from segtricks.errors import UserError
+from segtricks.metrics.measures import MEASURES
 from segtricks.runs import existing_run
 from segtricks.scoring.published import is_whole, labels_of_run, labels_of_table, published
-
-MEASURES = (
-    "acc",
-    "iou",
-    "max_fbeta",
-    "mean_fbeta",
-    "adaptive_fbeta",
-    "weighted_fbeta",
-    "mae",
-    "s_measure",
-    "e_measure_max",
-    "e_measure_mean",
-    "e_measure_adaptive",
-    "corloc",
-)
-"""What segtricks measures; written out, because torch takes seconds to import and a table does not need it."""
 
 _COUNTS = ("images", "seed", "seeds", "n", "epoch", "step")
 _NOT_SHOWN = re.compile(

@@ -3,14 +3,9 @@ import json
 import pytest
 
 from segtricks.errors import UserError
-from segtricks.metrics import METRICS
-from segtricks.scoring.results import MEASURES, flat_config, is_before, main_row, read_results
+from segtricks.scoring.results import flat_config, is_before, main_row, read_results
 
 from ..conftest import result
-
-
-def test_names_of_measures_are_those_that_are_measured():
-    assert (*METRICS, "corloc") == MEASURES
 
 
 def test_run_gives_a_result_for_each_test_set_and_row(make_run):
