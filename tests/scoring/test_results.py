@@ -32,13 +32,13 @@ def test_scores_before_training_are_left_out_whatever_the_set_is_called(make_run
 
 def test_config_is_flat_in_the_names_of_the_command_line_without_folders(make_run):
     config = {
-        "model": {"class_path": "segtricks.methods.Sempart", "init_args": {"crop": False, "refiner": {"radius": 9}}},
+        "model": {"class_path": "segtricks.methods.Sempart", "init_args": {"optimizer": None, "refiner": {"radius": 9}}},
         "data": {"init_args": {"root": "/home/x", "size": 320, "test": ["ecssd"]}},
         "trainer": {"max_epochs": 5, "enable_progress_bar": False},
     }
     assert flat_config(config) == {
         "model.class_path": "Sempart",
-        "model.crop": "false",
+        "model.optimizer": "null",
         "model.refiner.radius": "9",
         "data.size": "320",
         "trainer.max_epochs": "5",
@@ -113,5 +113,5 @@ def test_options_of_training_are_left_out_where_nothing_is_trained():
     }
     shown = {"model.class_path", "model.method", "model.tau", "data.size", "trainer.precision"}
     assert flat_config(config).keys() == shown
-    config["model"]["class_path"] = "segtricks.methods.Sempart"
+    config["model"]["init_args"]["optimizer"] = None
     assert {"data.train", "data.batch_size", "data.held_out", "trainer.max_epochs"} < flat_config(config).keys()
