@@ -38,7 +38,7 @@ def test_config_is_flat_in_the_names_of_the_command_line_without_folders(make_ru
     }
     assert flat_config(config) == {
         "model.class_path": "Sempart",
-        "model.optimizer": "null",
+        "model.optimizer": "none",
         "model.refiner.radius": "9",
         "data.size": "320",
         "trainer.max_epochs": "5",
