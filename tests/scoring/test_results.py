@@ -32,7 +32,10 @@ def test_scores_before_training_are_left_out_whatever_the_set_is_called(make_run
 
 def test_config_is_flat_in_the_names_of_the_command_line_without_folders(make_run):
     config = {
-        "model": {"class_path": "segtricks.methods.Sempart", "init_args": {"optimizer": None, "refiner": {"radius": 9}}},
+        "model": {
+            "class_path": "segtricks.methods.Sempart",
+            "init_args": {"optimizer": None, "refiner": {"radius": 9}},
+        },
         "data": {"init_args": {"root": "/home/x", "size": 320, "test": ["ecssd"]}},
         "trainer": {"max_epochs": 5, "enable_progress_bar": False},
     }
