@@ -1,11 +1,14 @@
 """The run folder: where it lies, what it is called and how files get into it."""
 
+import csv
+import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from segtricks.errors import UserError
 
@@ -122,6 +125,31 @@ def sweep(folder: Path) -> None:
     """Remove the temporary files that killed processes have left in a folder that nobody writes to now."""
     for path in folder.glob(".*-????????.*"):
         path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` to ``path`` in one step; nan becomes null."""
+    clean = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(clean, indent=2, default=str) + "\n")
+
+
+def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write lines as CSV in one step; the columns are the keys of all of them. Names need not be UTF-8."""
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def file_name(name: str) -> str:
+    """Return a data set's or protocol's name as a plain file name: ``ecssd[320:]`` becomes ``ecssd-320-end``."""
+    name = re.sub(r"\[(\d*):(\d*)\]$", lambda part: f" {part[1] or 0} {part[2] or 'end'}", name)
+    return "-".join("".join(c if c.isalnum() or c in "_-" else " " for c in name).split())
 
 
 def _umask() -> int:

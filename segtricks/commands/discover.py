@@ -33,13 +33,14 @@ from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.loading import WholeItems, collate_lists, make_loader, processors
 from segtricks.data.sample import SaliencyDataset
 from segtricks.data.transforms import denormalize, to_input
-from segtricks.discovery.predictor import DISCOVERY_METHODS, WHY_EMPTY, Discoverer
+from segtricks.discovery.methods import METHODS
+from segtricks.discovery.predictor import Discoverer
 from segtricks.errors import UserError
 from segtricks.losses.tau import Tau, share_of
 from segtricks.metrics import apply_polarity
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
-from segtricks.reports.tables import write_json
 from segtricks.reports.writer import MaskWriter, coco_boxes, count_one_sided, warn_one_sided
+from segtricks.runs import write_json
 
 USAGE = "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--option value]"
 SETTINGS = (
@@ -138,7 +139,7 @@ def _options(words: Sequence[str]) -> Namespace:
     add = parser.add_argument
     add("--images", required=True, metavar="PHOTOS", help="folder or text list of photographs")
     add("--output", required=True, metavar="MASKS", help="folder for soft/, binary/, overlay/ and boxes.json")
-    add("--method", choices=DISCOVERY_METHODS, default="tokencut", help="what finds the object (default tokencut)")
+    add("--method", choices=tuple(METHODS), default="tokencut", help="what finds the object (default tokencut)")
     add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16)")
     add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")
     add("--feature", choices=FEATURES, help="what patches are compared by (default: the backbone's own)")
@@ -256,4 +257,4 @@ def _write(
         mask = mask[0].cpu()
         writer.write(mask, photo, Path(item["path"]))
         if not bool((mask > 0.5).any()) and len(writer.empty) <= _NAMED:
-            log.warning("%s: empty mask (%s)", item["path"], WHY_EMPTY[discoverer.method])
+            log.warning("%s: empty mask (%s)", item["path"], discoverer.method.why_empty)

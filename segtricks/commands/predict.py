@@ -22,8 +22,8 @@ from segtricks.errors import UserError
 from segtricks.methods.base import weights_of
 from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import WEIGHTS, load_released_weights
-from segtricks.reports.tables import write_json
 from segtricks.reports.writer import MaskWriter, count_one_sided, warn_one_sided
+from segtricks.runs import write_json
 from segtricks.training.checkpoints import read_checkpoint
 
 USAGE = (

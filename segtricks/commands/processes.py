@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from segtricks.errors import UserError
-from segtricks.reports.tables import write_json
+from segtricks.runs import write_json
 
 Item = TypeVar("Item")
 

@@ -8,6 +8,7 @@ from typing import Any
 from segtricks.experiments.plan import Cell
 from segtricks.experiments.state import Experiment
 from segtricks.experiments.words import as_text, option_pairs
+from segtricks.metrics.measures import title
 from segtricks.reports.tables import figure
 from segtricks.runs import replacing
 from segtricks.scoring.compare import averaged, compare
@@ -15,7 +16,6 @@ from segtricks.scoring.published import SOURCE, is_whole, published
 from segtricks.scoring.results import Result
 
 _PAPER = ("method", "backbone", "crop", "guided_filter", "bilateral_solver", "selfmask")
-_TITLES = {"acc": "acc", "iou": "IoU", "max_fbeta": "max F", "corloc": "CorLoc"}
 
 
 def collect(experiment: Experiment) -> list[str]:
@@ -65,7 +65,7 @@ def table(experiment: Experiment) -> str:
     }
     lines: list[list[str]] = [[*labels], [" --- "] * len(labels)]
     for data, metric in columns:
-        lines[0] += [f"{data} {_TITLES.get(metric, metric)}", *(["published"] if grid.paper else [])]
+        lines[0] += [f"{data} {title(metric)}", *(["published"] if grid.paper else [])]
         lines[1] += [" ---: ", *([" ---: "] if grid.paper else [])]
     for cell in plan.cells:
         line = [_words(cell.labels.get(label, "")) for label in labels]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from segtricks.errors import UserError
-from segtricks.scoring.results import MEASURES
+from segtricks.metrics.measures import MEASURES
 
 ROWS = ("mask", "mask + guided filter", "mask + bilateral solver")
 """What a run can give; written out, because the methods that give them take seconds to import."""

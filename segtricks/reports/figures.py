@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtricks.metrics import SaliencyScores
+from segtricks.metrics.measures import MEASURES
 from segtricks.runs import replacing
 from segtricks.scoring.compare import Comparison, Group, Reference
 
@@ -25,7 +26,6 @@ Bins = Sequence[Mapping[str, Any]]
 
 _RIGHT, _EXTRA, _MISSED = (0.93, 0.93, 0.93), (0.84, 0.37, 0.0), (0.0, 0.45, 0.7)
 _BETTER, _WORSE, _NEUTRAL = "#0072b2", "#d55e00", "#808080"
-_LOWER_IS_BETTER = ("mae",)
 _POINTS = 250
 _COMPARED = 4
 
@@ -318,9 +318,10 @@ def _is_drawn(comparison: Comparison, group: Group) -> bool:
 
 
 def _draw_differences(axis: Axes, group: Group, metric: str, reference: Reference) -> None:
+    lower_is_better = metric in MEASURES and MEASURES[metric].lower_is_better
     for place, (result, difference) in enumerate(zip(group.results, group.differences(metric, reference), strict=True)):
         if np.isfinite(difference):
-            _draw_difference(axis, place, difference, result.spread.get(metric, 0.0), metric in _LOWER_IS_BETTER)
+            _draw_difference(axis, place, difference, result.spread.get(metric, 0.0), lower_is_better)
         elif result is group.baseline and reference == "baseline":
             _write_beside(axis, "baseline", 0, place, color="gray")
     axis.axvline(0, color="gray", linewidth=0.8)

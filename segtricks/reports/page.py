@@ -19,13 +19,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from segtricks.errors import UserError
+from segtricks.metrics.measures import HEADLINES, MEASURES, title
 from segtricks.reports.figures import bins_figure, curve_figure, loss_terms, svg
-from segtricks.reports.names import file_name
-from segtricks.reports.tables import figure, short_title
-from segtricks.runs import shown_path
+from segtricks.reports.tables import figure
+from segtricks.runs import file_name, shown_path
 from segtricks.scoring.floors import find_targets, floors, protocol_of
 from segtricks.scoring.results import (
-    MEASURES,
     Result,
     flat_config,
     is_before,
@@ -40,7 +39,6 @@ from segtricks.training.metrics_file import MetricsFile
 
 _PATH = re.compile(r"(?<![\w./:\\])(?:file://|~\w*|[A-Za-z]:)?(?:[/\\][^/\\\s'\"`,;:|<>()\[\]{}]+){2,}")
 _WORST = 20
-_HEADLINE = ("acc", "iou", "max_fbeta", "corloc")
 _PER_IMAGE = ("iou", "acc", "max_fbeta", "mae", "size")
 _FIRST = (
     *("model.class_path", "model.method", "model.backbone", "model.backbone_checkpoint", "model.head", "model.crop"),
@@ -143,13 +141,13 @@ def _data_uri(kind: str, content: bytes) -> Markup:
 
 def _headline(files: Sequence[Path]) -> Table:
     contents = [read_json(file) for file in files]
-    metrics = [name for name in _HEADLINE if any(name in content["metrics"] for content in contents)]
+    metrics = [name for name in HEADLINES if any(name in content["metrics"] for content in contents)]
     rows = []
     for content in contents:
         scores = [_number(content["metrics"].get(name)) for name in metrics]
         protocol = content["protocol"]["name"]
         rows.append([content["dataset"], protocol, main_row(content), *scores, str(content["images"])])
-    header = ["test set", "protocol", "mask", *map(short_title, metrics), "images"]
+    header = ["test set", "protocol", "mask", *map(title, metrics), "images"]
     return Table(header, rows, "In short", words=3)
 
 
@@ -213,11 +211,10 @@ def _scores(file: Path, results: Sequence[Result], bottom: Mapping[str, dict[str
     metrics += [name for name in results[0].metrics if name not in metrics]
     columns: dict[str, Mapping[str, float | None]] = {}
     for name in metrics:
-        title = short_title(name)
-        columns[title] = {row: scores.get(name) for row, scores in {**rows, **bottom}.items()}
+        columns[title(name)] = {row: scores.get(name) for row, scores in {**rows, **bottom}.items()}
         published = {result.row: result.published(name) for result in results}
         if any(published.values()):
-            columns[f"published {title}"] = published
+            columns[f"published {title(name)}"] = published
     lines = [[row, *(_number(column.get(row)) for column in columns.values())] for row in (*rows, *bottom)]
     return Table(["mask", *columns], lines, "Scores, 1 is best; for mae 0 is", dim=range(len(rows), len(lines)))
 
@@ -226,8 +223,8 @@ def _examples(folder: Path) -> Iterator[tuple[str, dict[str, Picture]]]:
     if not (folder / "index.json").is_file():
         return
     for example in read_json(folder / "index.json")["examples"]:
-        title = f"{example['group']}: {shown_path(example['image'])}, IoU {figure(example['iou'])}"
-        yield title, {name: photo(folder / Path(file).name, 320) for name, file in example["pictures"].items()}
+        caption = f"{example['group']}: {shown_path(example['image'])}, IoU {figure(example['iou'])}"
+        yield caption, {name: photo(folder / Path(file).name, 320) for name, file in example["pictures"].items()}
 
 
 def _panels(run: Path, file: Path, dataset: str) -> Picture | None:
@@ -243,7 +240,7 @@ def _worst(per_image: Sequence[Mapping[str, str]], main: str) -> Table:
     ranked = sorted(scored, key=lambda row: float(row["iou"]))[:_WORST]
     names = [name for name in _PER_IMAGE if ranked and name in ranked[0]]
     lines = [[shown_path(row["image"]), *(_number(row[name] or "nan") for name in names)] for row in ranked]
-    header = ["image", *("object size" if name == "size" else short_title(name) for name in names)]
+    header = ["image", *("object size" if name == "size" else title(name) for name in names)]
     return Table(header, lines, f"The {len(lines)} images of lowest IoU ({main})")
 
 

@@ -18,14 +18,12 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from segtricks.data.transforms import denormalize
-from segtricks.metrics.saliency import VALUES
 from segtricks.reports.figures import Panel, bins_figure, outlined, panel_figure, save_figure
 from segtricks.reports.media import log_figure, log_images, log_panels, log_scores
-from segtricks.reports.names import file_name, key, set_keys
-from segtricks.reports.tables import write_json
+from segtricks.reports.names import key, set_keys
+from segtricks.runs import file_name, write_json
 from segtricks.training.loggers import of_kind
 
-_IOU = VALUES.index("iou")
 _NEAR_MEDIAN = 100
 
 
@@ -195,7 +193,7 @@ class TestExamples(TestImages):
         if image.target is None:
             return
         row = list(image.masks)[1 if module.refine_predictions else 0]  # plain, filtered, perhaps solved
-        iou = float(module.batch_scores[row][image.place].values[_IOU])  # type: ignore[index]
+        iou = module.batch_scores[row][image.place].iou  # type: ignore[index, union-attr]
         if iou != iou:  # both empty
             return
         insort(self._ious.setdefault(image.dataset, []), iou)
@@ -254,7 +252,8 @@ class TestDashboard(TestImages):
 
     def write(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the figure and log everything."""
-        scores: Any = module.scores
+        evaluations: Any = module.evaluations
+        scores = [score for each in evaluations for score in each.rows.values()]
         if not scores:
             return
         first, names = section(trainer, module), trainer.datamodule.test_names  # type: ignore[attr-defined]
@@ -361,7 +360,7 @@ def image_table(
         line: dict[str, float | str | bytes | None] = {"image": Path(path).name}
         for row, entry in scores.items():
             if path in entry.per_image:
-                iou = float(entry.per_image[path].values[_IOU])
+                iou = entry.per_image[path].iou
                 line["size"] = float(entry.per_image[path].size)
                 line[f"iou {row}"] = None if iou != iou else iou
             if path in entry.hits:

@@ -7,12 +7,11 @@ target's by the protocol's interpolation.
 
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from segtricks.data.images import read_mask
-from segtricks.data.transforms import CenterCropTransform
 from segtricks.metrics import Protocol
 
 PREDICTION_NOTES = {
@@ -43,16 +42,27 @@ def read_pair(prediction: Path, target: Path, protocol: Protocol) -> tuple[Tenso
     notes |= {f"target_{name}" for name in odd}
     if _between(truth):
         notes.add("target_between")
-    if protocol.resolution == "crop" and protocol.size:
-        crop = CenterCropTransform(protocol.size, protocol.resize)
-        truth = crop(truth)
-        # A prediction of the crop's size is taken for the crop's.
-        soft = soft if soft.shape == truth.shape else crop(soft)
-    pred = soft[None].double() / 255
-    if pred.shape[-2:] != truth.shape[-2:]:
+    if protocol.crop is None and soft.shape[-2:] != truth.shape[-2:]:
         notes.add("resized")
-        pred = fit(pred, (truth.shape[-2], truth.shape[-1]), protocol.interpolation)
-    return pred, truth[None], notes
+    return *fitted(soft, truth, protocol, torch.float64), notes
+
+
+def fitted(soft: Tensor, truth: Tensor, protocol: Protocol, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Bring a prediction and its target to the size that is scored.
+
+    Args:
+        soft: (1, h, w) uint8.
+        truth: (1, H, W) uint8.
+        protocol: it may crop both; a prediction that has the crop's size already is taken for the crop's.
+        dtype: of the probabilities.
+
+    Returns:
+        Probabilities (1, 1, H', W') in [0, 1], and the target (1, 1, H', W') uint8.
+    """
+    if (crop := protocol.crop) is not None:
+        truth = crop(truth)
+        soft = soft if soft.shape == truth.shape else crop(soft)
+    return protocol.fit(soft[None].to(dtype) / 255, truth.shape[-2:]), truth[None]
 
 
 def read_prediction(path: Path) -> tuple[Tensor, set[str]]:
@@ -63,15 +73,6 @@ def read_prediction(path: Path) -> tuple[Tensor, set[str]]:
     """
     soft = read_mask(path)
     return soft, _oddities(path, soft)
-
-
-def fit(pred: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
-    """Resize (1, 1, h, w) to ``size``, height and width."""
-    if pred.shape[-2:] == size:
-        return pred
-    if interpolation == "nearest":
-        return interpolate(pred, size=size, mode="nearest")
-    return interpolate(pred, size=size, mode="bilinear", align_corners=False)
 
 
 def _between(mask: Tensor) -> bool:

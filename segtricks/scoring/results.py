@@ -11,31 +11,15 @@ from typing import Any
 import yaml
 
 from segtricks.errors import UserError
+from segtricks.metrics.measures import MEASURES
 from segtricks.runs import existing_run
 from segtricks.scoring.published import is_whole, labels_of_run, labels_of_table, published
-
-MEASURES = (
-    "acc",
-    "iou",
-    "max_fbeta",
-    "mean_fbeta",
-    "adaptive_fbeta",
-    "weighted_fbeta",
-    "mae",
-    "s_measure",
-    "e_measure_max",
-    "e_measure_mean",
-    "e_measure_adaptive",
-    "corloc",
-)
-"""What segtricks measures; written out, because torch takes seconds to import and a table does not need it."""
 
 _COUNTS = ("images", "seed", "seeds", "n", "epoch", "step")
 _NOT_SHOWN = re.compile(
     r"(test|provenance|wandb|panels|save_every|max_bad_share|data\.(test|root|masks|num_workers|predict_images|eval_batch_size)"
     r"|trainer\.(enable_.*|log_every_n_steps|default_root_dir|logger|callbacks|devices|accelerator))(\..*)?"
 )
-_UNTRAINED = "Discovery"
 _OF_TRAINING = re.compile(
     r"(data\.(train|train_limit|batch_size|held_out|flip|jitter|jitter_p|grayscale_p|scale_range|scaled_to|blur_p"
     r"|blur_sigma|colors_on|cache|cache_dir)|trainer\.(?!precision|limit_test_batches).*|on_collapse|seed_everything)"
@@ -201,7 +185,8 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, str]:
             found[name] = text.rpartition(".")[2] if name.endswith("class_path") else text
 
     walk(config, "")
-    if found.get("model.class_path") == _UNTRAINED:
+    trained = any(name.startswith("model.optimizer") for name in found)
+    if "model.class_path" in found and not trained:
         return {name: value for name, value in found.items() if not _OF_TRAINING.fullmatch(name)}
     return found
 

@@ -7,10 +7,9 @@ import subprocess
 import pytest
 from PIL import Image
 
+from segtricks.metrics.measures import MEASURES, title
 from segtricks.reports.figures import bins_figure
 from segtricks.reports.page import Table, chart, page_template, photo
-from segtricks.reports.tables import short_title
-from segtricks.scoring.results import MEASURES
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on this machine")
@@ -77,7 +76,7 @@ def test_page_prints(folder):
 def scores(folder):
     """A table of every measure, as wide as it gets without published numbers."""
     rows = [[name, *["0.1234"] * len(MEASURES)] for name in ("before training", "mask + bilateral solver")]
-    table = Table(["mask", *map(short_title, MEASURES)], rows)
+    table = Table(["mask", *map(title, MEASURES)], rows)
     content = page_template().render(name="a", headline=table, options=Table([], []))
     (folder / "scores.html").write_text(content, encoding="utf-8")
     return folder
