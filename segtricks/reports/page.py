@@ -177,8 +177,7 @@ def _test(run: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     first, skipped, checkpoint = results[0], content.get("skipped", []), content.get("checkpoint")
     main = main_row(content)
     per_image = _per_image(file.with_name(f"{file.stem}-per-image.csv"), main)
-    data = (config.get("data") or {}).get("init_args") or {}
-    targets = find_targets(first.dataset, [row["image"] for row in per_image], data, content.get("source"))
+    targets = find_targets(first.dataset, [row["image"] for row in per_image], content.get("source") or {})
     bottom = {} if targets is None else floors(targets, protocol_of(content["protocol"]))
     protocol = [(key, str(value)) for key, value in content["protocol"].items() if value is not None]
     reasons = [(shown_path(entry["path"]), entry["reason"].replace(entry["path"], "")) for entry in skipped]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import WandbLogger
 from numpy.typing import NDArray
 from PIL import Image
@@ -77,27 +77,21 @@ class TestImages(Callback):
         self.run, self.kept = run, {}
         self._seen: Counter[str] = Counter()
 
-    def take(self, image: TestImage, trainer: Trainer, module: LightningModule) -> None:
+    def take(self, image: TestImage, trainer: Any, module: Any) -> None:
         """Keep what is needed of an image."""
         raise NotImplementedError
 
-    def write(self, trainer: Trainer, module: LightningModule) -> None:
+    def write(self, trainer: Any, module: Any) -> None:
         """Write what was kept."""
         raise NotImplementedError
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Take the batch's images, whose masks are ``outputs``, lists by row."""
         if not trainer.is_global_zero:
             return
-        name = trainer.datamodule.test_names[dataloader_idx]  # type: ignore[attr-defined]
+        name = trainer.datamodule.test_names[dataloader_idx]
         for i, path in enumerate(batch["path"]):
             image = TestImage(
                 dataset=name,
@@ -112,7 +106,7 @@ class TestImages(Callback):
             self._seen[name] += 1
             self.take(image, trainer, module)
 
-    def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_test_end(self, trainer: Any, module: Any) -> None:
         """Write, and forget this test."""
         if trainer.is_global_zero:
             self.write(trainer, module)
@@ -136,7 +130,7 @@ class TestPanels(TestImages):
         self.count = count
         self._before: dict[tuple[str, str], Tensor] = {}
 
-    def take(self, image: TestImage, trainer: Trainer, module: LightningModule) -> None:
+    def take(self, image: TestImage, trainer: Any, module: Any) -> None:
         """Keep the first images of each set."""
         panels = self.kept.setdefault(image.dataset, [])
         if len(panels) >= self.count:
@@ -152,9 +146,9 @@ class TestPanels(TestImages):
             masks["target"] = image.target.cpu() / 255
         panels.append(Panel(Path(image.path).name, image.photograph(), masks))
 
-    def write(self, trainer: Trainer, module: LightningModule) -> None:
+    def write(self, trainer: Any, module: Any) -> None:
         """Write the pictures."""
-        keys = set_keys(trainer.datamodule.test_names)  # type: ignore[attr-defined]
+        keys = set_keys(trainer.datamodule.test_names)
         for name, panels in self.kept.items():
             if panels:  # there are none with --panels 0
                 figure = panel_figure(panels)
@@ -188,12 +182,12 @@ class TestExamples(TestImages):
         self.count = count
         self._ious: dict[str, list[float]] = {}
 
-    def take(self, image: TestImage, trainer: Trainer, module: LightningModule) -> None:
+    def take(self, image: TestImage, trainer: Any, module: Any) -> None:
         """Keep the image if it is among the best, the worst or those near the median so far."""
         if image.target is None:
             return
         row = list(image.masks)[1 if module.refine_predictions else 0]  # plain, filtered, perhaps solved
-        iou = module.batch_scores[row][image.place].iou  # type: ignore[index, union-attr]
+        iou = module.batch_scores[row][image.place].iou
         if iou != iou:  # both empty
             return
         insort(self._ious.setdefault(image.dataset, []), iou)
@@ -204,7 +198,7 @@ class TestExamples(TestImages):
             # Drawing takes longer than scoring: no image is drawn that is not kept.
             example.pictures = image.thumbnails(320)
 
-    def write(self, trainer: Trainer, module: LightningModule) -> None:
+    def write(self, trainer: Any, module: Any) -> None:
         """Write the pictures."""
         for name, kept in self.kept.items():
             folder = self.run / "test" / f"{result_stem(name, module)}-examples"
@@ -242,29 +236,27 @@ class TestDashboard(TestImages):
         super().__init__(run)
         self.limit = limit
 
-    def take(self, image: TestImage, trainer: Trainer, module: LightningModule) -> None:
+    def take(self, image: TestImage, trainer: Any, module: Any) -> None:
         """Draw the thumbnails of the chosen images."""
         if not of_kind(trainer, WandbLogger) or section(trainer, module) == "before":
             return
-        total = -(-trainer.datamodule.counts[image.dataset] // trainer.world_size)  # type: ignore[attr-defined]
+        total = -(-trainer.datamodule.counts[image.dataset] // trainer.world_size)
         if is_chosen(image.number, total, self.limit):
             self.kept.setdefault(image.dataset, {})[image.path] = image.thumbnails(160)
 
-    def write(self, trainer: Trainer, module: LightningModule) -> None:
+    def write(self, trainer: Any, module: Any) -> None:
         """Write the figure and log everything."""
-        evaluations: Any = module.evaluations
-        scores = [score for each in evaluations for score in each.rows.values()]
+        scores = [score for each in module.evaluations for score in each.rows.values()]
         if not scores:
             return
-        first, names = section(trainer, module), trainer.datamodule.test_names  # type: ignore[attr-defined]
+        first, names = section(trainer, module), trainer.datamodule.test_names
         keys = set_keys(names)
         flat = {
             f"{first}/{keys[entry.dataset]}/{key(entry.row)}/{metric}": value
             for entry in scores
             for metric, value in entry.metrics.items()
         }
-        protocol: Any = module.protocol
-        log_scores(trainer, first, flat, score_table(scores, protocol.name))
+        log_scores(trainer, first, flat, score_table(scores, module.protocol.name))
         if first == "before":
             return
         for name in names:
@@ -291,26 +283,20 @@ class ValidationPanels(Callback):
         self._panels: list[Panel] = []
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Keep the first images of the held-out set."""
         if not isinstance(outputs, Tensor):
             return
         images = denormalize(batch["image"])
-        refined = module.refiner(outputs, images)  # type: ignore[operator]
+        refined = module.refiner(outputs, images)
         for i in range(min(self.count - len(self._panels), len(outputs))):
             masks = {"soft mask": outputs[i].detach().cpu(), "guided filter": refined[i].detach().clamp(0, 1).cpu()}
             if "mask" in batch and not batch["mask"][i].isnan().any():
                 masks["target"] = batch["mask"][i].cpu()
             self._panels.append(Panel(Path(batch["path"][i]).name, images[i].cpu(), masks))
 
-    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
         """Write the picture."""
         if self._panels and trainer.is_global_zero and not trainer.sanity_checking:
             figure = panel_figure(self._panels)
@@ -320,14 +306,14 @@ class ValidationPanels(Callback):
         self._panels = []
 
 
-def section(trainer: Trainer, module: LightningModule) -> str:
+def section(trainer: Any, module: Any) -> str:
     """Return the first part of a test's keys: ``before`` for a model that has yet to be trained, else ``test``."""
     return "before" if module.needs_checkpoint and trainer.ckpt_path is None else "test"
 
 
-def result_stem(dataset: str, module: LightningModule) -> str:
+def result_stem(dataset: str, module: Any) -> str:
     """Return the name of a test's files: the data set, and the protocol where it is not ``fullres``."""
-    protocol: str = module.protocol.name  # type: ignore[union-attr, assignment]
+    protocol = module.protocol.name
     return file_name(dataset) if protocol == "fullres" else f"{file_name(dataset)}-{file_name(protocol)}"
 
 

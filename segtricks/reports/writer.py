@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from torch import Tensor
@@ -79,13 +79,7 @@ class MaskWriter(Callback):
                 self._writers, self.seconds = None, writers.seconds
 
     def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Write a batch."""
         for path, reason in batch["skipped"]:

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback
 
 from segtricks.errors import UserError
 
@@ -23,36 +23,22 @@ class BadFiles(Callback):
         self.share = share
         self._seen: dict[str, str] = {}
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the batch's bad files."""
-        self._count(batch, trainer.datamodule.counts["train"])  # type: ignore[attr-defined]
+        self._count(batch, trainer.datamodule.counts["train"])
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Count the batch's bad files."""
-        self._count(batch, trainer.datamodule.counts["train"])  # type: ignore[attr-defined]
+        self._count(batch, trainer.datamodule.counts["train"])
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Count the batch's bad files."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        self._count(batch, data.counts[data.test_names[dataloader_idx]])
+        name = trainer.datamodule.test_names[dataloader_idx]
+        self._count(batch, trainer.datamodule.counts[name])
 
     def _count(self, batch: dict[str, Any], images: int) -> None:
         for path, reason in batch["skipped"]:

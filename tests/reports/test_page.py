@@ -55,11 +55,10 @@ def run(make_run, tmp_path: Path) -> Path:
     content = result("images", images=3, mask={"iou": 0.4}, refined={"iou": 0.5, "acc": 0.75})
     content["size_bins"] = {"mask": [{"from": 0.0, "to": 0.5, "images": 3, "iou": 0.4}]}
     content["skipped"] = [{"path": str(folder / "bad<b>.jpg"), "reason": f"damaged: {folder / 'bad<b>.jpg'} & more"}]
+    content["source"] = {"test": [str(folder / "images")], "root": str(folder), "masks": str(folder / "masks")}
     content["checkpoint"] = str(tmp_path / "runs/a/checkpoints/best.ckpt")
     before = result("images", images=3, mask={"iou": 0.125})
     run = make_run("a", {"images": content, "images-before": before}, crop=True, guided_filter=True)
-    config = (run / "config.yaml").read_text().replace("root: a", f"root: {folder}\n    masks: {folder / 'masks'}")
-    (run / "config.yaml").write_text(config.replace("    masks", f"    test: [{folder / 'images'}]\n    masks"))
     with (run / "test" / "images-per-image.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["mask", "image", "iou", "acc", "size"])
