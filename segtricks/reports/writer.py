@@ -3,12 +3,11 @@
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback
@@ -25,6 +24,8 @@ from segtricks.runs import replacing
 KINDS = ("soft", "binary", "overlay")
 PNG_LEVEL = 4
 """Of zlib: on soft masks a tenth larger than its own 6, in well under half the time."""
+THREADS = min(4, os.cpu_count() or 1)
+"""That encode and write; no more than twice as many photographs wait for them or are written."""
 MANY = 0.05
 """Share of the photographs from which empty or full masks are more than photographs without an object."""
 
@@ -62,21 +63,27 @@ class MaskWriter(Callback):
         self.seconds = 0.0
         """That the last :meth:`at_work` took."""
         self._bar: Any = tqdm(disable=True)
-        self._writers: Writers | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: deque[tuple[str, Future[None]]] = deque()
 
     @contextmanager
     def at_work(self, count: int, title: str, bar: bool = True) -> Iterator[None]:
         """Write ``count`` photographs in threads of its own, and show a bar with their number a second.
 
-        At the end all is written. An error in a thread is raised by a later :meth:`write`, or here.
+        At the end all is written, unless the work ends with an error: then what has not started is dropped. An error in
+        a thread is raised by a later :meth:`write`, or here.
         """
-        with tqdm(total=count, desc=title, unit=" images", disable=None if bar else True) as self._bar:
-            writers = Writers(self._note)
-            try:
-                with writers as self._writers:
-                    yield
-            finally:
-                self._writers, self.seconds = None, writers.seconds
+        started = time.perf_counter()
+        self._pool = ThreadPoolExecutor(THREADS, "writer")
+        try:
+            with tqdm(total=count, desc=title, unit=" images", disable=None if bar else True) as self._bar:
+                yield
+                self._finish(0)
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+            self._waiting.clear()
+            self.seconds = time.perf_counter() - started
 
     def on_predict_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -101,11 +108,12 @@ class MaskWriter(Callback):
             self.empty.append(name)
         elif inside.all():
             self.full.append(name)
-        if self._writers is not None:
-            self._writers.submit(name, self._write, pixels, picture, path)
-        else:
+        if self._pool is None:
             self._write(pixels, picture, path)
             self._note(name)
+            return
+        self._waiting.append((name, self._pool.submit(self._write, pixels, picture, path)))
+        self._finish(2 * THREADS - 1)
 
     def skip(self, path: str, reason: str) -> None:
         """Note a photograph that cannot be read."""
@@ -152,6 +160,13 @@ class MaskWriter(Callback):
         """Return a photograph's path below the folder of photographs."""
         return path.relative_to(self.photos) if path.is_relative_to(self.photos) else Path(path.name)
 
+    def _finish(self, most: int) -> None:
+        """Wait until at most so many photographs are under way; the error of one is raised here."""
+        while len(self._waiting) > most:
+            name, written = self._waiting.popleft()
+            written.result()
+            self._note(name)
+
     def _note(self, name: str) -> None:
         self.written.append(name)
         self._bar.update()
@@ -180,54 +195,6 @@ def overlay(photo: Image.Image, mask: Image.Image) -> Image.Image:
     """
     kept, added = mask.point(_KEPT), [mask.point(table) for table in _ADDED]
     return ImageChops.add(ImageChops.multiply(photo, Image.merge("RGB", [kept] * 3)), Image.merge("RGB", added))
-
-
-class Writers:
-    """A few threads for jobs that release the interpreter, such as encoding and writing of pictures.
-
-    As a context: at its end all jobs are done, unless it ends with an error; then those that have not started are
-    dropped. An error of a job is raised in the caller, by a later :meth:`submit` or at the end. No more than twice as
-    many jobs as threads wait or run; :meth:`submit` waits while they do.
-
-    Args:
-        done: called in the caller's thread with the name of each job that has ended well, in the order of submission.
-        threads: None is 4, or the number of processors where that is less.
-    """
-
-    def __init__(self, done: Callable[[str], None], threads: int | None = None) -> None:
-        self.seconds = 0.0
-        """From the beginning of the context to its end."""
-        self._done, self._threads = done, threads or min(4, os.cpu_count() or 1)
-        self._waiting: deque[tuple[str, Future[None]]] = deque()
-
-    def __enter__(self) -> Self:
-        """Start."""
-        self._started = time.perf_counter()
-        self._pool = ThreadPoolExecutor(self._threads, "writer")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Wait for what is under way."""
-        try:
-            if error is None:
-                self._take(0)
-        finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._waiting.clear()
-            self.seconds = time.perf_counter() - self._started
-
-    def submit(self, name: str, job: Callable[..., None], *arguments: Any) -> None:
-        """Let a thread call ``job`` with the arguments."""
-        self._waiting.append((name, self._pool.submit(job, *arguments)))
-        self._take(2 * self._threads - 1)
-
-    def _take(self, most: int) -> None:
-        while len(self._waiting) > most:
-            name, future = self._waiting.popleft()
-            future.result()
-            self._done(name)
 
 
 def write_png(path: Path, picture: NDArray[np.uint8]) -> None:

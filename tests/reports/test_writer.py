@@ -1,6 +1,5 @@
 import os
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,8 @@ import torch
 from PIL import Image
 
 from segtricks.errors import UserError
-from segtricks.reports.writer import MaskWriter, Writers, count_one_sided, overlay, warn_one_sided
+from segtricks.reports import writer as writer_module
+from segtricks.reports.writer import MaskWriter, count_one_sided, overlay, warn_one_sided
 
 
 def test_files_keep_names_folders_and_size(tmp_path):
@@ -128,64 +128,28 @@ def test_pictures_have_the_rights_of_any_new_file(tmp_path):
     assert os.stat(writer.file(Path("photos/0.jpg"), "soft")).st_mode == os.stat(tmp_path / "plain").st_mode
 
 
-def test_names_come_back_in_the_order_of_submission_whichever_job_ends_first():
-    done, ended, first_may_end = [], [], threading.Event()
-
-    def job(i):
-        if i == 0:
-            assert first_may_end.wait(10)
-        ended.append(i)
-        if i == 1:
-            first_may_end.set()
-
-    with Writers(done.append, threads=2) as writers:
-        for i in range(6):
-            writers.submit(str(i), job, i)
-    assert done == [str(i) for i in range(6)]
-    assert ended[0] == 1
-
-
-def test_no_more_than_twice_as_many_jobs_as_threads_wait_or_run():
-    gate, begun = threading.Event(), []
-
-    def job(i):
-        begun.append(i)
-        assert gate.wait(10)
-
-    with Writers(lambda name: None, threads=2) as writers:
-        for i in range(3):
-            writers.submit(str(i), job, i)
-        fifth = threading.Thread(target=lambda: [writers.submit(str(i), job, i) for i in (3, 4)])
-        fifth.start()
-        fifth.join(0.2)
-        assert fifth.is_alive(), "the fourth is queued, and the caller waits until one has ended"
+def test_no_more_than_twice_as_many_photographs_as_threads_are_under_way(tmp_path, monkeypatch):
+    paths, gate, begun = _photos(5), threading.Event(), []
+    monkeypatch.setattr(writer_module, "THREADS", 2)
+    writer = MaskWriter(Path("photos"), tmp_path, paths)
+    monkeypatch.setattr(writer, "_write", lambda *job: (begun.append(job), gate.wait(10)))
+    picture = torch.zeros(1, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)
+    with writer.at_work(5, "test", bar=False):
+        fourth = threading.Thread(target=lambda: [writer.write(*picture, path) for path in paths])
+        fourth.start()
+        fourth.join(0.2)
+        assert fourth.is_alive(), "the fourth is queued, and the caller waits until one has ended"
+        assert len(begun) == 2
         gate.set()
-        fifth.join(10)
-    assert sorted(begun) == list(range(5))
+        fourth.join(10)
+    assert writer.index(0)["written"] == [path.name for path in paths]
 
 
-def test_the_error_of_a_job_is_raised_in_the_caller_and_what_has_not_begun_is_dropped():
-    done, begun = [], []
-
-    def job(i):
-        begun.append(i)
-        if i == 1:
-            raise OSError(28, "No space left on device")
-        time.sleep(0.01)
-
-    with pytest.raises(OSError, match="No space left"), Writers(done.append, threads=1) as writers:
-        for i in range(100):
-            writers.submit(str(i), job, i)
-    assert done == ["0"]
-    assert len(begun) < 5
-
-
-def test_an_error_of_the_caller_is_not_hidden_by_that_of_a_job():
-    def fail():
-        raise OSError("of the job")
-
-    with pytest.raises(KeyError, match="of the caller"), Writers(lambda name: None) as writers:
-        writers.submit("a", fail)
+def test_an_error_of_the_caller_is_not_hidden_by_that_of_a_photograph(tmp_path):
+    writer = MaskWriter(Path("photos"), tmp_path, _photos(1))
+    writer.file(_photos(1)[0], "overlay").mkdir(parents=True)
+    with pytest.raises(KeyError, match="of the caller"), writer.at_work(1, "test", bar=False):
+        writer.write(torch.zeros(1, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8), _photos(1)[0])
         raise KeyError("of the caller")
 
 
