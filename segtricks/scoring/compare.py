@@ -24,7 +24,7 @@ class Group:
         dataset: its name.
         protocol: name of the protocol, with its choices where another group has the same name.
         results: in the order in which they were given.
-        baseline: the row that the others are held against; None if it was not scored here.
+        baseline: the row that the others are compared with; None if it was not scored here.
         choices: of the protocol.
     """
 
@@ -133,7 +133,7 @@ def compare(
     baseline: str | None = None,
     average_seeds: bool = False,
 ) -> Comparison:
-    """Group results and hold them against a baseline.
+    """Group results and compare them with a baseline.
 
     Args:
         results: of ``read_results``.
@@ -175,7 +175,7 @@ def averaged(results: Sequence[Result], runs_too: bool = False) -> list[Result]:
     """Return results with those that differ only in their seed as one: mean, and standard deviation (n - 1).
 
     Raises:
-        UserError: two rows have the same seed too, so that no column tells them apart.
+        UserError: two rows have the same seed too, so that no column distinguishes them.
     """
     together: dict[Any, list[Result]] = {}
     for number, result in enumerate(results):
@@ -202,20 +202,20 @@ def short_names(options: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _mean(group: Sequence[Result]) -> Result:
+    first = group[0]
     seeds = [result.options.get("seed", result.options.get("seed_everything", "")) for result in group]
     if len(set(seeds)) < len(seeds):
         raise UserError(
-            f"{group[0].run}: rows of the same seed {seeds[0]} that no other column tells apart"
-            f"{' (' + group[0].dataset + ', ' + group[0].row + ')' if group[0].dataset else ''}.\n"
-            "Next: remove one, or add the column in which they differ."
+            f"{first.run}: rows of the same seed {seeds[0]} that no other column distinguishes "
+            f"({first.dataset}, {first.row}).\nNext: remove one, or add the column in which they differ."
         )
     metrics = pd.DataFrame([result.metrics for result in group])
     return replace(
-        group[0],
+        first,
         run=", ".join(dict.fromkeys(result.run for result in group)),
         metrics=metrics.mean().to_dict(),
         spread=metrics.std().dropna().to_dict(),
-        options={name: value for name, value in group[0].options.items() if name not in SEEDS},
+        options={name: value for name, value in first.options.items() if name not in SEEDS},
         seeds=len(group),
     )
 
