@@ -160,6 +160,7 @@ class Logged:
 
 class Board(WandbLogger):
     def __init__(self):
+        super().__init__(offline=True)
         self.run = Logged()
 
     @property
@@ -270,7 +271,7 @@ def test_figure_of_sizes_is_written_beside_the_results_of_its_protocol(tmp_path)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {"test-ecssd-iou-by-size.png", "test-ecssd-sod-iou-by-size.png"}
     assert (
-        logged.history["test/ecssd/iou_by_size"].image.size
+        logged.history["test/ecssd/iou_by_size"][0].image.size
         == Image.open(tmp_path / "figures/test-ecssd-iou-by-size.png").size
     )
 
