@@ -71,11 +71,11 @@ class CocoMasks:
         outlines = self.names.get(by_ending([image], self.names)[image])
         if outlines is None:
             raise UnreadableImage(image, f"is not in {self.path}")
-        drawing, (height, width) = _drawing(), outlines.size
+        height, width = outlines.size
         mask = np.zeros((height, width), np.uint8)
         for key, outline in outlines.objects:
             try:
-                mask |= _draw(drawing, outline, height, width)
+                mask |= draw_outline(outline, height, width)
             except (ValueError, TypeError, KeyError, OverflowError) as error:
                 raise UnreadableImage(image, f"its annotation {key} in {self.path} is damaged: {error}") from error
         return torch.from_numpy(mask * 255).unsqueeze(0)
@@ -96,7 +96,12 @@ def _compact(outline: Any) -> Any:
     return outline
 
 
-def _draw(drawing: Any, outline: Any, height: int, width: int) -> NDArray[np.uint8]:
+def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:
+    """Return a COCO ``segmentation`` as a mask (H, W) of 0 and 1: a dict with a run-length code, or polygon arrays.
+
+    Raises:
+        ValueError: It is damaged, or of another size; also a ``TypeError``, ``KeyError`` or ``OverflowError``.
+    """
     if isinstance(outline, dict):
         if list(outline["size"]) != [height, width]:
             raise ValueError(f"its size {outline['size']} is not the image's, {[height, width]}")
@@ -108,21 +113,25 @@ def _draw(drawing: Any, outline: Any, height: int, width: int) -> NDArray[np.uin
             raise ValueError("a polygon needs an even number of coordinates, three points or more")
         if not (np.abs(polygon) <= _FARTHEST).all():
             raise ValueError("a polygon leaves its image by far")
+    drawing = _drawing()
     joined = drawing.merge(drawing.frPyObjects(outline, height, width))
     return _fill(joined["counts"].decode(), height, width)
 
 
 def _fill(counts: str | list[int], height: int, width: int) -> NDArray[np.uint8]:
     # Not pycocotools' decoder: it leaves memory unset where the runs end early, and numpy is about to refuse it.
-    runs = np.array(_expand(counts) if isinstance(counts, str) else counts)
+    runs = np.array(expand_runs(counts) if isinstance(counts, str) else counts)
     if runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
         raise ValueError(f"its runs do not add up to {height} x {width} pixels")
     columns = np.repeat(np.arange(len(runs), dtype=np.int64) % 2, runs).astype(np.uint8)
     return columns.reshape(width, height).T
 
 
-def _expand(text: str) -> list[int]:
-    """Runs of COCO's compressed code: 5 bits a character and a sixth for more, each less the run before the last."""
+def expand_runs(text: str) -> list[int]:
+    """Return the runs of COCO's compressed code, the first one outside.
+
+    5 bits a character and a sixth for more, each less the run before the last.
+    """
     runs: list[int] = []
     value = shift = 0
     for character in text.encode("ascii"):
