@@ -46,7 +46,9 @@ def test_index_lists_what_was_written_and_what_was_skipped(tmp_path):
         0,
     )
     assert writer.index(already_there=3) == {
+        "format": "segtricks pseudo-labels 1",
         "images": 1,
+        "masks": 0,
         "written": ["a.jpg"],
         "already_there": 3,
         "empty": ["a.jpg"],
