@@ -40,6 +40,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ckpt_path", metavar="FILE", help="another checkpoint of the run, or one to go with --config")
 
 
+def add_page_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--page`` and ``--limit``."""
+    parser.add_argument("--page", action="store_true", help="also write page.html: photographs and masks to look at")
+    parser.add_argument("--limit", type=int, default=100, metavar="N", help="photographs on the page (default 100)")
+
+
 def config_words(names: Sequence[str]) -> list[str]:
     """Return ``--config PATH`` words for configs given by path or packaged name.
 

@@ -136,7 +136,11 @@ def join_indices(parts: list[dict[str, Any]]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     for key, first in parts[0].items():
         values = [part.get(key, type(first)()) for part in parts]
-        if isinstance(first, list):
+        if key == "settings":
+            whole[key] = first  # the same in all parts
+        elif isinstance(first, dict):
+            whole[key] = join_indices(values)
+        elif isinstance(first, list):
             whole[key] = sorted((item for value in values for item in value), key=str)
         elif isinstance(first, str):
             whole[key] = " and ".join(dict.fromkeys(value for value in values if value))
