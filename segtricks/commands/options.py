@@ -43,7 +43,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def add_page_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--page`` and ``--limit``."""
     parser.add_argument("--page", action="store_true", help="also write page.html: photographs and masks to look at")
-    parser.add_argument("--limit", type=int, default=100, metavar="N", help="photographs on the page (default 100)")
+    parser.add_argument("--limit", type=_count, default=100, metavar="N", help="photographs on the page (default 100)")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
 
 
 def config_words(names: Sequence[str]) -> list[str]:

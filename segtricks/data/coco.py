@@ -123,7 +123,7 @@ def _fill(counts: str | list[int], height: int, width: int) -> NDArray[np.uint8]
     runs = np.array(expand_runs(counts) if isinstance(counts, str) else counts)
     if runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
         raise ValueError(f"its runs do not add up to {height} x {width} pixels")
-    columns = np.repeat(np.arange(len(runs), dtype=np.int64) % 2, runs).astype(np.uint8)
+    columns = np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs)
     return columns.reshape(width, height).T
 
 

@@ -288,11 +288,11 @@ class Store:
         return summary
 
     def _name_of(self, path: Path, root: Path | None) -> str | None:
-        if root is not None:
-            ends = [path.relative_to(root)] if path.is_relative_to(root) else [Path(path.name)]
-        else:
+        if root is None:
             parts = path.absolute().parts
             ends = [Path(*parts[start:]) for start in range(1, len(parts))]
+        else:
+            ends = [path.relative_to(root)] if path.is_relative_to(root) else []
         for end in ends:
             for name in (end.as_posix(), _without_suffix(end)):
                 if name in self._known:
