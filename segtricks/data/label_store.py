@@ -13,6 +13,7 @@ A panoptic map is its segments: masks with classes. NAME is the photograph's pat
 
 import json
 import math
+import operator
 import os
 import warnings
 from collections import Counter
@@ -316,14 +317,19 @@ def entry_names(photographs: Iterable[PurePath]) -> dict[PurePath, str]:
 
 
 def encode_mask(mask: NDArray[np.bool_], score: float | None = None, class_id: int | None = None) -> Mask:
-    """Return a mask (H, W) bool as it is stored.
+    """Return a mask (H, W) bool as it is stored; score and class id may be numbers of any library.
 
     Raises:
         ValueError: the score is not finite, or the class id is negative.
     """
     code = coco.encode(np.asfortranarray(mask, np.uint8))
     left, top, width, height = (int(value) for value in coco.toBbox(code))
-    return Mask(code["counts"].decode(), (left, top, left + width, top + height), score, class_id)
+    return Mask(
+        rle=code["counts"].decode(),
+        box=(left, top, left + width, top + height),
+        score=None if score is None else float(score),
+        class_id=None if class_id is None else operator.index(class_id),
+    )
 
 
 def write_entry(folder: Path, name: str, image: str, size: tuple[int, int], masks: Sequence[Mask]) -> None:

@@ -50,7 +50,7 @@ def photographs(tmp_path):
 def folder(tmp_path, arrays):
     """A store with all three."""
     for name, (rectangle, noise) in arrays.items():
-        masks = [encode_mask(rectangle, 0.75, 3), encode_mask(noise)]
+        masks = [encode_mask(rectangle, np.float32(0.75), np.int64(3)), encode_mask(noise)]
         write_entry(tmp_path / "store", name, f"{name}.jpg", SIZE, masks)
     return tmp_path / "store"
 
