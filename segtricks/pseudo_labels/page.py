@@ -16,7 +16,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from segtricks.data.images import UnreadableImage, read_image
-from segtricks.data.label_store import Entry, Store
+from segtricks.data.label_entry import Entry
+from segtricks.data.label_store import Store
 from segtricks.runs import replacing
 
 _SIDE = 280  # pixels of the pictures

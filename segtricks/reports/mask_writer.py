@@ -12,7 +12,8 @@ from PIL import Image, ImageChops
 from torch import Tensor
 from tqdm import tqdm
 
-from segtricks.data.label_store import FORMAT, encode_mask, entry_names, write_entry
+from segtricks.data.label_entry import encode_mask, entry_names, write_entry
+from segtricks.data.label_store import FORMAT
 from segtricks.errors import UserError
 from segtricks.reports.writers import Writers, write_png
 from segtricks.runs import replacing

@@ -7,18 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as reference
-from pycocotools.coco import COCO
 
 from segtricks.data import label_store
 from segtricks.data.images import UnreadableImage
-from segtricks.data.label_store import (
-    Store,
-    encode_mask,
-    entry_names,
-    to_coco,
-    write_entry,
-    write_labels,
-)
+from segtricks.data.label_entry import encode_mask, entry_names, write_entry, write_labels
+from segtricks.data.label_store import Store
 from segtricks.errors import UserError
 
 SIZE = (20, 30)
@@ -101,7 +94,7 @@ def test_soft_masks_and_label_maps_keep_their_values(folder):
 
 def test_opening_reads_no_entry_and_workers_can_have_the_store(folder, arrays, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(label_store, "_read_entry", lambda folder, name: 1 / 0)
+        patch.setattr(label_store, "read_entry", lambda folder, name: 1 / 0)
         assert len(Store.open(folder)) == 3
     store = pickle.loads(pickle.dumps(Store.open(folder)))
     np.testing.assert_array_equal(store.entry("b").arrays(), arrays["b"])
@@ -279,23 +272,6 @@ def test_photographs_go_by_the_end_of_their_path_or_by_their_path_below_a_root(f
     paths = [Path("p/a.jpg"), Path("p/x/b.jpg"), Path("p/y/b.jpg"), Path("p/sub/c.png"), Path("p/e.jpg")]
     assert store.match(paths) == {paths[0]: "a", paths[3]: "sub/c", paths[4]: "e.jpg"}, "two photographs end in b"
     assert store.match(paths, Path("p/x")) == {paths[1]: "b"}
-
-
-def test_coco_reads_what_is_exported(folder, photographs, arrays, tmp_path):
-    write_entry(folder, "sub/c", "sub/c.jpg", SIZE, [encode_mask(np.ones(SIZE, bool))])
-    content = to_coco(Store.open(folder), photographs, tmp_path / "out.json")
-    coco = COCO(tmp_path / "out.json")
-    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == ["a.jpg", "b.jpg"]
-    for number, name in enumerate(("a", "b"), start=1):
-        items = coco.loadAnns(coco.getAnnIds(imgIds=number))
-        decoded = np.stack([coco.annToMask(item) for item in items])
-        np.testing.assert_array_equal(decoded, arrays[name])
-        assert [item["area"] for item in items] == arrays[name].sum((1, 2)).tolist()
-    first = content["annotations"][0]
-    assert (first["bbox"], first["score"], first["category_id"]) == ([5, 2, 20, 6], 0.75, 3)
-    assert content["categories"] == [{"id": 3, "name": "3"}, {"id": 4, "name": "object"}]
-    again = Store.open(tmp_path / "out.json")
-    np.testing.assert_array_equal(again.entry("b").arrays(), arrays["b"])
 
 
 @pytest.mark.parametrize(
