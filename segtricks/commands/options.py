@@ -56,7 +56,7 @@ def config_words(names: Sequence[str]) -> list[str]:
     """Return ``--config PATH`` words for configs given by path or packaged name.
 
     Raises:
-        UserError: if there is no such config, or it is no YAML with ``key: value`` lines.
+        UserError: if there is no such config, or it is not valid YAML with ``key: value`` lines.
     """
     paths = [find_config(name) for name in names]
     for path in paths:

@@ -126,7 +126,7 @@ def test_a_head_of_found_gives_soft_masks(photos, tmp_path):
     [
         (["--method", "found"], "Take a ViT such as dino_vits8"),
         (["--method", "cut"], "invalid choice: 'cut'"),
-        (["--shard", "3/2"], "--shard '3/2' is no part"),
+        (["--shard", "3/2"], "--shard '3/2' is not a part"),
         (["--size", "0"], "--size is 0: it lies in 1 to 8,192, for example --size 320."),
         (["--size", "1000000"], "--size is 1000000: it lies in"),
         (["--num_workers", "-1"], "--num_workers is -1: it lies in 0 to 1,024, for example --num_workers 4."),

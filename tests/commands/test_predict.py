@@ -178,7 +178,7 @@ def test_filter_at_full_resolution_follows_the_photograph_more_closely(trained, 
         (["--images", ".", "--output", "runs/masks"], "lies among the photographs"),
         (["--images", "."], "Usage: segtricks predict"),
         (["--images", "runs", "--output", "o", "--limit", "0"], "'0' is not a number from 1"),
-        (["--images", "runs", "--output", "o", "--shard", "0/2"], "--shard '0/2' is no part"),
+        (["--images", "runs", "--output", "o", "--shard", "0/2"], "--shard '0/2' is not a part"),
     ],
 )
 def test_mistakes_are_named(trained, monkeypatch, capsys, words, said):
