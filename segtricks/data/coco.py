@@ -71,11 +71,11 @@ class CocoMasks:
         outlines = self.names.get(by_ending([image], self.names)[image])
         if outlines is None:
             raise UnreadableImage(image, f"is not in {self.path}")
-        height, width = outlines.size
+        drawing, (height, width) = _drawing(), outlines.size
         mask = np.zeros((height, width), np.uint8)
         for key, outline in outlines.objects:
             try:
-                mask |= draw_outline(outline, height, width)
+                mask |= _draw(drawing, outline, height, width)
             except (ValueError, TypeError, KeyError, OverflowError) as error:
                 raise UnreadableImage(image, f"its annotation {key} in {self.path} is damaged: {error}") from error
         return torch.from_numpy(mask * 255).unsqueeze(0)
@@ -96,12 +96,7 @@ def _compact(outline: Any) -> Any:
     return outline
 
 
-def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:
-    """Return a COCO ``segmentation`` as a mask (H, W) of 0 and 1: a dict with a run-length code, or polygon arrays.
-
-    Raises:
-        ValueError: It is damaged, or of another size; also a ``TypeError``, ``KeyError`` or ``OverflowError``.
-    """
+def _draw(drawing: Any, outline: Any, height: int, width: int) -> NDArray[np.uint8]:
     if isinstance(outline, dict):
         if list(outline["size"]) != [height, width]:
             raise ValueError(f"its size {outline['size']} is not the image's, {[height, width]}")
@@ -113,7 +108,6 @@ def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:
             raise ValueError("a polygon needs an even number of coordinates, three points or more")
         if not (np.abs(polygon) <= _FARTHEST).all():
             raise ValueError("a polygon leaves its image by far")
-    drawing = _drawing()
     joined = drawing.merge(drawing.frPyObjects(outline, height, width))
     return _fill(joined["counts"].decode(), height, width)
 
@@ -145,3 +139,12 @@ def expand_runs(text: str) -> list[int]:
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value = shift = 0
     return runs
+
+
+def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:
+    """Return a COCO ``segmentation`` as a mask (H, W) of 0 and 1: a dict with a run-length code, or polygons.
+
+    Raises:
+        ValueError: It is damaged, or of another size; also a ``TypeError``, ``KeyError`` or ``OverflowError``.
+    """
+    return _draw(_drawing(), _compact(outline), height, width)

@@ -6,12 +6,12 @@ by 255; both are rounded. Colour with 16 bits a channel is read by Pillow, which
 Only the formats of ``IMAGE_SUFFIXES`` (and PNM) are decoded, whatever the file is called: no other decoder is ever run.
 """
 
+import contextlib
 import io
 import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
         _check_file(path)
         with Image.open(path, formats=_FORMATS) as image:
             orientation = 1
-            with suppress(Exception):  # damaged EXIF data
+            with contextlib.suppress(Exception):  # damaged EXIF data
                 orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             return (image.width, image.height) if orientation > 4 else (image.height, image.width)
     except UnreadableImage:

@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from segtricks.data.coco import draw_outline
@@ -277,8 +276,6 @@ def _outlined_entry(records: Mapping[str, _Record], name: str) -> Entry:
         height, width = checked_size(*record.size)
         masks = []
         for outline, score, class_id in record.objects:
-            if isinstance(outline, list):
-                outline = [np.asarray(polygon, np.float64) for polygon in outline]
             masks.append(encode_mask(draw_outline(outline, height, width) > 0, score, class_id))
     except DAMAGE as error:
         raise UnreadableImage(name, f"damaged: {type(error).__name__} {error}") from error

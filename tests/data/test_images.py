@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 
-from segtricks.data.images import UnreadableImage, find_images, read_image, read_mask, read_size
+from segtricks.data.images import UnreadableImage, find_images, read_image, read_mask
 from segtricks.errors import UserError
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
@@ -329,19 +329,3 @@ def test_a_real_photograph_that_is_not_rgb(photographs: Path) -> None:
 def test_real_masks_hold_both_values(photographs: Path) -> None:
     for path in find_images(photographs / "ECSSD/ground_truth_mask")[::40]:
         assert read_mask(path).unique().tolist() == [0, 255]
-
-
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_the_size_from_the_head_of_a_file_is_that_of_the_picture(tmp_path, orientation):
-    image = Image.new("RGB", (30, 20))
-    exif = image.getexif()
-    exif[ExifTags.Base.Orientation] = orientation
-    image.save(tmp_path / "a.jpg", exif=exif)
-    assert read_size(tmp_path / "a.jpg") == tuple(read_image(tmp_path / "a.jpg").shape[1:])
-
-
-def test_a_size_that_cannot_be_read_is_named(tmp_path):
-    (tmp_path / "a.jpg").write_text("no picture")
-    for name in ("a.jpg", "missing.jpg"):
-        with pytest.raises(UnreadableImage, match=name):
-            read_size(tmp_path / name)

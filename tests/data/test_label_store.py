@@ -5,11 +5,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from pycocotools import mask as reference
 
 from segtricks.data import label_store
-from segtricks.data.images import UnreadableImage
+from segtricks.data.images import UnreadableImage, read_image, read_size
 from segtricks.data.label_entry import encode_mask, entry_names, write_entry, write_labels
 from segtricks.data.label_store import Store
 from segtricks.errors import UserError
@@ -305,3 +305,19 @@ def test_a_later_format_is_refused_and_a_damaged_index_does_no_harm(folder):
 def test_an_entry_that_is_not_there_is_named(folder):
     with pytest.raises(UnreadableImage, match=r"\.\./secret: has no entry"):
         Store.open(folder).entry("../secret")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_size_from_the_head_of_a_photograph_is_that_of_its_pixels(tmp_path, orientation):
+    image = Image.new("RGB", (30, 20))
+    exif = image.getexif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert read_size(tmp_path / "a.jpg") == tuple(read_image(tmp_path / "a.jpg").shape[1:])
+
+
+def test_a_size_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "a.jpg").write_text("no picture")
+    for name in ("a.jpg", "missing.jpg"):
+        with pytest.raises(UnreadableImage, match=name):
+            read_size(tmp_path / name)
