@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from segtricks.data.datasets.detection import attach_boxes
+from segtricks.data.datamodule import DetectionDataModule
 from segtricks.data.datasets.folder import ImageFolder
-from segtricks.data.detection_module import DetectionDataModule
+from segtricks.data.datasets.registry import attach_boxes
 from segtricks.errors import UserError
 
 
