@@ -50,7 +50,25 @@ class MaskFiles:
         return outside or list(images)  # photographs and masks lie in one folder
 
 
-class WithTargets(SegmentationDataset):
+class FromMaskFiles(SegmentationDataset):
+    """Photographs whose targets may be drawn from a COCO file instead of read from images."""
+
+    coco: CocoMasks | None = None
+
+    def read_mask(self, index: int) -> Tensor | None:
+        """Mask alone, uint8 (1, H, W), or None where the dataset has no masks."""
+        if self.masks is None or self.coco is None:
+            return super().read_mask(index)
+        return self.coco.read(self.images[index])
+
+    def read_instances(self, index: int) -> Instances | None:
+        """Objects alone, of a COCO file."""
+        if self.masks is None or self.coco is None:
+            return super().read_instances(index)
+        return self.coco.read_instances(self.images[index])
+
+
+class WithTargets(FromMaskFiles):
     """Photographs of a data set whose own masks, if it has any, are replaced by others.
 
     A mask belongs to the photograph whose path ends in its name, the longest first: ``cats/1.png``, else ``1.png``.
@@ -79,20 +97,12 @@ class WithTargets(SegmentationDataset):
         super().__init__(photographs.name, pairs.images, pairs.masks)
         places = {path: index for index, path in enumerate(photographs.images)}
         self._photographs = photographs.select([places[path] for path in pairs.images])
-        self._coco = source.coco
+        self.coco = source.coco
         self.target_kinds = source.kinds
 
     def read_image(self, index: int) -> Tensor:
         """Photograph alone, uint8 (3, H, W)."""
         return self._photographs.read_image(index)
-
-    def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W)."""
-        return super().read_mask(index) if self._coco is None else self._coco.read(self.images[index])
-
-    def read_instances(self, index: int) -> Instances | None:
-        """Objects alone, of a COCO file."""
-        return super().read_instances(index) if self._coco is None else self._coco.read_instances(self.images[index])
 
     def select(self, indices: Sequence[int]) -> Self:
         """The same dataset with only these items, in this order."""

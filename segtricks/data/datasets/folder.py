@@ -6,18 +6,14 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
-
-from segtricks.data.coco import CocoMasks
 from segtricks.data.images import find_images
 from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, by_ending, few, pair
-from segtricks.data.sample import Instances, SegmentationDataset
-from segtricks.data.targets import MaskFiles
+from segtricks.data.targets import FromMaskFiles, MaskFiles
 from segtricks.errors import UserError
 from segtricks.runs import replacing
 
 
-class ImageFolder(SegmentationDataset):
+class ImageFolder(FromMaskFiles):
     """Your own photographs, however nested; ``name`` is the folder's or the list's name.
 
     Size and format: any number of files with the suffixes of ``IMAGE_SUFFIXES``, or those that a list names.
@@ -51,7 +47,6 @@ class ImageFolder(SegmentationDataset):
         name = root.stem if listed else root.resolve().name
         limit = 0.0 if strict else max_unpaired
         self.left_out: list[LeftOut] = []
-        self._coco: CocoMasks | None = None
         images = self._listed(root, name, limit) if listed else find_images(root)
         self.root = Path(os.path.commonpath([path.parent.absolute() for path in images])) if listed else root
         """The folder that the photographs' names are relative to: of a list, the one that holds them all."""
@@ -59,7 +54,7 @@ class ImageFolder(SegmentationDataset):
             super().__init__(name, images)
             return
         source = MaskFiles(masks)
-        self._coco = source.coco
+        self.coco = source.coco
         self.left_out += source.left_out
         self.target_kinds = source.kinds
         known = source.files
@@ -72,18 +67,6 @@ class ImageFolder(SegmentationDataset):
         pairs = pair(name, images, keys.__getitem__, known, limit)
         self.left_out += pairs.left_out
         super().__init__(name, pairs.images, pairs.masks)
-
-    def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W), or None where the dataset has no masks."""
-        if self.masks is not None and self._coco is not None:
-            return self._coco.read(self.images[index])
-        return super().read_mask(index)
-
-    def read_instances(self, index: int) -> Instances | None:
-        """Objects alone, of a COCO file."""
-        if self.masks is not None and self._coco is not None:
-            return self._coco.read_instances(self.images[index])
-        return super().read_instances(index)
 
     def _listed(self, root: Path, name: str, limit: float) -> list[Path]:
         paths = read_list(root)
