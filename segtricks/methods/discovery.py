@@ -35,7 +35,7 @@ class Discovery(SegmentationModule):
         bilateral_preset: cell sizes of the bilateral solver: two-tricks 24/4/4, tokencut 16/16/8.
         refine_at: refine at the model's or at the full resolution.
         protocol: how ``test`` scores; unless it says ``select``, boxes are those of the component of most pixels.
-        seed: unused, there is no chance in it.
+        seed: unused, nothing in it is random.
     """
 
     needs_checkpoint = False

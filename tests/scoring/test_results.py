@@ -84,9 +84,9 @@ def test_main_row_is_the_one_whose_figures_are_the_files_own():
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.json", "{", "no result file"),
-        ("a.json", "[1]", "no result file"),
-        ("a.json", '{"images": 3}', "no result file"),
+        ("a.json", "{", "not a result file"),
+        ("a.json", "[1]", "not a result file"),
+        ("a.json", '{"images": 3}', "not a result file"),
         ("a.csv", "name,words\na,b\n", "name, words"),
         ("a.csv", "", "no column"),
         ("missing", None, "config.yaml"),
