@@ -11,7 +11,7 @@ USAGE = """runs/NAME [--output FILE]
 
   --output FILE  where to write the page; by default runs/NAME/report.html
 
-Config, training curves, scores beside score floors and published numbers, pictures, IoU by object size and the worst
+Config, training curves, scores next to score floors and published numbers, pictures, IoU by object size and the worst
 images. The score floors read the targets again, if they are still where they were."""
 
 

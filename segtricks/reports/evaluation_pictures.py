@@ -23,7 +23,7 @@ def write_figures(
         folder: where to.
         evaluations: by the name of the set of masks.
         protocol: by which they were scored.
-        images: folder of the photographs, to show them beside the masks.
+        images: folder of the photographs, to show them next to the masks.
     """
     scores = {name: found.sums for name, found in evaluations.items()}
     save_figure(pr_figure(scores), folder / "pr.png")

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.utils import draw_bounding_boxes
 
 from segtricks.metrics import SaliencyScores
 from segtricks.metrics.measures import MEASURES
@@ -269,17 +270,14 @@ def svg(figure: Figure) -> str:
     return file.getvalue()
 
 
-def outlined(image: Tensor, boxes: NDArray[Any], colour: tuple[int, int, int] = (80, 255, 80)) -> Tensor:
+def outlined(image: Tensor, boxes: NDArray[Any]) -> Tensor:
     """Draw boxes (n, 4), half-open x0, y0, x1, y1 in pixels, onto a copy of an image (3, H, W) uint8."""
+    if not len(boxes):
+        return image
+    corners = torch.from_numpy(boxes).round().int()
+    corners[:, 2:] = torch.maximum(corners[:, 2:] - 1, corners[:, :2])  # torchvision's end with their last pixel
     width = max(2, round(max(image.shape[-2:]) / 150))
-    picture = image.clone()
-    paint = torch.tensor(colour, dtype=torch.uint8)[:, None, None]
-    for x0, y0, x1, y1 in boxes.round().astype(int).tolist():
-        frame = torch.zeros(image.shape[-2:], dtype=torch.bool)
-        frame[y0:y1, x0:x1] = True
-        frame[y0 + width : y1 - width, x0 + width : x1 - width] = False
-        picture = torch.where(frame, paint, picture)
-    return picture
+    return draw_bounding_boxes(image, corners, colors=(80, 255, 80), width=width)
 
 
 def as_array(image: Tensor) -> np.ndarray:
@@ -323,7 +321,7 @@ def _draw_differences(axis: Axes, group: Group, metric: str, reference: Referenc
         if np.isfinite(difference):
             _draw_difference(axis, place, difference, result.spread.get(metric, 0.0), lower_is_better)
         elif result is group.baseline and reference == "baseline":
-            _write_beside(axis, "baseline", 0, place, color="gray")
+            _write_next_to(axis, "baseline", 0, place, color="gray")
     axis.axvline(0, color="gray", linewidth=0.8)
     axis.margins(x=0.35)  # room for the text next to the dots
     axis.set_ylim(len(group.results) - 0.4, -0.6)
@@ -342,10 +340,10 @@ def _draw_difference(axis: Axes, place: int, difference: float, spread: float, l
     axis.plot([0, difference], [place, place], color=colour, linewidth=1.5, alpha=0.5)
     axis.errorbar(difference, place, xerr=spread or None, fmt="o", color=colour, markersize=4, capsize=2)
     end = difference + spread if difference >= 0 else difference - spread
-    _write_beside(axis, f"{difference:+.4f}", end, place, left=difference < 0)
+    _write_next_to(axis, f"{difference:+.4f}", end, place, left=difference < 0)
 
 
-def _write_beside(axis: Axes, text: str, x: float, y: float, left: bool = False, color: str = "black") -> None:
+def _write_next_to(axis: Axes, text: str, x: float, y: float, left: bool = False, color: str = "black") -> None:
     offset = (-6 if left else 6, 0)
     side = "right" if left else "left"
     axis.annotate(text, (x, y), offset, textcoords="offset points", fontsize=6.5, va="center", ha=side, color=color)

@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
     measure = (
         "const inner = document.querySelector('iframe').contentDocument;"
         "const images = [...inner.images].map(image => image.naturalWidth);"
-        "document.body.innerHTML = `<p id=told>${inner.documentElement.scrollWidth} ${Math.min(...images)}</p>`"
+        "document.body.innerHTML = `<p id=measured>${inner.documentElement.scrollWidth} ${Math.min(...images)}</p>`"
     )
     frame = f'<iframe src="page.html" width="{PHONE}" height="900" style="border:0"></iframe>'
     (folder / "phone.html").write_text(f"<body>{frame}<script>onload = () => {{ {measure} }}</script>")
@@ -54,10 +54,10 @@ def browse(folder, *words):
 
 
 def test_page_fits_a_phone_and_its_pictures_show(folder):
-    told = re.search(r'id="told">(\d+) (\d+)', browse(folder, "--dump-dom", (folder / "phone.html").as_uri()))
-    assert told is not None
-    assert int(told[1]) <= PHONE, "only tables scroll, each in its box"
-    assert int(told[2]) > 0, "every picture was decoded"
+    measured = re.search(r'id="measured">(\d+) (\d+)', browse(folder, "--dump-dom", (folder / "phone.html").as_uri()))
+    assert measured is not None
+    assert int(measured[1]) <= PHONE, "only tables scroll, each in its box"
+    assert int(measured[2]) > 0, "every picture was decoded"
 
 
 def test_page_runs_no_script(folder):

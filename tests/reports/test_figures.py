@@ -17,6 +17,7 @@ from segtricks.reports.figures import (
     f_figure,
     loss_terms,
     not_drawn,
+    outlined,
     panel_figure,
     pr_figure,
     save_figure,
@@ -177,13 +178,13 @@ def test_a_single_row_has_nothing_to_be_compared_with():
 def test_a_group_without_a_metric_has_its_other_plots_and_no_empty_one():
     masks = [Result(f"run{i}", "ecssd[:4]", "fullres", "mask", {"iou": 0.5 + i / 4}) for i in range(2)]
     boxes = [Result(f"run{i}", "voc12[:4]", "fullres", "mask", {"corloc": 0.5 - i / 4}) for i in range(2)]
-    for part, said in zip(comparison_figure(compare(masks + boxes)).subfigs, ["+0.2500", "-0.2500"], strict=True):
+    for part, shown_text in zip(comparison_figure(compare(masks + boxes)).subfigs, ["+0.2500", "-0.2500"], strict=True):
         shown = [axis for axis in part.axes if axis.axison]
-        assert [texts(axis) for axis in shown] == [["baseline", said]]
+        assert [texts(axis) for axis in shown] == [["baseline", shown_text]]
         assert [label.get_text() for label in shown[0].get_yticklabels()] == ["run0, mask", "run1, mask"]
 
 
-def test_baseline_stands_beside_the_axis_line():
+def test_baseline_stands_next_to_the_axis_line():
     drawn = figure("iou", 0.5, 0.75)
     (axis,) = drawn.subfigs[0].axes
     drawn.canvas.draw()
@@ -208,3 +209,13 @@ def test_groups_without_a_figure_are_named_with_the_reason():
     assert other.startswith("No figure of duts-te[:4], protocol fullres: no row is the baseline a")
     assert "voc07[:4], protocol fullres: no row shares iou, corloc with the baseline" in unlike
     assert "voc12[:4], protocol fullres: its only row is the baseline" in alone
+
+
+def test_outlines_run_inside_their_half_open_boxes():
+    image = torch.zeros(3, 20, 30, dtype=torch.uint8)
+    drawn = outlined(image, np.array([[3.0, 2.0, 13.0, 10.0]]))[0]
+    expected = torch.zeros(20, 30, dtype=torch.uint8)
+    expected[2:10, 3:13] = 80
+    expected[4:8, 5:11] = 0
+    assert (drawn == expected).all() and not image.any()
+    assert (outlined(image, np.empty((0, 4))) == image).all()

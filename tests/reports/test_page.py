@@ -154,7 +154,7 @@ def test_page_names_no_folder_of_the_machine(page, tmp_path):
     assert tmp_path.name not in page
 
 
-def test_scores_stand_beside_floors_and_those_before_training(page):
+def test_scores_stand_next_to_floors_and_those_before_training(page):
     rows = [[html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in page.split("<tr")]
     rows = {row[0]: row[1:] for row in rows if row and row[0] != "images"}
     assert rows["before training"] == ["", "0.1250"]
@@ -205,7 +205,7 @@ def test_examples_of_the_test_take_the_place_of_the_first_images(run):
     assert EVIL.rpartition("/")[2] in alt
 
 
-def test_links_lead_to_files_beside_the_page_and_nowhere_from_elsewhere(run, tmp_path):
+def test_links_lead_to_files_next_to_the_page_and_nowhere_from_elsewhere(run, tmp_path):
     def links(output):
         return [attributes["href"] for tag, attributes in Checker(run_page(run, output)).tags if tag == "a"]
 

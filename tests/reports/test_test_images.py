@@ -54,7 +54,7 @@ def shown(panel):
     return {column: round(float(mask.mean()), 2) for column, mask in panel.masks.items()}
 
 
-def test_masks_of_before_training_stand_beside_those_of_after(written, tmp_path):
+def test_masks_of_before_training_stand_next_to_those_of_after(written, tmp_path):
     panels = TestPanels(tmp_path, 8)
     pass_over(panels, 0.1, None)
     assert [list(shown(panel)) for panel in written["test-set.png"]] == [["mask", "mask + guided filter", "target"]] * 2
@@ -149,7 +149,7 @@ def test_pictures_are_small():
 
 
 class Logged:
-    """What a W&B run is told."""
+    """What a W&B run was given."""
 
     def __init__(self):
         self.history, self.summary = {}, {}
@@ -265,7 +265,7 @@ def test_choice_is_bounded_and_even(total, limit):
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
-def test_figure_of_sizes_is_written_beside_the_results_of_its_protocol(tmp_path):
+def test_figure_of_sizes_is_written_for_each_protocol(tmp_path):
     logged, _ = show_scores(tmp_path, ["ecssd"], [50, 25])
     show_scores(tmp_path, ["ecssd"], [50, 25], protocol="sod")
     names = {path.name for path in (tmp_path / "figures").iterdir()}
