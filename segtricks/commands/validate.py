@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> None:
     quiet()
     cli = SegtricksCLI([*model_words, *rest], enable_checkpointing=False)
     (terms,) = cli.trainer.validate(
-        cli.model, datamodule=cli.saliency_data, ckpt_path=str(checkpoint), verbose=False, weights_only=True
+        cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True
     )
     rows = [(name.removeprefix("val/"), f"{value:.6f}") for name, value in terms.items()]
     print(text_table(("term", "held-out mean"), rows))

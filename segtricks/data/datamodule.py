@@ -139,7 +139,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         cache_dir: Folder of that cache; null is segtricks/images in ``$XDG_CACHE_HOME`` or ``~/.cache``. Any number of
             runs may share it.
         masks: Folder of masks, or a COCO JSON file, for a folder or list of photographs in ``test``. A method that
-            trains on pseudo-labels takes them from here too, whatever ``train`` is; its own masks are never used.
+            trains on pseudo-labels takes them from here too, whatever ``train`` is (its own masks are never used):
+            then also the output of ``segtricks predict`` or ``discover``.
         boxes: Folder of VOC XML files, or a COCO JSON file, for a folder or list of photographs in ``test``.
         hard: Keep VOC's difficult and truncated objects in ``test``.
         center_crop: Test on the middle of each image and mask (``resize``, then ``size``), as the ``two-tricks``
@@ -403,9 +404,9 @@ class SaliencyDataModule(lightning.LightningDataModule):
             return dataset
         if self.masks is None:
             raise UserError(
-                f"This method trains on pseudo-labels of {self.train}, and there are none: pass their folder or COCO "
-                "JSON file as --data.masks.\n"
-                "Next, to make them: segtricks predict or segtricks discover."
+                f"This method trains on pseudo-labels of {self.train}, and there are none: pass their folder or JSON "
+                "file as --data.masks.\n"
+                "Next, to make them: segtricks discover --images PHOTOS --output MASKS, or segtricks predict."
             )
         return WithTargets(dataset, self.masks).with_targets(self.targets)
 

@@ -464,7 +464,7 @@ def test_instances_come_from_a_coco_file(tmp_path: Path, pseudo: dict[str, Any],
 def test_a_method_that_needs_targets_says_where_to_get_them() -> None:
     data = module()
     data.ask_for_targets("mask")
-    with pytest.raises(UserError, match=r"pseudo-labels of synthetic.*--data\.masks.*\nNext, .*: segtricks predict"):
+    with pytest.raises(UserError, match=r"pseudo-labels of synthetic.*--data\.masks.*\nNext, .*: segtricks discover"):
         data.check()
 
 
