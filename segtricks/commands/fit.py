@@ -94,6 +94,7 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
         default_root_dir=str(run),
     )
     data, trainer = cli.run_data, cli.trainer
+    cli.ask_for_targets()
     if cli.config.test == "none":
         data.test = []
     data.check()

@@ -151,8 +151,6 @@ class SegtricksCLI(LightningCLI):
         patch = getattr(getattr(self.model, "backbone", None), "patch_size", None)
         if patch:
             self.run_data.fit_patches(patch)
-        if self.model.target_kind is not None:
-            self.run_data.ask_for_targets(self.model.target_kind)
 
     def _method_defaults(self) -> dict[str, Any]:
         optimizer = getattr(self._method, "default_optimizer", None)
@@ -172,6 +170,11 @@ class SegtricksCLI(LightningCLI):
         """Return the complete config as plain data."""
         plain: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         return plain
+
+    def ask_for_targets(self) -> None:
+        """Let training batches have the targets that the method wants, if it wants any."""
+        if self.model.target_kind is not None:
+            self.run_data.ask_for_targets(self.model.target_kind)
 
     @property
     def run_data(self) -> RunData:

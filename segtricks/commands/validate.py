@@ -21,6 +21,7 @@ def main(words: Sequence[str]) -> None:
     _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
     quiet()
     cli = SegtricksCLI([*model_words, *rest], enable_checkpointing=False)
+    cli.ask_for_targets()
     (terms,) = cli.trainer.validate(
         cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True
     )
