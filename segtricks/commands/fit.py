@@ -19,7 +19,7 @@ from segtricks.commands.demo import demo_explained
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import OptionParser, config_name, config_words, take_configs
-from segtricks.commands.processes import one_voice, place
+from segtricks.commands.processes import flat, one_voice, place
 from segtricks.commands.scoring import Stage, print_scores, score
 from segtricks.errors import Stopped, UserError
 from segtricks.reports.figures import curve_figure, save_figure
@@ -216,18 +216,9 @@ def _kept(run: Path) -> str:
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return ``option: old -> new`` for every option that differs between two configs as plain data."""
-    old, new = _flat(before), _flat(now)
+    old, new = (flat({key: value for key, value in each.items() if key != "provenance"}) for each in (before, now))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     return [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in keys]
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    config = {key: value for key, value in config.items() if prefix or key != "provenance"}
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        name = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".")  # as options are typed
-        flat |= _flat(value, name) if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def _shown(flat: dict[str, Any], key: str) -> str:

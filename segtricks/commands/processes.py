@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,15 +76,26 @@ def check_settings(output: Path, settings: dict[str, Any]) -> None:
         UserError: ``settings.json`` differs, or there are masks without one.
     """
     path = output / "settings.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    keys = dict.fromkeys([*settings, *before])
-    changed = [f"{key} {before.get(key)!r}" for key in keys if before.get(key) != settings.get(key)]
+    before = flat(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    now = flat(settings)
+    changed = [
+        f"{key} {before.get(key)!r}" for key in dict.fromkeys([*now, *before]) if before.get(key) != now.get(key)
+    ]
     if changed and (before or (output / "soft").exists()):
         made = f"with {', '.join(changed)}" if before else "by another command"
         raise UserError(
             f"{output} holds masks made {made}.\n"
             "Pass the same options, another --output, or --overwrite to make them again."
         )
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return settings as one level, by the names of the command line: ``model.tau``."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".")
+        found |= flat(value, name) if isinstance(value, Mapping) else {name: value}
+    return found
 
 
 def digest(*parts: object) -> str:

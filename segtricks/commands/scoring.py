@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segtricks.commands.lightning_cli import SegtricksCLI
-from segtricks.methods.base import PLAIN, REFINED
+from segtricks.methods.base import PLAIN
 from segtricks.methods.provenance import provenance
 from segtricks.metrics.measures import HEADLINES, title
 from segtricks.reports.tables import figure, text_table
@@ -36,7 +36,7 @@ def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path
 def _content(cli: SegtricksCLI, evaluation: Evaluation, checkpoint: Path | None) -> dict[str, Any]:
     model, data = cli.model, cli.run_data
     content = evaluation.as_dict(
-        REFINED if model.refine_predictions else PLAIN,
+        model.predicted_row,
         model.refine_at,
         source={"test": data.test, "root": data.root, "masks": data.masks},
         checkpoint=None if checkpoint is None else str(checkpoint),

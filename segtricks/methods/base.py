@@ -64,7 +64,9 @@ class SegmentationModule(lightning.LightningModule):
         self.refiner = refiner or GuidedFilter()
         self.refine_at = refine_at
         self.bilateral_solver = BILATERAL_PRESETS[bilateral_preset] if bilateral_preset else None
-        self.refine_predictions = True
+        self.predicted_row = REFINED
+        """Which row the masks of ``predict`` are, and the figures that stand for a test set."""
+        self.predict_polarity, self.predict_interpolation = "none", "bilinear"
         self.evaluations: list[Evaluation] = []
         """Of the test sets, once they were tested."""
         self.batch_scores: dict[str, list[ImageScores | None]] = {}
@@ -75,6 +77,18 @@ class SegmentationModule(lightning.LightningModule):
         """Rows of the result: a name, and what refines the mask."""
         rows: dict[str, Refine | None] = {PLAIN: None, REFINED: self.refiner}
         return rows if self.bilateral_solver is None else rows | {SOLVED: self.bilateral_solver}
+
+    @property
+    def description(self) -> str:
+        """What makes the masks, in words."""
+        return type(self).__name__
+
+    def why_one_sided(self) -> str:
+        """Return why many masks of nothing or of everything are likely, and what to type next."""
+        return (
+            "Likely the head has learned nothing: look at figures/validation.png of its run.\n"
+            "Next: train longer, with another --model.tau (such as share:0.5) or --model.feature; or leave out --run."
+        )
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""
@@ -179,8 +193,8 @@ class SegmentationModule(lightning.LightningModule):
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:
         """Return one probability mask (1, H, W) per photograph, at its own size."""
         sizes = [tuple(photo.shape[-2:]) for photo in batch["photo"]]
-        rows = self._masks_at(batch, sizes, "none", only=REFINED if self.refine_predictions else PLAIN)
-        return next(iter(rows.values()))
+        rows = self._masks_at(batch, sizes, self.predict_polarity, self.predict_interpolation, only=self.predicted_row)
+        return rows[self.predicted_row]
 
     def _masks_at(
         self,

@@ -11,6 +11,7 @@ from segtricks.methods.base import PLAIN, SegmentationModule
 from segtricks.metrics import get_protocol
 from segtricks.refine import GuidedFilter
 
+_NAMED = 5  # empty masks, one by one; index.json lists all
 log = logging.getLogger(__name__)
 
 
@@ -64,8 +65,9 @@ class Discovery(SegmentationModule):
         discoverer = Discoverer(
             method, backbone, pretrained, backbone_checkpoint, head, tau, k, threshold, feature, layer
         )
-        self.discoverer, self.backbone = discoverer, discoverer.backbone
-        self.refine_predictions = False
+        self.name, self.discoverer, self.backbone = method, discoverer, discoverer.backbone
+        self.predicted_row = PLAIN
+        self._empty = 0
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to masks (B, 1, H, W), of 0 and 1 unless there is a head."""
@@ -79,9 +81,28 @@ class Discovery(SegmentationModule):
                 log.warning("%s: empty mask (%s)", path, self.discoverer.method.why_empty)
         return outputs
 
+    def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:
+        """Return one mask (1, H, W) per photograph, at its own size; name the first in which nothing was found."""
+        patches = self.predicted_row == PLAIN and not self.discoverer.soft
+        self.predict_interpolation = "nearest-exact" if patches else "bilinear"
+        masks = super().predict_step(batch, batch_idx, dataloader_idx)
+        for mask, path in zip(masks, batch["path"], strict=True):
+            if self._empty < _NAMED and not bool((mask > 0.5).any()):
+                self._empty += 1
+                log.warning("%s: empty mask (%s)", path, self.discoverer.method.why_empty)
+        return masks
+
+    @property
+    def description(self) -> str:
+        """The method and its backbone."""
+        return f"{self.name} on {getattr(self.backbone, 'name', type(self.backbone).__name__)}"
+
+    def why_one_sided(self) -> str:
+        """Return why many masks of nothing or of everything are likely, from those seen so far."""
+        return self.discoverer.why_one_sided()
+
     def configure_optimizers(self) -> Any:
         """Refuse to train (``UserError``)."""
         raise UserError(
-            f"{type(self.discoverer.method).__name__} needs no training.\n"
-            "Next: segtricks test --config tokencut, or segtricks discover."
+            f"{self.name} needs no training.\nNext: segtricks test --config tokencut, or segtricks discover."
         )

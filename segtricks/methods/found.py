@@ -13,7 +13,7 @@ from segtricks.data.transforms import denormalize
 from segtricks.discovery import found_background
 from segtricks.heads import FoundHead
 from segtricks.losses import share_of
-from segtricks.methods.base import SegmentationModule
+from segtricks.methods.base import PLAIN, REFINED, SegmentationModule
 from segtricks.methods.trainable import Trainable
 from segtricks.metrics import get_protocol
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
@@ -74,7 +74,7 @@ class Found(Trainable, SegmentationModule):
         share_of(self.threshold)  # out of its range, it is refused before anything is trained
         self.background_steps = background_steps
         self.solver_weight, self.self_weight = solver_weight, self_weight
-        self.refine_predictions = guided_filter
+        self.predicted_row = REFINED if guided_filter else PLAIN
         self.make_scheduler = lr_scheduler
         self.use_optimizer(optimizer)
 

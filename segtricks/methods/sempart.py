@@ -24,7 +24,7 @@ from segtricks.losses import (
     self_consistency_loss,
     share_of,
 )
-from segtricks.methods.base import SegmentationModule
+from segtricks.methods.base import PLAIN, REFINED, SegmentationModule
 from segtricks.methods.crops import crop_and_enlarge, random_corners
 from segtricks.methods.foreground import ForegroundSign
 from segtricks.methods.trainable import Trainable
@@ -150,7 +150,8 @@ class Sempart(Trainable, SegmentationModule):
         self.ema: MovingAverage | None = None
         if crop and teacher == "ema":
             self.ema = MovingAverage(self.head, ema_decay)
-        self.crop, self.guided_filter, self.refine_predictions = crop, guided_filter, guided_filter
+        self.crop, self.guided_filter = crop, guided_filter
+        self.predicted_row = REFINED if guided_filter else PLAIN
         self.crop_fraction, self.weights = crop_fraction, weights
         self.loss_names = tuple(name for name in asdict(weights) if crop or name not in ("consistency", "ncut_crop"))
         self.loss_names += ("loss",)

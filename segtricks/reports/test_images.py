@@ -186,7 +186,7 @@ class TestExamples(TestImages):
         """Keep the image if it is among the best, the worst or those near the median so far."""
         if image.target is None:
             return
-        row = list(image.masks)[1 if module.refine_predictions else 0]  # plain, filtered, perhaps solved
+        row = module.predicted_row
         iou = module.batch_scores[row][image.place].iou
         if iou != iou:  # both empty
             return

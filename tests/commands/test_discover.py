@@ -9,8 +9,8 @@ from PIL import Image
 
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
-from segtricks.commands import discover
 from segtricks.data.label_store import Store
+from segtricks.methods import Discovery
 
 
 @pytest.fixture
@@ -58,7 +58,10 @@ def test_broken_and_empty_ones_are_named_and_counted(photos, tmp_path, capsys, c
     assert index["images"] == 5 and index["empty"] == ["flat.png"]
     assert [entry["path"].rsplit("/", 1)[-1] for entry in index["skipped"]] == ["cut.jpg"]
     assert "flat.png: empty mask" in caplog.text
-    assert "cut.jpg: empty file" in (said := capsys.readouterr().out) and "1 empty masks, 0 of everything, 1 " in said
+    assert (
+        "cut.jpg: empty file" in (said := capsys.readouterr().out)
+        and "index.json; 1 empty masks, 0 of everything" in said
+    )
 
 
 def test_a_second_call_makes_what_is_missing_and_overwrite_makes_all(photos, tmp_path):
@@ -146,7 +149,7 @@ def test_mistakes_are_named(photos, tmp_path, capsys, words, said):
 def test_a_folder_of_other_masks_is_not_mixed_with_these(photos, tmp_path, capsys):
     _discover(photos, tmp_path / "out")
     assert _discover(photos, tmp_path / "out", "--method", "lost") == 2
-    assert "holds masks made with method 'tokencut'" in capsys.readouterr().err
+    assert "holds masks made with model.method 'tokencut'" in capsys.readouterr().err
     (tmp_path / "out/settings.json").unlink()
     assert _discover(photos, tmp_path / "out") == 2
     assert "made by another command" in capsys.readouterr().err
@@ -164,16 +167,20 @@ def test_processes_that_read_and_batches_of_any_size_change_nothing(photos, tmp_
     assert alone == _contents(tmp_path / "helped")
     assert json.loads(alone[Path("index.json")])["written"] == ["a.png", "c.png", "d.png", "flat.png", "sub/b.png"]
     assert re.search(
-        r"5 of 6 photographs written to .*helped in \d+ s, [\d.]+ images/s; 1 empty", capsys.readouterr().out
+        r"5 of 6 photographs written to .*helped in \d+ s, [\d.]+ images/s: soft/.*; 1 empty", capsys.readouterr().out
     )
 
 
 def test_overwriting_that_is_stopped_leaves_no_mask_of_other_settings(photos, tmp_path, monkeypatch):
     _discover(photos, tmp_path / "fresh", "--method", "lost")
     _discover(photos, tmp_path / "out", "--method", "tokencut")
-    write = discover._write
+    step = Discovery.predict_step
+
+    def stop_at_the_second_batch(self, batch, batch_idx, dataloader_idx=0):
+        return step(self, batch, batch_idx, dataloader_idx) if batch_idx < 2 else 1 / 0
+
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(discover, "_write", lambda items, *rest: write(items, *rest) if len(items) > 1 else 1 / 0)
+        patch.setattr(Discovery, "predict_step", stop_at_the_second_batch)
         _discover(photos, tmp_path / "out", "--method", "lost", "--overwrite")
     assert 0 < len(list((tmp_path / "out/overlay").rglob("*.jpg"))) < 5
     assert _discover(photos, tmp_path / "out", "--method", "lost") == 0

@@ -85,7 +85,7 @@ def show_examples(folder, coverages, count=1, refine=False, protocol="fullres"):
     """Let the callback see images whose mask covers so many of 100 columns of a full target."""
     callback = TestExamples(folder, count)
     choices = get_protocol(protocol)
-    module = SimpleNamespace(protocol=choices, refine_predictions=refine)
+    module = SimpleNamespace(protocol=choices, predicted_row="mask + guided filter" if refine else "mask")
     trainer = SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(test_names=["ecssd[:9]"]))
     for i, covered in enumerate(coverages):
         mask = torch.zeros(1, 40, 100)

@@ -1,0 +1,316 @@
+"""Photographs in, masks out: what ``predict`` and ``discover`` share."""
+
+import argparse
+import hashlib
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from segtricks.commands.lightning_cli import SegtricksCLI, quiet
+from segtricks.commands.options import NO_MODEL, add_page_options
+from segtricks.commands.processes import (
+    Share,
+    check_settings,
+    digest,
+    join_boxes,
+    join_indices,
+    one_voice,
+    place,
+    publish,
+    share,
+)
+from segtricks.commands.signs import find_sign
+from segtricks.data import ImageFolder, fit_short_side
+from segtricks.data.datamodule import RunData
+from segtricks.data.loading import OnHost, WholeItems, collate_lists, finished, make_loader
+from segtricks.data.sample import SegmentationDataset
+from segtricks.errors import UserError
+from segtricks.methods.base import weights_of
+from segtricks.methods.released import WEIGHTS, load_released_weights
+from segtricks.pseudo_labels import Store, write_page
+from segtricks.reports.writer import MaskWriter, coco_boxes, count_one_sided, warn_one_sided
+from segtricks.runs import shown_path, write_json
+from segtricks.training.checkpoints import read_checkpoint
+
+_HELD = 4  # batches of photographs that wait for others of their size, at most
+_FOR_A_WORKER = 8  # photographs: starting a reading process takes as long as reading some
+
+
+@dataclass(frozen=True)
+class Job:
+    """Photographs, and what is written of them."""
+
+    photos: Path
+    output: Path
+    shard: Share
+    overwrite: bool
+    page: bool
+    limit: int
+    boxes: bool
+
+
+@dataclass(frozen=True)
+class Model:
+    """What makes the masks.
+
+    Args:
+        words: options that make it.
+        checkpoint: its weights; None is the ``released`` head, or a method that needs none.
+        released: take the head that ships with segtricks.
+        row: which of its rows to write; None is its own choice.
+        polarity: which masks are turned over.
+    """
+
+    words: Sequence[str]
+    checkpoint: Path | None = None
+    released: bool = False
+    row: str | None = None
+    polarity: str = "none"
+
+
+def add_job_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a :class:`Job`."""
+    parser.add_argument("--images", required=True, metavar="PHOTOS", help="folder or text list of photographs")
+    parser.add_argument("--output", required=True, metavar="MASKS", help="folder for soft/, binary/ and overlay/")
+    parser.add_argument("--shard", default="1/1", metavar="I/N", help="write only this part of the photographs")
+    parser.add_argument("--overwrite", action="store_true", help="make masks again that are there")
+    add_page_options(parser)
+
+
+def job_of(options: Namespace, boxes: bool) -> Job:
+    """Return the job of parsed options.
+
+    Raises:
+        UserError: the masks would lie among the photographs, or the shard is not a part.
+    """
+    photos, output = Path(options.images), Path(options.output)
+    if output.resolve() == photos.resolve():
+        raise UserError(f"--output {output} is the folder of the photographs: pass another one.")
+    if photos.resolve() in output.resolve().parents:
+        raise UserError(f"--output {output} lies among the photographs, and would be one of them: pass another one.")
+    return Job(photos, output, share(options.shard), options.overwrite, options.page, options.limit, boxes)
+
+
+def write_masks(job: Job, model: Model, title: str) -> None:
+    """Write the masks that are not there, boxes if asked for, and the index; say what was done.
+
+    Args:
+        job: what to write.
+        model: what makes the masks.
+        title: of the progress bar.
+
+    Raises:
+        UserError: nothing could be read, there is no such model, or ``output`` holds masks of other settings.
+    """
+    dataset = ImageFolder(job.photos)
+    quiet()
+    with one_voice():
+        writer = MaskWriter(dataset.root, job.output, dataset.images)
+        cli = SegtricksCLI(
+            model.words,
+            callbacks=lambda config: [writer],
+            bar=False,
+            enable_checkpointing=False,
+            use_distributed_sampler=False,  # the list is split here
+        )
+        _make_ready(cli, model, dataset.images)
+        settings = _settings(cli, model)
+        if not job.overwrite:
+            check_settings(job.output, settings)
+        part = job.shard.split(*_rank(cli.trainer))
+        there = _predict(cli, job, model, dataset.images, writer, part, settings, title)
+        _report(cli, job, dataset.images, writer, part, settings, _source(cli, model), there)
+        if job.page and cli.trainer.is_global_zero and (job.output / "index.json").is_file():
+            write_page(Store.open(job.output), dataset.images, job.output / "page.html", dataset.root, job.limit)
+
+
+def _make_ready(cli: SegtricksCLI, model: Model, paths: list[Path]) -> None:
+    if model.row is not None:
+        cli.model.predicted_row = model.row
+    cli.model.predict_polarity = model.polarity
+    if model.released:
+        load_released_weights(cli.model)
+    elif model.checkpoint is not None:
+        find_sign(cli, read_checkpoint(model.checkpoint), paths)
+    elif cli.model.needs_checkpoint:
+        raise UserError(NO_MODEL)
+
+
+def _rank(trainer: Trainer) -> tuple[int, int]:
+    """Rank and number of processes: the trainer's, or the launcher's of which the trainer takes no notice."""
+    return (trainer.global_rank, trainer.world_size) if trainer.world_size > 1 else place()
+
+
+def _settings(cli: SegtricksCLI, model: Model) -> dict[str, Any]:
+    """What the masks depend on."""
+    data, hashed = cli.run_data, None
+    if model.checkpoint is not None or model.released:
+        with (model.checkpoint or WEIGHTS).open("rb") as file:
+            hashed = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    settings = {"checkpoint": hashed, "model": cli.plain_config()["model"], "size": data.size}
+    settings |= {"multiple": data.multiple}
+    if model.row is not None:
+        settings |= {"row": model.row, "polarity": model.polarity}
+    return settings
+
+
+def _source(cli: SegtricksCLI, model: Model) -> dict[str, str]:
+    checkpoint = "the released head" if model.released else ""
+    if model.checkpoint is not None:
+        checkpoint = shown_path(model.checkpoint)
+    return {"method": cli.model.description, "weights": weights_of(cli.model), "checkpoint": checkpoint}
+
+
+def _predict(
+    cli: SegtricksCLI,
+    job: Job,
+    model: Model,
+    paths: list[Path],
+    writer: MaskWriter,
+    part: Share,
+    settings: dict[str, Any],
+    title: str,
+) -> int:
+    """Write the masks of this process's part that are not there; return how many were."""
+    trainer, chosen = cli.trainer, part.of(paths)
+    todo = [path for path in chosen if job.overwrite or not writer.exists(path)]
+    trainer.callbacks.append(_Begin(writer, todo if job.overwrite else [], settings))  # type: ignore[attr-defined]
+    if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
+        batches = _EqualSizes(_loader(todo, cli.run_data), cli.run_data.eval_batch_size)
+        with writer.at_work(len(todo), title, cli.wants_bar and trainer.is_global_zero):
+            ckpt = None if model.checkpoint is None else str(model.checkpoint)
+            trainer.predict(cli.model, batches, ckpt_path=ckpt, return_predictions=False, weights_only=True)
+    return len(chosen) - len(todo)
+
+
+class _Begin(Callback):
+    """Once the model is ready, and before masks are written: remove old ones, then write ``settings.json``.
+
+    In this order and in all processes, for the settings vouch for all masks that are there.
+    """
+
+    def __init__(self, writer: MaskWriter, old: list[Path], settings: dict[str, Any]) -> None:
+        self.writer, self.old, self.settings = writer, old, settings
+
+    def on_predict_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.writer.discard(self.old)
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            write_json(self.writer.output / "settings.json", self.settings)
+
+
+def _loader(paths: list[Path], data: RunData) -> DataLoader[Any]:
+    transform = partial(fit_short_side, size=data.size, multiple=data.multiple)
+    items = WholeItems(SegmentationDataset("photographs", paths), transform)
+    workers = min(data.num_workers, len(paths) // _FOR_A_WORKER)
+    return make_loader(items, 1, partial(collate_lists, names=("image", "photo", "path")), workers, None)
+
+
+class _EqualSizes:
+    """Batches of photographs of equal size, which a network takes at once. No more than four batches are held.
+
+    Args:
+        loader: of single photographs.
+        size: photographs of a batch.
+    """
+
+    def __init__(self, loader: DataLoader[Any], size: int) -> None:
+        self.loader, self.size = loader, size
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        waiting: dict[tuple[int, ...], list[tuple[Tensor, Tensor, str]]] = defaultdict(list)
+        for single in self.loader:
+            if single["skipped"]:
+                yield _batch([], single["skipped"])
+                continue
+            (image,), (photo,), (path,) = single["image"], single["photo"], single["path"]
+            waiting[tuple(image.shape)].append((_own(image), _own(photo), path))
+            longest = max(waiting, key=lambda shape: len(waiting[shape]))
+            held = sum(map(len, waiting.values()))
+            if len(waiting[longest]) == self.size or held >= _HELD * self.size:
+                yield _batch(waiting.pop(longest))
+        for left in waiting.values():
+            yield _batch(left)
+
+
+def _batch(items: list[tuple[Tensor, Tensor, str]], skipped: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    batch = {
+        "image": [image for image, _, _ in items],
+        "photo": OnHost([photo for _, photo, _ in items]),
+        "path": [path for _, _, path in items],
+        "skipped": list(skipped),
+    }
+    return finished(batch)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor in this process's memory: each that a worker shares keeps a file open."""
+    return tensor.clone() if tensor.is_shared() else tensor
+
+
+def _report(
+    cli: SegtricksCLI,
+    job: Job,
+    paths: list[Path],
+    writer: MaskWriter,
+    part: Share,
+    settings: dict[str, Any],
+    source: dict[str, str],
+    there: int,
+) -> None:
+    """Write this part's boxes and index, and the whole ones if it is the last; the first process says what was done."""
+    trainer = cli.trainer
+    work = digest([str(writer.relative(path)) for path in paths], settings)
+    own = writer.index(there) | {"weights": source["weights"], "settings": settings, "source": source}
+    if job.boxes:
+        boxes, empty, full = _boxes(writer, paths, part)
+        own |= {"empty": empty, "full": full}
+        publish(job.output / "boxes.json", part, work, boxes, join_boxes)
+    path = job.output / "index.json"
+    if not trainer.is_global_zero:
+        publish(path, part, work, own, join_indices)
+        return trainer.strategy.barrier()
+    trainer.strategy.barrier()
+    whole = publish(path, part, work, own, join_indices)
+    index, of = (own, part.of(paths)) if whole is None else (whole, paths)
+    suffix = part.suffix if whole is None else ""
+    for entry in index["skipped"]:
+        print(f"skipped {entry['path']}: {entry['reason']}")
+    if not index["images"] + index["already_there"] and of:
+        raise UserError(f"None of the {len(of):,} files could be read; see {job.output / f'index{suffix}.json'}.")
+    _print_counts(cli, job, writer, index, len(of), suffix)
+
+
+def _boxes(writer: MaskWriter, paths: list[Path], part: Share) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Boxes of all masks of a part, and the photographs of which nothing is foreground, or everything."""
+    broken = {path for path, _ in writer.skipped}
+    boxes = coco_boxes(writer, paths, [path for path in part.of(paths) if str(path) not in broken])
+    areas = {annotation["image_id"]: annotation["area"] for annotation in boxes["annotations"]}
+    empty = [image["file_name"] for image in boxes["images"] if image["id"] not in areas]
+    sizes = {image["id"]: image["width"] * image["height"] for image in boxes["images"]}
+    full = [image["file_name"] for image in boxes["images"] if areas.get(image["id"]) == sizes[image["id"]]]
+    return boxes, empty, full
+
+
+def _print_counts(
+    cli: SegtricksCLI, job: Job, writer: MaskWriter, index: dict[str, Any], photographs: int, suffix: str
+) -> None:
+    world = cli.trainer.world_size
+    pace = f" {writer.pace()}" if writer.written else ""
+    first = f" in the first of {world} processes" if pace and world > 1 else ""
+    before = f", {index['already_there']:,} were there" if index["already_there"] else ""
+    empty, full = len(index["empty"]), len(index["full"])
+    boxes = f"boxes{suffix}.json, " if job.boxes else ""
+    print(
+        f"{index['images']:,} of {photographs:,} photographs written to {job.output}{pace}{first}{before}: "
+        f"soft/, binary/, overlay/, {boxes}index{suffix}.json; {count_one_sided(empty, full)}"
+    )
+    warn_one_sided(empty, full, index["images"] + index["already_there"], cli.model.why_one_sided())
