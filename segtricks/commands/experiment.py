@@ -84,11 +84,12 @@ def check_runs(runs: Iterable[Run], files: bool = True) -> None:
     Raises:
         UserError: what the first wrong run would end with.
     """
-    distinct: dict[object, Run] = {}
+    looked_at = set()
     for run in runs:
-        if run.command != "masks":
-            distinct.setdefault(replace(run, name="", base="", seed=None), run)
-    for run in distinct.values():
+        same = replace(run, name="", base="", seed=None)
+        if run.command == "masks" or same in looked_at:
+            continue
+        looked_at.add(same)
         try:
             _check_run(run, files)
         except UserError as error:

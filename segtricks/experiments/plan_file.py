@@ -46,20 +46,13 @@ def write_plan(experiment: Experiment) -> None:
 
 def as_plain(plan: Plan) -> dict[str, Any]:
     """Return the whole plan as plain data, with the content of the configs."""
-    runs = {
-        run.name: {
-            "command": run.command,
-            "config": run.config,
-            "options": option_pairs(run.words),
-            "seed": run.seed,
-            "data": list(run.data),
-            "protocol": run.protocol,
-        }
-        for run in plan.runs.values()
-    }
+    runs: dict[str, Any] = {}
+    for run in plan.runs.values():
+        runs[run.name] = {"command": run.command, "config": run.config, "options": option_pairs(run.words)}
+        runs[run.name] |= {"seed": run.seed, "data": list(run.data), "protocol": run.protocol}
     names = dict.fromkeys(run.config for run in plan.runs.values() if run.command != "masks")
     configs = {name: read_yaml(find_config(name), "trainer: {max_epochs: 5}") for name in names}
-    cells = [{"labels": cell.labels, "run": cell.run, "row": cell.row} for cell in plan.cells]
+    cells = [vars(cell) for cell in plan.cells]
     return {"title": plan.grid.title, "paper": plan.grid.paper, "runs": runs, "cells": cells, "configs": configs}
 
 

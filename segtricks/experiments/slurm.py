@@ -49,9 +49,10 @@ def submit(experiment: Experiment, sbatch: Sequence[str]) -> list[Failure]:
     executor = _executor(experiment, sbatch)
     failures, todo = [], []
     for run in experiment.plan.runs.values():
+        job = _job_of(experiment, run)
         if experiment.is_finished(run):
             state = "finished"
-        elif (job := _job_of(experiment, run)) is None:
+        elif job is None:
             todo.append(run)
             continue
         elif job.done():
@@ -81,17 +82,17 @@ def _job_of(experiment: Experiment, run: Run) -> Any:
 
 
 def _executor(experiment: Experiment, sbatch: Sequence[str]) -> Any:
-    try:
-        from submitit import AutoExecutor
-    except ImportError:
-        raise UserError('--launcher slurm needs submitit.\nNext: pip install "segtricks[slurm]"') from None
-    options = {key: value or True for key, value in option_pairs(sbatch).items()}
     if any(word.startswith("-") and not word.startswith("--") for word in sbatch):
         raise UserError('--sbatch: write options in full, such as --sbatch="--partition=gpu --time=24:00:00".')
     try:
+        from submitit import AutoExecutor
+
         executor = AutoExecutor(experiment.home / "slurm", CLUSTER, slurm_max_num_timeout=_OFTEN)
+    except ImportError:
+        raise UserError('--launcher slurm needs submitit.\nNext: pip install "segtricks[slurm]"') from None
     except RuntimeError as error:
         raise UserError(f"--launcher slurm: {error}") from error
+    options = {key: value or True for key, value in option_pairs(sbatch).items()}
     executor.update_parameters(
         name=experiment.name, timeout_min=_MINUTES, stderr_to_stdout=True, slurm_additional_parameters=options
     )

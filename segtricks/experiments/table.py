@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from segtricks.experiments.grid import Cell
-from segtricks.experiments.plan import as_text, label_text, option_pairs
+from segtricks.experiments.plan import as_text, option_pairs
 from segtricks.experiments.run import Experiment
 from segtricks.runs import replacing
 from segtricks.scoring.compare import compare
 from segtricks.scoring.published import SOURCE, is_whole, published
-from segtricks.scoring.results import Result
+from segtricks.scoring.results import read_results
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -32,7 +32,7 @@ def collect(experiment: Experiment) -> list[str]:
     from segtricks.reports.comparison_figure import comparison_figure
 
     shown = [metric for metric in experiment.plan.grid.metrics if metric in scores]
-    picture = comparison_figure(compare(list(_means(experiment, scores)), shown)) if shown else None
+    picture = comparison_figure(compare(read_results(home), shown)) if shown else None
     if picture is None:
         return ["table.md", "results.csv"]
     with replacing(home / "figure.png") as path:
@@ -76,10 +76,11 @@ def table(experiment: Experiment, scores: DataFrame) -> str:
     plan, grid = experiment.plan, experiment.plan.grid
     labels = _labels(experiment)
     header = labels.copy()
+    limited = any("--data.test_limit" in word for run in plan.runs.values() for word in run.words)
     rows = [[_label(cell.labels.get(label, "")) for label in labels] for cell in plan.cells]
     for data in grid.data:
         own = scores[scores["dataset"] == data]
-        whole = _is_whole(experiment, data, own)
+        whole = not limited and is_whole(data) and all(is_whole(data, images) for images in own["images"])
         for metric in grid.metrics:
             # A set with boxes alone has no IoU, one with masks alone no CorLoc.
             if len(own) and (metric not in own or own[metric].isna().all()):
@@ -112,30 +113,6 @@ def _shown(scores: Series[float]) -> dict[int, str]:
     }
 
 
-def _is_whole(experiment: Experiment, data: str, scores: DataFrame) -> bool:
-    """Whether a published test set is scored as a whole, as far as it is scored."""
-    limited = any("--data.test_limit" in word for run in experiment.plan.runs.values() for word in run.words)
-    return not limited and is_whole(data) and all(is_whole(data, images) for images in scores["images"])
-
-
-def _means(experiment: Experiment, scores: DataFrame) -> Iterator[Result]:
-    """The means over seeds, for the figure, in which a row is called by its labels alone."""
-    metrics = list(scores)[list(scores).index("images") + 1 :]
-    for (number, data, protocol), lines in scores.groupby([scores.index, "dataset", "protocol"], sort=False):
-        cell = experiment.plan.cells[number]
-        yield Result(
-            run=label_text(cell.labels),
-            dataset=data,
-            protocol=protocol,
-            row="",
-            metrics=lines[metrics].mean().dropna().to_dict(),
-            spread=lines[metrics].std().dropna().to_dict(),
-            images=int(lines["images"].iloc[0]),
-            paper=_paper(experiment, cell),
-            seeds=len(lines),
-        )
-
-
 def _paper(experiment: Experiment, cell: Cell) -> dict[str, Any]:
     """The arguments of ``published``: the table, and the labels that it knows."""
     labels = {key: value for key, value in cell.labels.items() if key in _PAPER}
@@ -156,20 +133,17 @@ def _notes(experiment: Experiment) -> Iterator[str]:
 
 def _cut(experiment: Experiment) -> Iterator[str]:
     """The test sets of which runs scored the first images alone, with how many."""
-    limits: dict[str, set[int]] = {}
+    limits: dict[str, set[int]] = {data: set() for data in experiment.plan.grid.data}
     for run in experiment.plan.runs.values():
-        limit = option_pairs(run.words).get("data.test_limit", "")
-        if not limit.isdecimal() or not experiment.is_finished(run):
-            continue
-        for data, content in experiment.results(run).items():
+        limit = option_pairs(run.words).get("data.test_limit")
+        for data, content in experiment.results(run).items() if experiment.is_finished(run) else ():
             images = content["images"] + len(content.get("skipped", ()))
             # Of a smaller set all images were scored.
-            if images == int(limit) and not is_whole(data, images):
-                limits.setdefault(data, set()).add(images)
-    for data in experiment.plan.grid.data:
-        if data in limits:
-            unit = "image" if limits[data] == {1} else "images"
-            yield f"{data} to {' or '.join(map(str, sorted(limits[data])))} {unit}"
+            if str(images) == limit and not is_whole(data, images):
+                limits[data].add(images)
+    for data, counts in limits.items():
+        if counts:
+            yield f"{data} to {' or '.join(map(str, sorted(counts)))} {'image' if counts == {1} else 'images'}"
 
 
 def _label(value: Any) -> str:
