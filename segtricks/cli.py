@@ -53,12 +53,7 @@ COMMANDS = (
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: 0 done, 2 a mistake of the user's, 130 interrupted."""
     words = list(sys.argv[1:] if words is None else words)
-    logger = logging.getLogger("segtricks")
-    if not any(isinstance(handler, _AboveBars) for handler in logger.handlers):
-        logger.addHandler(_AboveBars())
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    _prepare_output()
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -66,32 +61,45 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"segtricks {__version__}")
         return 0
     try:
-        if words[0] not in COMMANDS:
-            raise UserError(f"Unknown command {words[0]!r}. Commands: {', '.join(COMMANDS)}.\nNext: segtricks --help")
-        importlib.import_module(f"segtricks.commands.{words[0]}").main(words[1:])
-    except UserError as error:
-        print(f"segtricks: {error}", file=sys.stderr)
-        return error.status
-    except (RuntimeError, MemoryError) as error:
-        if (advice := _memory_advice(error)) is None:
-            raise
-        print(f"segtricks: {advice}", file=sys.stderr)
-        return 2
+        _run(words[0], words[1:])
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stdout = None
-        return 0
-    except OSError as error:
-        print(f"segtricks: {error.strerror or error}: {error.filename}", file=sys.stderr)
-        return 2
-    except SystemExit as leaving:
-        if not leaving.code:  # --help
+    except (UserError, RuntimeError, MemoryError, OSError) as error:
+        if (explained := _explained(error)) is None:
+            raise
+        print(f"segtricks: {explained}", file=sys.stderr)
+        return error.status if isinstance(error, UserError) else 2
+    except (SystemExit, KeyboardInterrupt) as leaving:
+        if isinstance(leaving, SystemExit) and not leaving.code:  # --help
             return 0
-        print("\nsegtricks: stopped", file=sys.stderr)  # Lightning's answer to Ctrl-C
-        return 130
-    except KeyboardInterrupt:
-        print("\nsegtricks: stopped", file=sys.stderr)
+        print("\nsegtricks: stopped", file=sys.stderr)  # SystemExit is Lightning's answer to Ctrl-C
         return 130
     return 0
+
+
+def _prepare_output() -> None:
+    """Show warnings above progress bars, and file names that are not UTF-8 at all."""
+    logger = logging.getLogger("segtricks")
+    if not any(isinstance(handler, _AboveBars) for handler in logger.handlers):
+        logger.addHandler(_AboveBars())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run(command: str, words: Sequence[str]) -> None:
+    if command not in COMMANDS:
+        raise UserError(f"Unknown command {command!r}. Commands: {', '.join(COMMANDS)}.\nNext: segtricks --help")
+    importlib.import_module(f"segtricks.commands.{command}").main(words)
+
+
+def _explained(error: Exception) -> str | None:
+    """What to show of an error instead of its traceback; None for errors of the code."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename}"
+    return _memory_advice(error)
 
 
 class _AboveBars(logging.Handler):
@@ -108,7 +116,7 @@ def _memory_advice(error: Exception) -> str | None:
     text = str(error)
     if "DataLoader worker" in text and "killed by signal" in text:
         fewer = "fewer --data.num_workers (discover: --num_workers)"
-        return f"A reading process was killed, most likely for want of (shared) memory. Next: {fewer}."
+        return f"A reading process was killed, most likely because (shared) memory ran out. Next: {fewer}."
     if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
         return f"Out of memory: {(text.splitlines() or ['for one array'])[0][:200]}\nNext: smaller batches or images."
     return None

@@ -75,7 +75,7 @@ def read_yaml(path: Path, example: str) -> dict[str, Any]:
         line = "" if mark is None else f", line {mark.line + 1}"
         raise UserError(f"{path}{line} is not valid YAML: {getattr(error, 'problem', None) or error}.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} must hold 'key: value' lines, such as {example!r}.")
+        raise UserError(f"{path} is not a mapping: it needs lines such as {example!r}.")
     return content
 
 

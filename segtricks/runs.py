@@ -1,11 +1,14 @@
 """The run folder: where it lies, what it is called and how files get into it."""
 
+import csv
+import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from segtricks.errors import UserError
 
@@ -20,7 +23,7 @@ def new_run(name: str | None, config_name: str, resumable: bool = True) -> Path:
     ``resumable`` says whether ``--resume`` is a way to go on in a folder that is there.
 
     Raises:
-        UserError: if the name is taken or is no plain folder name.
+        UserError: if the name is taken or is not a plain folder name.
     """
     if name is None:
         taken = [re.fullmatch(rf"{re.escape(config_name)}-(\d+)", path.name) for path in _runs()]
@@ -36,7 +39,7 @@ def existing_run(path: str | Path) -> Path:
     """Return the run folder ``path``, which may leave out ``runs/``.
 
     Raises:
-        UserError: if it is no run; the message lists the newest ones.
+        UserError: if it is not a run; the message lists the newest ones.
     """
     for candidate in (Path(path), RUNS / path):
         if (candidate / "config.yaml").is_file():
@@ -91,12 +94,12 @@ def checkpoint_of(run: Path, which: str = "best") -> Path:
 def check_name(name: str) -> None:
     """Raise a ``UserError`` unless ``name`` is a plain folder name, or several with ``/`` between them."""
     if not re.fullmatch(r"\w[\w.+=,@-]*(/\w[\w.+=,@-]*)*", name):
-        raise UserError(f"--name {name!r} is no plain folder name: letters, digits and any of . _ + = , @ - only.")
+        raise UserError(f"--name {name!r} is not a plain folder name: letters, digits and any of . _ + = , @ - only.")
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it replaces ``path`` in one step.
+    """Yield a temporary path next to ``path``; on success it replaces ``path`` in one step.
 
     Args:
         path: the file to write.
@@ -122,6 +125,31 @@ def sweep(folder: Path) -> None:
     """Remove the temporary files that killed processes have left in a folder that nobody writes to now."""
     for path in folder.glob(".*-????????.*"):
         path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write ``content`` to ``path`` in one step; nan becomes null."""
+    clean = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(clean, indent=2, default=str) + "\n")
+
+
+def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write lines as CSV in one step; the columns are the keys of all of them. Names need not be UTF-8."""
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def file_name(name: str) -> str:
+    """Return a data set's or protocol's name as a plain file name: ``ecssd[320:]`` becomes ``ecssd-320-end``."""
+    name = re.sub(r"\[(\d*):(\d*)\]$", lambda part: f" {part[1] or 0} {part[2] or 'end'}", name)
+    return "-".join("".join(c if c.isalnum() or c in "_-" else " " for c in name).split())
 
 
 def _umask() -> int:

@@ -77,7 +77,10 @@ def make_run(tmp_path: Path) -> MakeRun:
     def make(name: str, results: dict[str, dict], seed: int = 0, **model: object) -> Path:
         run = tmp_path / "runs" / name
         (run / "test").mkdir(parents=True)
-        options = {"class_path": "segtricks.methods.Sempart", "init_args": {"backbone": "dino_vits8", **model}}
+        options = {
+            "class_path": "segtricks.methods.Sempart",
+            "init_args": {"backbone": "dino_vits8", "optimizer": None, **model},
+        }
         config = {"seed_everything": seed, "model": options, "wandb": "off", "data": {"init_args": {"root": name}}}
         (run / "config.yaml").write_text(yaml.safe_dump(config))
         for stem, content in results.items():

@@ -1,9 +1,19 @@
+import json
 import os
 
 import pytest
 
 from segtricks.errors import UserError
-from segtricks.runs import checkpoint_of, checkpoints_to_resume, existing_run, new_run, replacing
+from segtricks.runs import (
+    checkpoint_of,
+    checkpoints_to_resume,
+    existing_run,
+    file_name,
+    new_run,
+    replacing,
+    write_csv,
+    write_json,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +47,7 @@ def test_resuming_is_offered_only_where_it_is_possible(tmp_path):
 
 @pytest.mark.parametrize("name", ["../up", "a/../b", "/a", "a/", "a//b", "a/.b", "", ".hidden", "a b"])
 def test_name_stays_inside_the_runs_folder(name):
-    with pytest.raises(UserError, match="no plain folder name"):
+    with pytest.raises(UserError, match="not a plain folder name"):
         new_run(name, "demo")
 
 
@@ -106,3 +116,20 @@ def test_written_file_has_the_permissions_of_any_other(tmp_path):
     with replacing(tmp_path / "ours") as temporary:
         temporary.touch()
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_nan_is_null_in_json(tmp_path):
+    write_json(tmp_path / "a.json", {"iou": float("nan"), "name": "Ä"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"iou": None, "name": "Ä"}
+
+
+def test_csv_has_the_columns_of_all_lines(tmp_path):
+    write_csv(tmp_path / "a.csv", [{"image": "a", "iou": 0.5}, {"image": "b", "corloc": 1}])
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8").split() == ["image,iou,corloc", "a,0.5,", "b,,1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"), [("ecssd[320:]", "ecssd-320-end"), ("sod:beta2=1", "sod-beta2-1"), ("a/b c.d", "a-b-c-d")]
+)
+def test_names_become_plain_file_names(name, plain):
+    assert file_name(name) == plain

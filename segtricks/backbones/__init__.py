@@ -1,24 +1,8 @@
-"""Frozen networks that turn an image into patch features: DINO, iBOT, DINOv2, DINOv3, any timm ViT, and a stand-in."""
+"""Frozen networks that turn an image into patch features: DINO, iBOT, DINOv2, DINOv3, any timm ViT, and a stand-in.
 
-from typing import TYPE_CHECKING, Any
+What is here stands in ``__init__.pyi``. It is imported on use: torch takes seconds, and a list of names does without.
+"""
 
-from segtricks.backbones.registry import BACKBONE_NAMES
+import lazy_loader
 
-if TYPE_CHECKING:
-    from segtricks.backbones.base import Backbone
-    from segtricks.backbones.factory import create_backbone
-
-__all__ = ["BACKBONE_NAMES", "Backbone", "create_backbone"]
-
-
-def __getattr__(name: str) -> Any:
-    # torch takes seconds to import, and the list of names and weights does not need it.
-    if name == "Backbone":
-        from segtricks.backbones.base import Backbone
-
-        return Backbone
-    if name == "create_backbone":
-        from segtricks.backbones.factory import create_backbone
-
-        return create_backbone
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -23,7 +23,8 @@ from segtricks.data.download.verify import (
 from segtricks.data.sample import SaliencyDataset
 from segtricks.errors import UserError
 from segtricks.parallel import in_threads
-from segtricks.reports.tables import text_table, write_json
+from segtricks.reports.tables import text_table
+from segtricks.runs import write_json
 
 USAGE = """NAME|FOLDER|LIST.txt [--root data] [--masks DIR|COCO.json]
 

@@ -2,7 +2,7 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -10,14 +10,15 @@ from typing import Any, get_args
 from segtricks.commands.options import OptionParser
 from segtricks.data.boxes import ImageBoxes, read_boxes
 from segtricks.errors import UserError
-from segtricks.metrics import METRICS, CorLoc, Protocol, get_protocol
+from segtricks.metrics import MEASURES, Protocol, get_protocol
 from segtricks.metrics.corloc import Select
+from segtricks.metrics.measures import title
 from segtricks.metrics.polarity import Polarity
-from segtricks.reports.tables import figure, short_title, text_table, write_json
-from segtricks.scoring.evaluation import Evaluation, evaluate
+from segtricks.reports.tables import figure, text_table
+from segtricks.runs import write_csv, write_json
+from segtricks.scoring.folders import ROW, FolderEvaluation, evaluate_folder
 from segtricks.scoring.mask_pairs import pair_boxes, pair_masks
 from segtricks.scoring.mask_reading import NOTES
-from segtricks.scoring.per_image import image_rows, write_csv
 
 USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
 
@@ -27,7 +28,7 @@ USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
                        any choice of it can be changed: sod:f_average=images,beta2=1
   --output FILE        every figure as JSON
   --per-image FILE     every figure of every image as CSV
-  --figures DIR        curves, IoU by object size, best and worst images (with --images DIR: beside the photographs)
+  --figures DIR        curves, IoU by object size, best and worst images (with --images DIR: next to the photographs)
   --boxes PATH         CorLoc against VOC's Annotations folder or a COCO JSON file
   --polarity RULE      turn a mask over if its mean (image), or its mean along the border (border), exceeds 0.5
   --select RULE        which component gives the box: largest_bbox, largest_area or seed
@@ -37,11 +38,42 @@ USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
 Masks are scored as they are: no polarity is applied unless asked for."""
 
 _SHOWN = 5
+_ALL_HARD = "all its objects are difficult or truncated"
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
     options = _parser().parse_args(list(words))
+    protocol = _protocol(options)
+    boxes = read_boxes(options.boxes, hard=not options.no_hard) if options.boxes else None
+    found = {
+        name: _evaluate(name, folder, options, protocol, boxes)
+        for name, folder in zip(_names(options.predictions), options.predictions, strict=True)
+    }
+    results = [
+        _result(folder, each, options, protocol)
+        for folder, each in zip(options.predictions, found.values(), strict=True)
+    ]
+    print(f"Protocol {protocol.name}\n\n{_table(found)}\n")
+    for name, each in found.items():
+        _print_notes(name, each)
+    if options.output:
+        write_json(options.output, results[0] if len(results) == 1 else {"results": results})
+    if options.per_image:
+        write_csv(options.per_image, _lines(found))
+    if options.figures and options.targets:
+        from segtricks.reports.evaluation_pictures import write_figures
+
+        write_figures(options.figures, found, protocol, options.images)
+        print(f"Figures in {options.figures}")
+
+
+def _protocol(options: Namespace) -> Protocol:
+    """Return the protocol of the options.
+
+    Raises:
+        UserError: it is unknown, or there is nothing that it could compare with.
+    """
     # A folder of masks has made up its mind about what is foreground; a model's protocol decides for the model.
     chosen = {"select": options.select} if options.select else {}
     protocol = get_protocol(options.protocol, polarity="none", **chosen)
@@ -49,36 +81,11 @@ def main(words: Sequence[str]) -> None:
         protocol = replace(protocol, polarity=options.polarity)
     if options.targets is None and options.boxes is None:
         raise UserError("Nothing to compare with: pass --targets FOLDER, --boxes PATH or both.")
-    if options.boxes and protocol.resolution == "crop":
+    if options.boxes and protocol.crop is not None:
         raise UserError(
             "--boxes refers to whole images: use a protocol without a crop, for example --protocol fullres."
         )
-    boxes = read_boxes(options.boxes, hard=not options.no_hard) if options.boxes else {}
-    evaluations = {}
-    for name, folder in zip(_names(options.predictions), options.predictions, strict=True):
-        evaluations[name] = _evaluate(folder, name, options, protocol, boxes)
-    results = [
-        _result(folder, found, options, protocol)
-        for folder, found in zip(options.predictions, evaluations.values(), strict=True)
-    ]
-    _print(evaluations, results, protocol)
-    if options.output:
-        write_json(options.output, results[0] if len(results) == 1 else {"results": results})
-    if options.per_image:
-        several = len(evaluations) > 1
-        write_csv(
-            options.per_image,
-            [
-                ({"predictions": name} if several else {}) | row
-                for name, found in evaluations.items()
-                for row in image_rows(found.images, found.hits)
-            ],
-        )
-    if options.figures and options.targets:
-        from segtricks.reports.evaluation_pictures import write_figures
-
-        write_figures(options.figures, evaluations, protocol, options.images)
-        print(f"Figures in {options.figures}")
+    return protocol
 
 
 def _parser() -> OptionParser:
@@ -95,66 +102,80 @@ def _parser() -> OptionParser:
 
 
 def _evaluate(
-    folder: Path, name: str, options: Namespace, protocol: Protocol, boxes: dict[str, ImageBoxes]
-) -> Evaluation:
-    dropped = {stem for stem, place in boxes.items() if options.no_hard and not len(place.boxes)}
-    kept = {stem: place for stem, place in boxes.items() if stem not in dropped}
-    pairs = pair_masks(folder, options.targets) if options.targets else pair_boxes(folder, boxes, options.boxes)
-    if not options.targets:
-        pairs.skipped += [
-            (stem, "all its objects are difficult or truncated") for stem, _, _ in pairs.found if stem in dropped
-        ]
-        pairs.found = [pair for pair in pairs.found if pair[0] not in dropped]
-    return evaluate(pairs, protocol, kept, CorLoc(protocol.select), max(1, options.workers), bar=name)
+    name: str, folder: Path, options: Namespace, protocol: Protocol, boxes: dict[str, ImageBoxes] | None
+) -> FolderEvaluation:
+    workers = max(1, options.workers)
+    boxes, left_out = _usable(boxes, options.no_hard)
+    if options.targets:
+        return evaluate_folder(name, pair_masks(folder, options.targets), protocol, boxes, workers=workers)
+    pairs = pair_boxes(folder, [*(boxes or {}), *left_out], options.boxes)
+    pairs.skipped += [(stem, _ALL_HARD) for stem, _, _ in pairs.found if stem in left_out]
+    pairs.found = [pair for pair in pairs.found if pair[0] not in left_out]
+    return evaluate_folder(name, pairs, protocol, boxes, masks=False, workers=workers)
 
 
-def _result(folder: Path, found: Evaluation, options: Namespace, protocol: Protocol) -> dict[str, Any]:
+def _usable(boxes: dict[str, ImageBoxes] | None, no_hard: bool) -> tuple[dict[str, ImageBoxes] | None, set[str]]:
+    """The boxes of images that have some left without the hard ones, and the names of the other images."""
+    if boxes is None or not no_hard:
+        return boxes, set()
+    left_out = {stem for stem, place in boxes.items() if not len(place.boxes)}
+    return {stem: place for stem, place in boxes.items() if stem not in left_out}, left_out
+
+
+def _result(folder: Path, found: FolderEvaluation, options: Namespace, protocol: Protocol) -> dict[str, Any]:
+    score = found.evaluation.rows[ROW]
     result: dict[str, Any] = {
         "predictions": str(folder),
         "targets": options.targets and str(options.targets),
         "protocol": protocol.as_dict(),
-        "images": found.count(),
-        "skipped": [{"path": path, "reason": reason} for path, reason in found.skipped],
+        "images": found.evaluation.images,
+        "skipped": found.evaluation.listed(),
         "notes": {key: {"files": count, "meaning": NOTES[key]} for key, count in sorted(found.notes.items())},
-        "metrics": {},
+        "metrics": score.metrics,
     }
-    if found.images:
-        result["metrics"] |= {key: float(value) for key, value in found.scores.compute().items()}
-        precision, recall = found.scores.pr_curve()
-        curves = {"precision": precision, "recall": recall, "f": found.scores.f_curve()}
-        result |= {"empty": found.scores.counts()[1], "size_bins": found.scores.size_bins()}
-        result["curves"] = {name: curve.tolist() for name, curve in curves.items()}
+    if options.targets:
+        result |= {"empty": score.empty, "size_bins": score.size_bins, "curves": score.curves}
     if options.boxes:
-        corloc = found.corloc
-        result["metrics"]["corloc"] = float(corloc.compute()) if found.hits else float("nan")
         result["corloc"] = {
             "boxes": str(options.boxes),
-            "select": corloc.select,
+            "select": protocol.select,
             "no_hard": options.no_hard,
-            "images": int(corloc.images),
-            "hits": int(corloc.hits),
+            "images": len(score.hits),
+            "hits": sum(score.hits.values()),
         }
     return result
 
 
-def _print(evaluations: dict[str, Evaluation], results: Sequence[dict[str, Any]], protocol: Protocol) -> None:
-    keys = [key for key in (*METRICS, "corloc") if any(key in result["metrics"] for result in results)]
-    header = [short_title(key) for key in keys]
+def _table(found: Mapping[str, FolderEvaluation]) -> str:
+    scores = {name: each.evaluation.rows[ROW] for name, each in found.items()}
+    keys = [key for key in MEASURES if any(key in score.metrics for score in scores.values())]
     rows = [
-        [name, *(figure(result["metrics"].get(key, float("nan"))) for key in keys), f"{result['images']:,}"]
-        for name, result in zip(evaluations, results, strict=True)
+        [name, *(figure(score.metrics.get(key, float("nan"))) for key in keys), f"{score.images:,}"]
+        for name, score in scores.items()
     ]
-    print(f"Protocol {protocol.name}\n\n" + text_table(["predictions", *header, "images"], rows) + "\n")
-    for name, found in evaluations.items():
-        for key, count in sorted(found.notes.items()):
-            print(f"{name}: {count:,} {NOTES[key]}.")
-        if found.skipped:
-            total = found.count() + len(found.skipped)
-            print(f"{name}: {found.count():,} of {total:,} scored, {len(found.skipped):,} skipped:")
-            for path, reason in found.skipped[:_SHOWN]:
-                print(f"  {path}: {reason}")
-            if len(found.skipped) > _SHOWN:
-                print(f"  … and {len(found.skipped) - _SHOWN:,} more; --output lists them all.")
+    return text_table(["predictions", *map(title, keys), "images"], rows)
+
+
+def _print_notes(name: str, found: FolderEvaluation) -> None:
+    for key, count in sorted(found.notes.items()):
+        print(f"{name}: {count:,} {NOTES[key]}.")
+    images, skipped = found.evaluation.images, found.evaluation.skipped
+    if not skipped:
+        return
+    print(f"{name}: {images:,} of {images + len(skipped):,} scored, {len(skipped):,} skipped:")
+    for path, reason in skipped[:_SHOWN]:
+        print(f"  {path}: {reason}")
+    if len(skipped) > _SHOWN:
+        print(f"  … and {len(skipped) - _SHOWN:,} more; --output lists them all.")
+
+
+def _lines(found: Mapping[str, FolderEvaluation]) -> list[dict[str, Any]]:
+    """One line per image, with the name of its folder where there are several."""
+    lines = []
+    for name, each in found.items():
+        about = {"predictions": name} if len(found) > 1 else {}
+        lines += [about | line for line in each.evaluation.rows[ROW].lines()]
+    return lines
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -111,12 +111,12 @@ def _check_run(run: Run, files: bool) -> None:
         quiet()
         warnings.simplefilter("ignore")
         options = Parsed([*config_words([run.config]), *run.words, *run.fit_words()]).config
-    weights = options.model.init_args.get("backbone_checkpoint")
-    if files and weights and not Path(weights).is_file():
-        raise UserError(f"model.backbone_checkpoint: there is no file {weights}.")
-    if files and options.data.class_path.rpartition(".")[2] == SaliencyDataModule.__name__:
-        data = SaliencyDataModule(**vars(options.data.init_args))
-        data.check() if run.command == "fit" else data.test_datasets
+        weights = options.model.init_args.get("backbone_checkpoint")
+        if files and weights and not Path(weights).is_file():
+            raise UserError(f"model.backbone_checkpoint: there is no file {weights}.")
+        if files and options.data.class_path.rpartition(".")[2] == SaliencyDataModule.__name__:
+            data = SaliencyDataModule(**vars(options.data.init_args))
+            data.check() if run.command == "fit" else data.test_datasets
 
 
 def _check_options(options: Namespace, extra: Sequence[str]) -> None:

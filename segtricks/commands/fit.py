@@ -12,7 +12,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
 from segtricks.commands.demo import demo_explained
@@ -35,7 +35,7 @@ from segtricks.training.metrics_file import MetricsFile
 from segtricks.training.resuming import KeepConfig, KeepProvenance, StepSeeds, StopSignals, resume_words
 
 USAGE = "--config CONFIG [--name NAME] [--resume] [--any.option value]"
-_CHOSEN = "SEGTRICKS_RUN"  # tells the processes that Lightning starts which run the first one has chosen
+_CHOSEN = "SEGTRICKS_RUN"  # passes the run that the first process has chosen to those that Lightning starts
 
 
 def main(words: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ def _choose(name: str | None, resume: bool, configs: list[str]) -> tuple[Path, b
     """Return the run folder, and whether a run in it goes on."""
     rank, world = place()
     if resume and name is None:
-        raise UserError("Which run shall go on? Pass --name NAME beside --resume.")
+        raise UserError("Which run shall go on? Pass --name NAME together with --resume.")
     if not configs and not resume:
         raise UserError(f"fit needs a config, such as --config demo.\nUsage: segtricks fit {USAGE}")
     if rank > 0 and _CHOSEN in os.environ:
@@ -97,15 +97,9 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
     if cli.config.test == "none":
         data.test = []
     data.check()
+    config = cli.plain_config()
     # Nothing of a run is touched before it is sure that it can go on.
-    step, config = 0, cli.plain_config()
-    if checkpoint is not None:
-        content = read_checkpoint(checkpoint)
-        check_identity(content, cli.model.identity())
-        step = int(content["global_step"])
-        before = content.get("config", config)
-    else:
-        before = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")) if resume else config
+    step, before = _earlier(run, checkpoint, cli) if resume else (0, config)
     for change in differences(before, config):
         print(f"changed since step {step:,}: {change}")
     trainer.loggers = [*trainer.loggers, *asked_loggers(cli.config_init.trainer.logger, run, step if resume else None)]
@@ -117,33 +111,64 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
         run.mkdir(parents=True, exist_ok=resume)
     with _held(run) if first else nullcontext():
         if first:
-            sweep(run / "checkpoints")
-            cli.keep(run)
-            trainer.callbacks.append(KeepProvenance(lambda: cli.keep(run)))  # type: ignore[attr-defined]
-            start_loggers(trainer, config, run)
+            _begin(cli, run, config)
         print(f"{run}: {data.describe()}\n{_parameters(cli.model)}", flush=True)
         try:
-            stages = _train(cli, run, checkpoint, metrics, step if resume else None)
+            with _ways_on(trainer, run):
+                stages = _train(cli, run, checkpoint, metrics, step if resume else None)
         except Stopped:
-            if not first:
-                return
-            raise
-        except SystemExit:  # Lightning's answer to Ctrl-C, and to signals while it scores
-            print()
-            raise Stopped(f"Stopped at step {trainer.global_step:,}{_kept(run)}. {resume_words(run)}") from None
-        except OSError as error:
-            raise UserError(
-                f"Stopped at step {trainer.global_step:,}: {error.filename or run} could not be written "
-                f"({error.strerror or error}); what was there is untouched.\n{resume_words(run)}, once there is room."
-            ) from error
+            if first:
+                raise
+            return
         finish_loggers(trainer)
         if first:
             _close(run, stages, _advice(cli))
 
 
+def _earlier(run: Path, checkpoint: Path | None, cli: SegtricksCLI) -> tuple[int, dict[str, Any]]:
+    """Return the step that a resumed run goes on from, and the config it had.
+
+    Raises:
+        UserError: the checkpoint belongs to another network.
+    """
+    if checkpoint is None:
+        return 0, yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    content = read_checkpoint(checkpoint)
+    check_identity(content, cli.model.identity())
+    return int(content["global_step"]), content.get("config", cli.plain_config())
+
+
+def _begin(cli: SegtricksCLI, run: Path, config: dict[str, Any]) -> None:
+    """Write the config into the run folder, and keep what the run finds out in it."""
+    sweep(run / "checkpoints")
+    cli.keep(run)
+    cli.trainer.callbacks.append(KeepProvenance(lambda: cli.keep(run)))  # type: ignore[attr-defined]
+    start_loggers(cli.trainer, config, run)
+
+
+@contextmanager
+def _ways_on(trainer: Trainer, run: Path) -> Iterator[None]:
+    """Let a stop and a full disk end with how to go on.
+
+    Raises:
+        Stopped: by Ctrl-C or a signal.
+        UserError: a file could not be written.
+    """
+    try:
+        yield
+    except SystemExit:  # Lightning's answer to Ctrl-C, and to signals while it scores
+        print()
+        raise Stopped(f"Stopped at step {trainer.global_step:,}{_kept(run)}. {resume_words(run)}") from None
+    except OSError as error:
+        raise UserError(
+            f"Stopped at step {trainer.global_step:,}: {error.filename or run} could not be written "
+            f"({error.strerror or error}); what was there is untouched.\n{resume_words(run)}, once there is room."
+        ) from error
+
+
 @contextmanager
 def _held(run: Path) -> Iterator[None]:
-    """Hold the run, and tell the processes that Lightning starts meanwhile which one it is."""
+    """Hold the run, and pass its name to the processes that Lightning starts meanwhile."""
     with alone(run):
         os.environ[_CHOSEN] = str(run)
         try:

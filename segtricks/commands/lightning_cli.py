@@ -18,15 +18,11 @@ from segtricks.commands.feature_options import take_cache_options
 from segtricks.commands.parser import Parser, check_ranges, chosen_method, plain_mistakes
 from segtricks.data import SaliencyDataModule
 from segtricks.errors import UserError
-from segtricks.methods import Found, SegmentationModule, Sempart
+from segtricks.methods import SegmentationModule, Sempart
 from segtricks.methods.provenance import provenance
 from segtricks.runs import replacing
 from segtricks.training.bar import CudnnBenchmark, TrainingBar
 from segtricks.training.feature_caching import FeatureCaching
-
-_ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4, "betas": [0.9, 0.99], "weight_decay": 0.0}}
-_OPTIMIZERS = {Sempart: _ADAMW, Found: {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.05}}}
-"""What the methods do where no optimiser is given, as options that can be changed one by one."""
 
 # No class_path of a config may name os, subprocess and the like; naming an entry makes jsonargparse keep to its list.
 set_parsing_settings(import_path_denylist=["os"])
@@ -124,7 +120,7 @@ class SegtricksCLI(LightningCLI):
         check_ranges(self.config)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer with our callbacks and loggers beside the config's."""
+        """Make the trainer with our callbacks and loggers in addition to the config's."""
         given = self.config_init.trainer
         callbacks = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
         own = self._make_callbacks(self.config)
@@ -156,7 +152,7 @@ class SegtricksCLI(LightningCLI):
             self.datamodule.fit_patches(patch)
 
     def _method_defaults(self) -> dict[str, Any]:
-        optimizer = _OPTIMIZERS.get(self._method)
+        optimizer = getattr(self._method, "default_optimizer", None)
         return {} if optimizer is None else {"optimizer": optimizer}
 
     def save(self, path: Path) -> None:
@@ -202,7 +198,7 @@ def quiet() -> None:
         ".*could not find the monitored key.*",  # stopped before the first validation: last.ckpt is there
         "Total length of .* across ranks is zero.*",
         ".*isinstance.treespec, LeafSpec.*",
-        "Corrupt EXIF data.*",  # beside sound pixels; a file without those is named
+        "Corrupt EXIF data.*",  # the pixels are sound; a file without those is reported
         "Palette images with Transparency expressed in bytes.*",
     ):
         warnings.filterwarnings("ignore", message=message)

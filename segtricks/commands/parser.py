@@ -1,14 +1,15 @@
-"""The argument parser: jsonargparse's, with its errors told in two lines."""
+"""The argument parser: jsonargparse's, with errors of two lines."""
 
 import dataclasses
 import difflib
+import importlib
 import inspect
 import re
 import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, get_args
@@ -122,8 +123,19 @@ def chosen_method(words: Sequence[str]) -> type[SegmentationModule] | None:
             name = found if isinstance(found, str) else name
         elif option in ("--model", "--model.class_path"):
             name = value
-    kinds = [kind for kind in _subclasses(SegmentationModule) if name and kind.__name__ == name.rpartition(".")[2]]
-    return kinds[0] if kinds else None
+    return None if name is None else _method_class(name)
+
+
+def _method_class(path: str) -> type[SegmentationModule] | None:
+    """The method of a class path, or of its last part alone as jsonargparse allows it; None where there is none."""
+    module, _, name = path.rpartition(".")
+    if not module:
+        return next((kind for kind in _subclasses(SegmentationModule) if kind.__name__ == name), None)
+    with suppress(ImportError):  # explained when the options are parsed
+        found = getattr(importlib.import_module(module), name, None)
+        if isinstance(found, type) and issubclass(found, SegmentationModule):
+            return found
+    return None
 
 
 def explain(message: str, options: list[str]) -> str:

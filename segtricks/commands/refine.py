@@ -15,13 +15,14 @@ from segtricks.commands.options import OptionParser
 from segtricks.data.images import UnreadableImage, read_image
 from segtricks.errors import UserError
 from segtricks.metrics import apply_polarity
+from segtricks.metrics.protocols import fit
 from segtricks.parallel import in_threads
 from segtricks.refine import BILATERAL_PRESETS, BilateralSolver, GuidedFilter
 from segtricks.reports.one_sided import count_one_sided, warn_one_sided
-from segtricks.reports.tables import write_json
 from segtricks.reports.writers import write_png
-from segtricks.scoring.mask_pairs import pair_masks, prediction_folder
-from segtricks.scoring.mask_reading import PREDICTION_NOTES, fit, read_prediction
+from segtricks.runs import write_json
+from segtricks.scoring.mask_pairs import Pair, pair_masks, prediction_folder
+from segtricks.scoring.mask_reading import PREDICTION_NOTES, read_prediction
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ METHODS = {
     "bilateral_solver": Method(BilateralSolver, BILATERAL_PRESETS),
 }
 
+_SHOWN = 5
 EMPTY, FULL = "empty", "full"
 """Notes on a refined mask without foreground, and on one of nothing else."""
 
@@ -64,16 +66,7 @@ USAGE = """--masks MASKS --images PHOTOS --output OUT [--method NAME] [--preset 
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
-    parser = OptionParser("refine", USAGE)
-    for name in ("masks", "images", "output"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--method", choices=METHODS, default="guided_filter")
-    parser.add_argument("--preset")
-    parser.add_argument("--polarity", choices=("none", "image", "border"), default="none")
-    parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
-    for name in dict.fromkeys(f.name for method in METHODS.values() for f in dataclasses.fields(method.kind)):
-        parser.add_argument(f"--{name}")
-    options = parser.parse_args(list(words))
+    options = _parser().parse_args(list(words))
     refiner = make_refiner(options)
     source = prediction_folder(options.masks)
     for folder in (options.masks, source, options.images):
@@ -82,7 +75,7 @@ def main(words: Sequence[str]) -> None:
     pairs = pair_masks(options.masks, options.images, ("mask", "photograph"))
     skipped, notes, written = list(pairs.skipped), Counter[str](), 0
 
-    def work(pair: tuple[str, Path, Path | None]) -> set[str] | tuple[str, str]:
+    def work(pair: Pair) -> set[str] | tuple[str, str]:
         _, mask, photo = pair
         assert photo is not None
         name = mask.relative_to(source).with_suffix(".png")
@@ -97,25 +90,48 @@ def main(words: Sequence[str]) -> None:
         else:
             notes.update(outcome)
             written += 1
-    empty, full = notes.pop(EMPTY, 0), notes.pop(FULL, 0)
-    listed = [{"path": path, "reason": reason} for path, reason in skipped]
     settings = {"method": options.method, **dataclasses.asdict(refiner)}
-    write_json(options.output / "index.json", {"refiner": settings, "images": written, "skipped": listed})
+    listed = [{"path": path, "reason": reason} for path, reason in skipped]
+    index = {"refiner": settings, "polarity": options.polarity, "images": written, "skipped": listed}
+    write_json(options.output / "index.json", index)
+    _report(options.output, settings, written, skipped, notes)
+
+
+def _parser() -> OptionParser:
+    parser = OptionParser("refine", USAGE)
+    for name in ("masks", "images", "output"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--method", choices=METHODS, default="guided_filter")
+    parser.add_argument("--preset")
+    parser.add_argument("--polarity", choices=("none", "image", "border"), default="none")
+    parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
+    for name in dict.fromkeys(f.name for method in METHODS.values() for f in dataclasses.fields(method.kind)):
+        parser.add_argument(f"--{name}")
+    return parser
+
+
+def _report(
+    output: Path, settings: Mapping[str, Any], written: int, skipped: Sequence[tuple[str, str]], notes: Counter[str]
+) -> None:
+    """Say what was read in an unusual way, what was left out and what was written.
+
+    Raises:
+        UserError: nothing was.
+    """
+    empty, full = notes.pop(EMPTY, 0), notes.pop(FULL, 0)
     for key, count in sorted(notes.items()):
         print(f"{count:,} {PREDICTION_NOTES[key].replace('their target', 'their photograph')}.")
-    for path, reason in skipped[:5]:
+    for path, reason in skipped[:_SHOWN]:
         print(f"skipped {path}: {reason}")
-    if len(skipped) > 5:
-        print(f"… and {len(skipped) - 5:,} more, listed in {options.output / 'index.json'}")
+    if len(skipped) > _SHOWN:
+        print(f"… and {len(skipped) - _SHOWN:,} more, listed in {output / 'index.json'}")
     print(
-        f"{written:,} of {written + len(skipped):,} masks refined to {options.output} ({_plain(settings)}); "
+        f"{written:,} of {written + len(skipped):,} masks refined to {output} ({_plain(settings)}); "
         f"{count_one_sided(empty, full)}"
     )
     warn_one_sided(empty, full, written, _WHY_ONE_SIDED)
     if not written:
-        raise UserError(
-            f"No mask could be refined: {len(skipped):,} were skipped, see {options.output / 'index.json'}."
-        )
+        raise UserError(f"No mask could be refined: {len(skipped):,} were skipped, see {output / 'index.json'}.")
 
 
 def make_refiner(options: Namespace) -> Any:
@@ -149,7 +165,7 @@ def _refine(mask: Path, photo: Path, output: Path, refiner: Any, polarity: str) 
     soft = apply_polarity(values[None].float() / 255, polarity)
     if soft.shape[-2:] != size:
         notes.add("resized")
-        soft = fit(soft, size, "bilinear")
+        soft = fit(soft, size)
     try:
         refined = refiner(soft, image).clamp(0, 1)
     except ValueError as error:

@@ -114,15 +114,18 @@ def _draw(drawing: Any, outline: Any, height: int, width: int) -> NDArray[np.uin
 
 def _fill(counts: str | list[int], height: int, width: int) -> NDArray[np.uint8]:
     # Not pycocotools' decoder: it leaves memory unset where the runs end early, and numpy is about to refuse it.
-    runs = np.array(_expand(counts) if isinstance(counts, str) else counts)
+    runs = np.array(expand_runs(counts) if isinstance(counts, str) else counts)
     if runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
         raise ValueError(f"its runs do not add up to {height} x {width} pixels")
-    columns = np.repeat(np.arange(len(runs), dtype=np.int64) % 2, runs).astype(np.uint8)
+    columns = np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs)
     return columns.reshape(width, height).T
 
 
-def _expand(text: str) -> list[int]:
-    """Runs of COCO's compressed code: 5 bits a character and a sixth for more, each less the run before the last."""
+def expand_runs(text: str) -> list[int]:
+    """Return the runs of COCO's compressed code, the first one outside.
+
+    5 bits a character and a sixth for more, each less the run before the last.
+    """
     runs: list[int] = []
     value = shift = 0
     for character in text.encode("ascii"):
@@ -136,3 +139,12 @@ def _expand(text: str) -> list[int]:
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value = shift = 0
     return runs
+
+
+def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:
+    """Return a COCO ``segmentation`` as a mask (H, W) of 0 and 1: a dict with a run-length code, or polygons.
+
+    Raises:
+        ValueError: It is damaged, or of another size; also a ``TypeError``, ``KeyError`` or ``OverflowError``.
+    """
+    return _draw(_drawing(), _compact(outline), height, width)

@@ -6,6 +6,7 @@ by 255; both are rounded. Colour with 16 bits a channel is read by Pillow, which
 Only the formats of ``IMAGE_SUFFIXES`` (and PNM) are decoded, whatever the file is called: no other decoder is ever run.
 """
 
+import contextlib
 import io
 import os
 import stat
@@ -89,6 +90,27 @@ def find_images(folder: str | Path, recursive: bool = True) -> list[Path]:
         depth = "or its subfolders" if recursive else "itself"
         raise UserError(f"No images in {folder} {depth}: looked for {' '.join(IMAGE_SUFFIXES)}.")
     return found
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of a picture, upright, from the head of its file alone.
+
+    Raises:
+        UnreadableImage: The file is missing, is not an image, or is damaged at its start.
+    """
+    path = Path(path)
+    try:
+        _ignore_bomb_warnings()
+        _check_file(path)
+        with Image.open(path, formats=_FORMATS) as image:
+            orientation = 1
+            with contextlib.suppress(Exception):  # damaged EXIF data
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return (image.width, image.height) if orientation > 4 else (image.height, image.width)
+    except UnreadableImage:
+        raise
+    except Exception as error:
+        raise UnreadableImage(path, f"cannot be read: {error}") from error
 
 
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:

@@ -4,17 +4,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from jsonargparse import ArgumentError, ArgumentParser
 from jsonargparse.typing import NonNegativeInt
 
 from segtricks.errors import UserError
+from segtricks.metrics.measures import MEASURES
 from segtricks.packaged import read_yaml
-from segtricks.scoring.results import MEASURES
 
 Value = str | int | float | bool | list | dict | None  # text first: "5" in quotes stays text
-Metric = Literal[MEASURES]  # type: ignore[valid-type]
+Metric: TypeAlias = Literal[tuple(MEASURES)]  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)

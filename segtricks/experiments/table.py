@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from segtricks.experiments.grid import Cell
 from segtricks.experiments.plan import as_text, option_pairs
 from segtricks.experiments.run import Experiment
+from segtricks.metrics.measures import title
 from segtricks.runs import replacing
 from segtricks.scoring.compare import compare
 from segtricks.scoring.published import SOURCE, is_whole, published
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 _PAPER = ("method", "backbone", "crop", "guided_filter", "bilateral_solver", "selfmask")
-_TITLES = {"corloc": "CorLoc", "iou": "IoU", "max_fbeta": "max F"}
 
 
 def collect(experiment: Experiment) -> list[str]:
@@ -86,7 +86,7 @@ def table(experiment: Experiment, scores: DataFrame) -> str:
             if len(own) and (metric not in own or own[metric].isna().all()):
                 continue
             numbers = _shown(own[metric]) if metric in own else {}
-            header.append(f"{data} {_TITLES.get(metric, metric)}")
+            header.append(f"{data} {title(metric)}")
             for number, row in enumerate(rows):
                 row.append(numbers.get(number, "-"))
             if not grid.paper:

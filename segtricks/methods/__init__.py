@@ -1,8 +1,8 @@
 """LightningModules: they join backbone, head, losses, refinement and metrics."""
 
-from segtricks.methods.base import Score, SegmentationModule
+from segtricks.methods.base import SegmentationModule
 from segtricks.methods.discovery import Discovery
 from segtricks.methods.found import Found
 from segtricks.methods.sempart import LossWeights, Sempart
 
-__all__ = ["Discovery", "Found", "LossWeights", "Score", "SegmentationModule", "Sempart"]
+__all__ = ["Discovery", "Found", "LossWeights", "SegmentationModule", "Sempart"]

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, overload
 
 import lightning
@@ -11,14 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from segtricks.data.sample import SaliencyDataset
 from segtricks.data.transforms import denormalize, fit_short_side, to_input
 from segtricks.errors import UserError
 from segtricks.methods.photographs import Photograph, Photographs, as_pixels, is_one
-from segtricks.metrics import CorLoc, ImageScores, SaliencyScores, apply_polarity, get_protocol, image_scores
+from segtricks.metrics import ImageScores, apply_polarity, get_protocol
+from segtricks.metrics.protocols import fit
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
+from segtricks.scoring.evaluation import Evaluation
+from segtricks.scoring.evaluator import Evaluator, SaliencyEvaluator, Target
 from segtricks.training.checkpoints import freeze_out, thaw_in
 
 PLAIN, REFINED, SOLVED = "mask", "mask + guided filter", "mask + bilateral solver"
@@ -26,27 +27,6 @@ PLAIN, REFINED, SOLVED = "mask", "mask + guided filter", "mask + bilateral solve
 Refine = Callable[[Tensor, Tensor], Tensor]
 """From a mask (1, 1, H, W) and its image in [0, 1] to the refined mask."""
 Item = TypeVar("Item")
-
-
-@dataclass
-class Score:
-    """Figures of one row (``mask`` or ``mask + guided filter``) on one test set, by its masks, its boxes or both."""
-
-    dataset: str
-    row: str
-    metrics: dict[str, float]
-    images: int
-    empty: int | None = None
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    size_bins: list[dict[str, Any]] = field(default_factory=list)
-    per_image: dict[str, ImageScores] = field(default_factory=dict)
-    hits: dict[str, bool] = field(default_factory=dict)
-
-
-@dataclass
-class _Sums:
-    saliency: SaliencyScores | None
-    corloc: CorLoc | None
 
 
 class SegmentationModule(lightning.LightningModule):
@@ -82,7 +62,8 @@ class SegmentationModule(lightning.LightningModule):
         self.refine_at = refine_at
         self.bilateral_solver = BILATERAL_PRESETS[bilateral_preset] if bilateral_preset else None
         self.refine_predictions = True
-        self.scores: list[Score] = []
+        self.evaluations: list[Evaluation] = []
+        """Of the test sets, once they were tested."""
         self.batch_scores: dict[str, list[ImageScores | None]] = {}
         """Of the batch tested last, by row: the figures of each image, None in a set without masks."""
 
@@ -151,12 +132,19 @@ class SegmentationModule(lightning.LightningModule):
         if stage == "test" and choice.resize and choice.size and choice.batch_size:
             self.trainer.datamodule.crop_tests(choice.resize, choice.size, choice.batch_size)  # type: ignore[attr-defined]
 
+    def make_evaluator(self, dataset: SaliencyDataset, name: str) -> Evaluator:
+        """Return what scores a test set: by masks where it has masks, by CorLoc where it has boxes.
+
+        A method whose predictions are not soft masks of one object returns an evaluator of its own.
+        """
+        masks, boxes = dataset.masks is not None, dataset.annotations is not None
+        return SaliencyEvaluator(name, self.protocol, tuple(self.rows), masks, boxes, self.device)
+
     def on_test_start(self) -> None:
-        """Make metrics for each test set and row: by masks where there are masks, CorLoc where there are boxes."""
-        datasets = self.trainer.datamodule.test_datasets  # type: ignore[attr-defined]
-        self._sums = [{row: self._empty_sums(dataset) for row in self.rows} for dataset in datasets]
-        self._skipped: list[list[tuple[str, str]]] = [[] for _ in datasets]
-        self._images: list[list[tuple[str, str, ImageScores | None, bool | None]]] = [[] for _ in datasets]
+        """Make an evaluator for each test set."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        sets = zip(data.test_datasets, data.test_names, strict=True)
+        self._evaluators = [self.make_evaluator(dataset, name) for dataset, name in sets]
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:
         """Score a batch; return the masks at the photographs' own sizes, by row.
@@ -164,53 +152,26 @@ class SegmentationModule(lightning.LightningModule):
         Raises:
             UserError: a mask is not finite; names its photograph.
         """
-        self._skipped[dataloader_idx] += batch["skipped"]
+        evaluator = self._evaluators[dataloader_idx]
+        for path, reason in batch["skipped"]:
+            evaluator.skip(path, reason)
         sizes = [tuple(photo.shape[-2:]) for photo in batch["photo"]]
         outputs = self._masks_at(batch, sizes, self.protocol.polarity, self.protocol.interpolation)
-        for row, masks in outputs.items():
-            sums = self._sums[dataloader_idx][row]
-            self.batch_scores[row] = []
-            for i, (mask, path) in enumerate(zip(masks, batch["path"], strict=True)):
-                scores, hit = None, None
-                if sums.saliency is not None:
-                    if not mask.isfinite().all():
-                        raise UserError(
-                            f"The {row} of {path} holds nan or infinity.\n"
-                            "Next: pass --trainer.precision 32-true, or another checkpoint with --ckpt_path."
-                        )
-                    scores = image_scores(mask[None], batch["mask"][i][None], self.protocol)
-                    sums.saliency.add(scores)
-                    scores = scores.brief()
-                if sums.corloc is not None:
-                    hit = sums.corloc.is_hit(mask, torch.from_numpy(batch["boxes"][i]))
-                    sums.corloc.add(hit)
-                self.batch_scores[row].append(scores)
-                self._images[dataloader_idx].append((row, path, scores, hit))
+        self.batch_scores = {row: [] for row in outputs}
+        for i, path in enumerate(batch["path"]):
+            target = Target(
+                path,
+                batch["mask"][i][None] if "mask" in batch else None,
+                batch["boxes"][i] if "boxes" in batch else None,
+            )
+            verdicts = evaluator.add(target, {row: _finite(masks[i], row, path) for row, masks in outputs.items()})
+            for row, verdict in verdicts.items():
+                self.batch_scores[row].append(verdict.scores)
         return outputs
 
     def on_test_epoch_end(self) -> None:
-        """Compute every row."""
-        self.scores = []
-        for name, rows, skipped, images in zip(
-            self._test_names(), self._sums, self._skipped, self._images, strict=True
-        ):
-            skipped, images = gathered(skipped), gathered(images)
-            for row, sums in rows.items():
-                own = [(path, scores, hit) for kind, path, scores, hit in images if kind == row]
-                score = Score(name, row, {}, len(own), skipped=skipped)
-                if sums.saliency is not None:
-                    score.metrics |= {key: float(value) for key, value in sums.saliency.compute().items()}
-                    score.empty, score.size_bins = sums.saliency.counts()[1], sums.saliency.size_bins()
-                    score.per_image = {path: scores for path, scores, _ in own if scores is not None}
-                if sums.corloc is not None:
-                    score.metrics["corloc"] = float(sums.corloc.compute())
-                    score.hits = {path: hit for path, _, hit in own if hit is not None}
-                self.scores.append(score)
-
-    def _empty_sums(self, dataset: SaliencyDataset) -> _Sums:
-        saliency = None if dataset.masks is None else SaliencyScores(self.protocol).to(self.device)
-        boxed = dataset.annotations is not None
-        return _Sums(saliency, CorLoc(self.protocol.select).to(self.device) if boxed else None)
+        """Compute every row of every test set."""
+        self.evaluations = [evaluator.result() for evaluator in self._evaluators]
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:
         """Return one probability mask (1, H, W) per photograph, at its own size."""
@@ -232,7 +193,7 @@ class SegmentationModule(lightning.LightningModule):
         for prob, image, photo, size in zip(probs, batch["image"], batch["photo"], sizes, strict=True):
             for row, refine in refiners.items():
                 if refine is None:
-                    rows[row].append(_resize(prob, size, interpolation)[0])
+                    rows[row].append(fit(prob, size, interpolation)[0])
                 else:
                     rows[row].append(self._refined(refine, prob, image, photo, size, interpolation)[0])
         return rows
@@ -241,9 +202,9 @@ class SegmentationModule(lightning.LightningModule):
         self, refine: Refine, prob: Tensor, image: Tensor, photo: Tensor, size: tuple[int, ...], interpolation: str
     ) -> Tensor:
         if self.refine_at == "model":
-            return _resize(refine(prob, denormalize(image[None])).clamp(0, 1), size, interpolation)
+            return fit(refine(prob, denormalize(image[None])).clamp(0, 1), size, interpolation)
         guidance = photo[None].to(prob.device).float() / 255
-        return refine(_resize(prob, size, interpolation), guidance).clamp(0, 1)
+        return refine(fit(prob, size, interpolation), guidance).clamp(0, 1)
 
     def _soft_masks_by_size(self, images: list[Tensor], polarity: str) -> list[Tensor]:
         """Run images of equal size together; return (1, 1, h, w) masks in the given order."""
@@ -256,10 +217,6 @@ class SegmentationModule(lightning.LightningModule):
                 prob = apply_polarity(self.soft_masks(torch.stack([images[i] for i in members])), polarity)
                 masks |= {i: prob[k : k + 1] for k, i in enumerate(members)}
         return [masks[i] for i in range(len(images))]
-
-    def _test_names(self) -> list[str]:
-        names: list[str] = self.trainer.datamodule.test_names  # type: ignore[attr-defined]
-        return names
 
 
 def weights_of(module: nn.Module) -> str:
@@ -281,17 +238,10 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
             norm.training, norm.track_running_stats = training, tracked
 
 
-def gathered(items: list[Item]) -> list[Item]:
-    """Return the items of all processes, in the order of their ranks; of one process, its own."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return items
-    shares: list[list[Item]] = [[] for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(shares, items)
-    return [item for share in shares for item in share]
-
-
-def _resize(prob: Tensor, size: tuple[int, ...], interpolation: str) -> Tensor:
-    if prob.shape[-2:] == size:
-        return prob
-    corners = False if interpolation == "bilinear" else None
-    return interpolate(prob, size=size, mode=interpolation, align_corners=corners)
+def _finite(mask: Tensor, row: str, path: str) -> Tensor:
+    if not mask.isfinite().all():
+        raise UserError(
+            f"The {row} of {path} holds nan or infinity.\n"
+            "Next: pass --trainer.precision 32-true, or another checkpoint with --ckpt_path."
+        )
+    return mask[None]

@@ -1,7 +1,6 @@
 """FOUND: a 1x1 convolution learns the complement of the background that a ViT's attention points out."""
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -15,14 +14,13 @@ from segtricks.discovery import found_background
 from segtricks.heads import FoundHead
 from segtricks.losses import share_of
 from segtricks.methods.base import SegmentationModule
-from segtricks.methods.trainable import Fitting
+from segtricks.methods.trainable import Trainable
 from segtricks.metrics import get_protocol
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.refine.components import fill_holes
-from segtricks.training.finite import FiniteLosses
 
 
-class Found(Fitting, SegmentationModule):
+class Found(Trainable, SegmentationModule):
     """Train a :class:`segtricks.heads.FoundHead` on frozen keys, without labels.
 
     In every step the head is drawn to its own mask refined by the bilateral solver; in the first
@@ -49,6 +47,7 @@ class Found(Fitting, SegmentationModule):
     section 3.2.
     """
 
+    default_optimizer: ClassVar = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.05}}
     loss_names = ("solver", "background", "loss")
 
     def __init__(
@@ -74,11 +73,10 @@ class Found(Fitting, SegmentationModule):
         self.threshold = affinity_of(backbone, "found").tau if threshold is None else threshold
         share_of(self.threshold)  # out of its range, it is refused before anything is trained
         self.background_steps = background_steps
-        self._losses = FiniteLosses()
         self.solver_weight, self.self_weight = solver_weight, self_weight
         self.refine_predictions = guided_filter
-        self.make_optimizer, self.make_scheduler = optimizer or _adamw, lr_scheduler
-        self.new_optimizer()  # an impossible option is told now, not after a run folder is made
+        self.make_scheduler = lr_scheduler
+        self.use_optimizer(optimizer)
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""
@@ -105,11 +103,7 @@ class Found(Fitting, SegmentationModule):
         terms, logits = self.loss_terms(batch["image"], self.global_step < self.background_steps)
         self.last_share = (logits.detach() > 0).float().mean()
         loss = torch.stack(list(terms.values())).sum()
-        self.log("train/loss", loss, batch_size=len(batch["image"]))
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))
-        self._losses.add(loss, self.global_step, batch["path"])
-        if loss.device.type == "cpu" or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._losses.read()
+        self.log_step(loss, terms, batch["path"])
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
@@ -145,7 +139,3 @@ def refined_target(mask: Tensor, rgb01: Tensor) -> Tensor:
     both, either = ((coarse & solved).flatten(1).sum(1), (coarse | solved).flatten(1).sum(1))
     small = (interpolate(solved.float(), size=mask.shape[-2:], mode="bilinear") > 0).float()
     return torch.where((2 * both > either)[:, None, None, None], small, mask)
-
-
-def _adamw(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=0.05)

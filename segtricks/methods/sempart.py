@@ -1,9 +1,9 @@
 """Sempart with multi-scale consistency and guided filtering: one network, its loss stack and its training step."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -27,10 +27,8 @@ from segtricks.losses import (
 from segtricks.methods.base import SegmentationModule
 from segtricks.methods.crops import crop_and_enlarge, random_corners
 from segtricks.methods.foreground import ForegroundSign
-from segtricks.methods.trainable import Fitting
+from segtricks.methods.trainable import Trainable
 from segtricks.refine import GuidedFilter
-from segtricks.training.checkpoints import prefer_options
-from segtricks.training.finite import FiniteLosses
 from segtricks.training.moving_average import MovingAverage
 
 Networks = tuple[
@@ -66,7 +64,7 @@ _SAMPLED, _LOOKED_AT, _BATCH = 32, 8, 8
 """Training photographs whose pairs settle a share, or are looked at for a given threshold; as many at a time."""
 
 
-class Sempart(Fitting, SegmentationModule):
+class Sempart(Trainable, SegmentationModule):
     """Train a :class:`SempartHead` on a frozen backbone, without labels.
 
     Args:
@@ -100,6 +98,10 @@ class Sempart(Fitting, SegmentationModule):
     Source: Sari, Locatello and Favaro, arXiv 2404.03392.
     """
 
+    default_optimizer: ClassVar = {
+        "class_path": "torch.optim.AdamW",
+        "init_args": {"lr": 1e-4, "betas": [0.9, 0.99], "weight_decay": 0.0},
+    }
     head: SempartHead
 
     def __init__(
@@ -159,11 +161,10 @@ class Sempart(Fitting, SegmentationModule):
         self.graph: Graph | None = None
         """What the threshold made of the sample of photographs at the start of training."""
         self.sign = ForegroundSign()
-        self.make_optimizer, self.make_scheduler, self.seed = optimizer or _adamw, lr_scheduler, seed
+        self.make_scheduler, self.seed = lr_scheduler, seed
         self.compile_networks = compile
         self._compiled: Networks | None = None
-        self._losses = FiniteLosses()
-        self.new_optimizer()  # an impossible option is told now, not after a run folder is made
+        self.use_optimizer(optimizer)
 
     def forward(self, images: Tensor) -> SempartOutput:
         """Normalised images (B, 3, H, W) to logits ``fine`` (B, 1, H, W) and ``coarse`` (B, 1, h, w)."""
@@ -261,17 +262,8 @@ class Sempart(Fitting, SegmentationModule):
         self.last_cut = terms["ncut"].detach()
         self.sign.count(fine.detach())
         loss = self.total(terms)
-        self.log("train/loss", loss, batch_size=len(batch["image"]))
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch["image"]))
-        self._losses.add(loss, self.global_step, batch["path"])
-        # On a GPU only when the logger reads them anyway.
-        if loss.device.type == "cpu" or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._losses.read()
+        self.log_step(loss, terms, batch["path"])
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        """Look at the losses that nobody has looked at."""
-        self._losses.read()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Log the objective on held-out training images; return their foreground for the pictures."""
@@ -295,14 +287,12 @@ class Sempart(Fitting, SegmentationModule):
         return optimizer if self.make_scheduler is None else ([optimizer], [self.make_scheduler(optimizer)])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to save what a loss has spoilt; add the optimiser's options, to tell on resume which were changed."""
-        self._losses.read()
+        """Add the threshold."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["optimizer_options"] = self.new_optimizer().defaults
         checkpoint["tau"], checkpoint["affinity_threshold"] = self.tau, self.affinity_threshold
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the network is the same; changed optimiser options beat the checkpoint's.
+        """Check that the network is the same.
 
         The cosine that a share has become is the checkpoint's, unless the share was changed. A checkpoint without a
         sign gets the module's own.
@@ -316,7 +306,6 @@ class Sempart(Fitting, SegmentationModule):
             log.warning("This checkpoint is of before tau could be a share: it keeps tau %s.", _FORMER_TAU)
         elif checkpoint.get("tau") == self.tau:
             self.affinity_threshold = checkpoint["affinity_threshold"]
-        prefer_options(checkpoint, self.new_optimizer().defaults)
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded."""
@@ -328,10 +317,6 @@ class Sempart(Fitting, SegmentationModule):
         """A stream of its own per seed, step and rank: a resumed run draws the crops that it would have drawn."""
         stream = (self.seed * 1_000_003 + step) * 4_099 + self.global_rank
         return torch.Generator().manual_seed(stream % 2**63)
-
-
-def _adamw(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0)
 
 
 def _fuse(optimizer: torch.optim.Optimizer) -> None:

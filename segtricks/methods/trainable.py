@@ -1,38 +1,90 @@
-"""What methods that are trained share: their optimiser, and steps of whose images nothing could be read."""
+"""Training code shared by all trainable methods: the optimiser, the held-out log, batches without an image."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable, instantiate_class
 from torch import Tensor
 
 from segtricks.errors import UserError
+from segtricks.training.checkpoints import prefer_options
+from segtricks.training.finite import FiniteLosses
 
 
-class Fitting(LightningModule):
-    """What methods that are trained log and return; none of several processes waits for one with nothing to read."""
+class Trainable(LightningModule):
+    """A method that is trained. None of several processes waits for one whose batch has no image.
+
+    A subclass sets ``default_optimizer`` and ``loss_names``, calls :meth:`use_optimizer` in its ``__init__``, and
+    :meth:`log_step` and :meth:`log_held_out` in its steps. What it trains is every parameter that takes a gradient; it
+    may override :meth:`trained_parameters`, for example to give groups of parameters options of their own.
+    """
+
+    default_optimizer: ClassVar[dict[str, Any]]
+    """``class_path`` and ``init_args`` of the optimiser where none is given, as options that can be changed."""
 
     loss_names: tuple[str, ...] = ()
     """Terms of the objective on held-out images."""
 
-    head: torch.nn.Module
-    """The network that is trained."""
-
-    make_optimizer: OptimizerCallable
-
     _held_out = 0
 
-    def new_optimizer(self) -> torch.optim.Optimizer:
-        """Return an optimiser of the head.
+    def use_optimizer(self, make: OptimizerCallable | None) -> None:
+        """Take an optimiser, None is the default one.
 
         Raises:
             UserError: an option is impossible, such as a negative learning rate.
         """
+        self._make_optimizer = make
+        self._losses = FiniteLosses()
+        self.new_optimizer()  # before a run folder is made
+
+    def trained_parameters(self) -> Iterator[Any]:
+        """Yield what the optimiser gets: parameters, or groups of them."""
+        return (parameter for parameter in self.parameters() if parameter.requires_grad)
+
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """Return an optimiser of what is trained.
+
+        Raises:
+            UserError: an option is impossible, such as a negative learning rate.
+        """
+        parameters = self.trained_parameters()
         try:
-            return self.make_optimizer(self.head.parameters())
+            if self._make_optimizer is not None:
+                return self._make_optimizer(parameters)
+            optimizer: torch.optim.Optimizer = instantiate_class(parameters, self.default_optimizer)
+            return optimizer
         except ValueError as error:
             raise UserError(f"model.optimizer: {error}.") from error
+
+    def log_step(self, loss: Tensor, terms: Mapping[str, Tensor], paths: list[str]) -> None:
+        """Log ``train/loss`` and ``train/TERM`` of a step on these files.
+
+        Raises:
+            UserError: a loss since the last look is not finite.
+        """
+        self.log("train/loss", loss, batch_size=len(paths))
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(paths))
+        self._losses.add(loss, self.global_step, paths)
+        # On a GPU only when the logger reads them anyway.
+        if loss.device.type == "cpu" or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._losses.read()
+
+    def on_train_epoch_end(self) -> None:
+        """Look at the losses that nobody has looked at."""
+        self._losses.read()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to save what a loss has spoilt; add the optimiser's options, to see on resume which were changed."""
+        self._losses.read()
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["optimizer_options"] = self.new_optimizer().defaults
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let changed optimiser options beat the checkpoint's."""
+        super().on_load_checkpoint(checkpoint)
+        prefer_options(checkpoint, self.new_optimizer().defaults)
 
     def no_loss(self) -> Tensor | None:
         """Return what a batch of which nothing could be read gives: None, and the step is left out.
@@ -65,7 +117,7 @@ class Fitting(LightningModule):
         self.log_dict(logged, batch_size=count * processes, sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
-        """Count anew."""
+        """Start a new count."""
         self._held_out = 0
 
     def on_validation_epoch_end(self) -> None:

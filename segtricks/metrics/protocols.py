@@ -1,12 +1,19 @@
 """Named evaluation protocols: every choice that changes a number, in one frozen record."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from segtricks.data.transforms import CenterCropTransform
 from segtricks.errors import UserError
 from segtricks.metrics.corloc import Select
-from segtricks.metrics.polarity import Polarity
+from segtricks.metrics.polarity import Polarity, background_evidence
+
+_BATCH = 8  # of a polarity per batch, where the protocol does not say
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,39 @@ class Protocol:
     def as_dict(self) -> dict[str, Any]:
         """Return every choice as plain data."""
         return dataclasses.asdict(self)
+
+    @property
+    def crop(self) -> CenterCropTransform | None:
+        """The middle of photographs, targets and whole predictions that is scored; None where all of it is."""
+        if self.resolution != "crop" or self.size is None:
+            return None
+        return CenterCropTransform(self.size, self.resize)
+
+    @property
+    def turned_together(self) -> int:
+        """How many masks, in their order, share one decision about polarity."""
+        return (self.batch_size or _BATCH) if self.polarity == "batch" else 1
+
+    def turn(self, masks: Sequence[Tensor]) -> list[Tensor]:
+        """Return masks (1, 1, H, W) of any sizes, those inverted that the polarity takes for the background's."""
+        if self.polarity == "none" or not masks:
+            return list(masks)
+        evidence = [float(background_evidence(mask, self.polarity)) for mask in masks]
+        if self.polarity == "batch":
+            evidence = [sum(evidence) / len(evidence)] * len(evidence)
+        return [1 - mask if found > 0.5 else mask for mask, found in zip(masks, evidence, strict=True)]
+
+    def fit(self, mask: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Resize a mask (1, 1, h, w) to ``size``, height and width."""
+        return fit(mask, size, self.interpolation)
+
+
+def fit(mask: Tensor, size: tuple[int, ...], interpolation: str = "bilinear") -> Tensor:
+    """Resize masks (B, 1, h, w) to ``size``, height and width, ``bilinear`` or ``nearest``."""
+    if mask.shape[-2:] == size:
+        return mask
+    corners = False if interpolation == "bilinear" else None
+    return interpolate(mask, size=size, mode=interpolation, align_corners=corners)
 
 
 _FULL = 254.5 / 255  # above it lies 255 alone

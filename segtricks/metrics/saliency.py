@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from segtricks.metrics.alignment import enhanced_alignment
 from segtricks.metrics.base import binary_target, check_masks, keep_apart, stretch
+from segtricks.metrics.measures import IMAGE_MEASURES, MASK_MEASURES
 from segtricks.metrics.overlap import mean_absolute_error
 from segtricks.metrics.protocols import PROTOCOLS, Protocol
 from segtricks.metrics.structure import structure_measure
@@ -21,10 +22,8 @@ from segtricks.metrics.thresholds import (
     precision_recall,
     threshold_counts,
 )
-from segtricks.metrics.weighted_fbeta import weighted_fbeta
+from segtricks.metrics.weighted import weighted_fbeta
 from segtricks.refine.components import connected_components
-
-VALUES = ("acc", "iou", "max_fbeta", "adaptive_fbeta", "weighted_fbeta", "mae", "s_measure", "e_measure_adaptive")
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class ImageScores:
     """Measures of one image.
 
     Args:
-        values: (8,) float64 in the order of ``VALUES``; IoU is nan where prediction and target are both empty, and
-            ``max_fbeta`` is the image's own maximum.
+        values: (8,) float64 in the order of ``IMAGE_MEASURES``; IoU is nan where prediction and target are both empty,
+            and ``max_fbeta`` is the image's own maximum.
         precision: (T,) at each threshold of the protocol.
         recall: (T,)
         f: (T,)
@@ -47,6 +46,11 @@ class ImageScores:
     f: Tensor
     alignment: Tensor
     size: Tensor
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union; nan where prediction and target are both empty."""
+        return float(self.values[IMAGE_MEASURES.index("iou")])
 
     def brief(self) -> "ImageScores":
         """Return the values and the size alone, on the CPU, to keep for every image."""
@@ -116,23 +120,11 @@ def _above(pred: Tensor, truth: Tensor, levels: tuple[Tensor, Tensor]) -> tuple[
 
 
 SIZE_BINS = 20
-METRICS = (
-    "acc",
-    "iou",
-    "max_fbeta",
-    "mean_fbeta",
-    "adaptive_fbeta",
-    "weighted_fbeta",
-    "mae",
-    "s_measure",
-    "e_measure_max",
-    "e_measure_mean",
-    "e_measure_adaptive",
-)
+"""Of the share of an image that its object covers."""
 
 
 class SaliencyScores(Metric):
-    """Every figure of one protocol: ``compute`` returns ``METRICS`` by name, float64 in [0, 1].
+    """Every figure of one protocol: ``compute`` returns ``MASK_MEASURES`` by name, float64 in [0, 1].
 
     One pass; the state is sums over images (float64) and counts (int64), of a size that depends neither on the images
     nor on their number. E is cut at 1, which a perfect map exceeds by 1/(pixels - 1) by its definition.
@@ -160,10 +152,10 @@ class SaliencyScores(Metric):
         self.protocol = protocol or PROTOCOLS["fullres"]
         keep_apart(self, *asdict(self.protocol).values())
         thresholds = threshold_count(self.protocol)
-        sums = {"values": len(VALUES), "precision": thresholds, "recall": thresholds, "f": thresholds}
+        sums = {"values": len(IMAGE_MEASURES), "precision": thresholds, "recall": thresholds, "f": thresholds}
         for name, size in (*sums.items(), ("alignment", LEVELS), ("bin_iou", SIZE_BINS)):
             self.add_state(name, torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("counted", torch.zeros(len(VALUES), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("counted", torch.zeros(len(IMAGE_MEASURES), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("bin_images", torch.zeros(SIZE_BINS, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
@@ -180,17 +172,18 @@ class SaliencyScores(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """Return every figure; nan before the first image."""
-        figures = dict(zip(VALUES, self.values / self.counted, strict=True))
+        figures = dict(zip(IMAGE_MEASURES, self.values / self.counted, strict=True))
         curve = self.f_curve()
         own = self.protocol.f_average == "own_maximum"
         e = self.alignment / self.images
         figures |= {"max_fbeta": figures["max_fbeta"] if own else curve.max(), "mean_fbeta": curve.mean()}
         figures |= {"e_measure_max": e.max(), "e_measure_mean": e.mean()}
-        return {name: figures[name].clamp(max=1) for name in METRICS}
+        return {name: figures[name].clamp(max=1) for name in MASK_MEASURES}
 
     def counts(self) -> tuple[int, int]:
         """Return the number of images, and of those empty in prediction and target, which have no IoU."""
-        return int(self.images), int(self.images - self.counted[VALUES.index("iou")])
+        with self.sync_context():
+            return int(self.images), int(self.images - self.counted[IMAGE_MEASURES.index("iou")])
 
     def pr_curve(self) -> tuple[Tensor, Tensor]:
         """Return mean precision and recall over images at each threshold, (T,) each."""
@@ -202,17 +195,22 @@ class SaliencyScores(Metric):
             return f_beta(*self.pr_curve(), self.protocol.beta2)
         return self.f / self.images
 
+    def curves(self) -> dict[str, list[float]]:
+        """Return ``precision``, ``recall`` and ``f`` at each threshold."""
+        with self.sync_context():
+            precision, recall = self.pr_curve()
+            curves = {"precision": precision, "recall": recall, "f": self.f_curve()}
+            return {name: curve.tolist() for name, curve in curves.items()}
+
     def size_bins(self) -> list[dict[str, float | int | None]]:
         """Return mean IoU by the share of the image that the object covers, in equal bins from 0 to 1."""
-        return [
-            {
-                "from": i / SIZE_BINS,
-                "to": (i + 1) / SIZE_BINS,
-                "images": count,
-                "iou": float(total) / count if count else None,
-            }
-            for i, (total, count) in enumerate(zip(self.bin_iou.tolist(), self.bin_images.tolist(), strict=True))
-        ]
+        with self.sync_context():
+            totals, counts = self.bin_iou.tolist(), self.bin_images.tolist()
+        edges = [i / SIZE_BINS for i in range(SIZE_BINS + 1)]
+        means = [total / count if count else None for total, count in zip(totals, counts, strict=True)]
+        keys = ("from", "to", "images", "iou")
+        bins = zip(edges[:-1], edges[1:], counts, means, strict=True)
+        return [dict(zip(keys, values, strict=True)) for values in bins]
 
     def _sum(self, image: ImageScores) -> None:
         known = ~image.values.isnan()
@@ -221,7 +219,7 @@ class SaliencyScores(Metric):
         self.images += 1
         for name in ("precision", "recall", "f", "alignment"):
             getattr(self, name).add_(getattr(image, name))
-        iou = VALUES.index("iou")
+        iou = IMAGE_MEASURES.index("iou")
         place = (image.size * SIZE_BINS).long().clamp(max=SIZE_BINS - 1)
         self.bin_iou[place] += image.values[iou].nan_to_num(0.0)
         self.bin_images[place] += known[iou]

@@ -11,8 +11,9 @@ from torch import Tensor
 from segtricks.data.transforms import denormalize
 from segtricks.errors import UserError
 from segtricks.reports.media import log_panels, section
-from segtricks.reports.names import file_name, set_keys
+from segtricks.reports.names import set_keys
 from segtricks.reports.pictures import Panel, outlined, panel_figure, save_figure
+from segtricks.runs import file_name
 from segtricks.training.metrics_file import MetricsFile
 
 log = logging.getLogger(__name__)

@@ -7,15 +7,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from segtricks.metrics.saliency import VALUES
 from segtricks.reports.evaluation_figures import bins_figure
 from segtricks.reports.examples import small_jpeg
 from segtricks.reports.media import log_figure, log_images, log_scores, section
-from segtricks.reports.names import file_name, key, set_keys
+from segtricks.reports.names import key, set_keys
 from segtricks.reports.pictures import outlined, save_figure
+from segtricks.runs import file_name
 from segtricks.training.loggers import of_kind
 
-_IOU = VALUES.index("iou")
 _SIDE = 160
 
 
@@ -68,7 +67,8 @@ class TestDashboard(Callback):
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the figure and log everything."""
-        scores: Any = module.scores
+        evaluations: Any = module.evaluations
+        scores = [score for each in evaluations for score in each.rows.values()]
         if trainer.is_global_zero and scores:
             self._log(trainer, module, scores)
         self._seen, self._thumbnails = {}, {}
@@ -122,7 +122,7 @@ def image_table(
         line: dict[str, float | str | bytes | None] = {"image": Path(path).name}
         for row, entry in scores.items():
             if path in entry.per_image:
-                iou = float(entry.per_image[path].values[_IOU])
+                iou = entry.per_image[path].iou
                 line["size"] = float(entry.per_image[path].size)
                 line[f"iou {row}"] = None if iou != iou else iou
             if path in entry.hits:

@@ -7,17 +7,16 @@ from pathlib import Path
 from segtricks.data.images import UnreadableImage, find_images, read_image
 from segtricks.metrics import Protocol
 from segtricks.metrics.base import binary_target
-from segtricks.metrics.saliency import VALUES
 from segtricks.reports.evaluation_figures import Verdict, f_figure, pr_figure, size_figure, verdict_figure
 from segtricks.reports.pictures import save_figure
-from segtricks.scoring.evaluation import Evaluation
+from segtricks.scoring.folders import ROW, FolderEvaluation
 from segtricks.scoring.mask_reading import read_pair
 
 _SHOWN = 4
 
 
 def write_figures(
-    folder: Path, evaluations: Mapping[str, Evaluation], protocol: Protocol, images: Path | None = None
+    folder: Path, evaluations: Mapping[str, FolderEvaluation], protocol: Protocol, images: Path | None = None
 ) -> None:
     """Write ``pr.png``, ``f.png``, ``iou-by-size.png`` of all sets, and ``best-worst.png`` of each.
 
@@ -27,7 +26,7 @@ def write_figures(
         protocol: by which they were scored.
         images: folder of the photographs, to show them beside the masks.
     """
-    scores = {name: found.scores for name, found in evaluations.items()}
+    scores = {name: found.sums for name, found in evaluations.items()}
     save_figure(pr_figure(scores), folder / "pr.png")
     save_figure(f_figure(scores), folder / "f.png")
     save_figure(size_figure(scores), folder / "iou-by-size.png")
@@ -50,13 +49,12 @@ def _photos(folder: Path) -> dict[str, Path]:
     return names | {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
 
 
-def _ranked(found: Evaluation) -> list[tuple[str, float]]:
-    place = VALUES.index("iou")
-    ious = ((name, float(image.values[place])) for name, image in found.images.items())
+def _ranked(found: FolderEvaluation) -> list[tuple[str, float]]:
+    ious = ((name, image.iou) for name, image in found.evaluation.rows[ROW].per_image.items())
     return sorted((entry for entry in ious if entry[1] == entry[1]), key=lambda entry: entry[1])
 
 
-def _verdict(found: Evaluation, name: str, iou: float, protocol: Protocol, photos: Mapping[str, Path]) -> Verdict:
+def _verdict(found: FolderEvaluation, name: str, iou: float, protocol: Protocol, photos: Mapping[str, Path]) -> Verdict:
     prediction, target = found.files[name]
     assert target is not None
     pred, truth, _ = read_pair(prediction, target, protocol)

@@ -14,11 +14,8 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from segtricks.metrics import Protocol
-from segtricks.metrics.saliency import VALUES
-from segtricks.reports.names import file_name
-from segtricks.reports.tables import write_json
+from segtricks.runs import file_name, write_json
 
-_IOU = VALUES.index("iou")
 _ROOM = 200
 
 
@@ -65,7 +62,7 @@ class TestExamples(Callback):
         kept, ious = self._kept.setdefault(name, []), self._ious.setdefault(name, [])
         main = list(outputs)[1 if module.refine_predictions else 0]  # plain, filtered, perhaps solved
         for i, path in enumerate(batch["path"]):
-            iou = float(module.batch_scores[main][i].values[_IOU])  # type: ignore[index]
+            iou = module.batch_scores[main][i].iou  # type: ignore[index, union-attr]
             if iou != iou:  # both empty
                 continue
             ious.append(iou)

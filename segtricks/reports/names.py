@@ -4,11 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-
-def file_name(name: str) -> str:
-    """Return a data set's name as a plain file name: ``ecssd[320:]`` becomes ``ecssd-320-end``."""
-    name = re.sub(r"\[(\d*):(\d*)\]$", lambda part: f" {part[1] or 0} {part[2] or 'end'}", name)
-    return "-".join("".join(c if c.isalnum() or c in "_-" else " " for c in name).split())
+from segtricks.runs import file_name
 
 
 def key(name: str) -> str:

@@ -10,14 +10,13 @@ from urllib.parse import quote
 import yaml
 
 from segtricks.errors import UserError
+from segtricks.metrics.measures import MEASURES, title
 from segtricks.reports.charts import size_chart, training_charts
 from segtricks.reports.html_page import details, page, photo, svg, table, text
-from segtricks.reports.names import file_name
-from segtricks.reports.tables import figure, short_title
-from segtricks.runs import shown_path
+from segtricks.reports.tables import figure
+from segtricks.runs import file_name, shown_path
 from segtricks.scoring.floors import find_targets, floors, protocol_of
 from segtricks.scoring.results import (
-    MEASURES,
     Result,
     flat_config,
     is_before,
@@ -75,7 +74,7 @@ def _summary(files: list[Path]) -> Iterator[str]:
             [content["dataset"], content["protocol"]["name"], main_row(content), *cells, str(content["images"])]
         )
     if rows:
-        titles = [short_title(name) for name in names]
+        titles = [title(name) for name in names]
         yield table(["test set", "protocol", "mask", *titles, "images"], rows, words=3, caption="In short")
 
 
@@ -151,7 +150,7 @@ def _scores(
     paper = {(r.row, name): number for r in results for name in metrics if (number := r.published(name))}
     columns = [(name, published) for name in metrics for published in (False, True)]
     columns = [(name, published) for name, published in columns if not published or any(n == name for _, n in paper)]
-    header = [f"published {short_title(name)}" if published else short_title(name) for name, published in columns]
+    header = [f"published {title(name)}" if published else title(name) for name, published in columns]
 
     def cells(row: str, figures: Mapping[str, Any]) -> list[str]:
         shown = [paper.get((row, name)) if published else figures.get(name) for name, published in columns]
@@ -208,7 +207,7 @@ def _worst(per_image: list[dict[str, str]], main: str) -> Iterator[str]:
     if ranked:
         names = [name for name in ("iou", "acc", "max_fbeta", "mae", "size") if name in ranked[0]]
         lines = [[shown_path(row["image"]), *(figure(float(row[name] or "nan")) for name in names)] for row in ranked]
-        header = ["image", *("object size" if name == "size" else short_title(name) for name in names)]
+        header = ["image", *("object size" if name == "size" else title(name) for name in names)]
         yield details(f"The {len(lines)} images of lowest IoU ({main})", table(header, lines))
 
 

@@ -1,138 +1,124 @@
-"""Score a folder of masks: pairs in, sums and one row an image out, several images at once."""
+"""What was measured on one data set: rows of figures, every choice of the protocol, and what was left out."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+from segtricks.metrics import ImageScores
+from segtricks.metrics import Protocol as Choices
+from segtricks.metrics.measures import IMAGE_MEASURES
+from segtricks.runs import file_name, write_csv, write_json
 
-from segtricks.data.boxes import ImageBoxes
-from segtricks.data.images import UnreadableImage
-from segtricks.errors import UserError
-from segtricks.metrics import CorLoc, ImageScores, Protocol, SaliencyScores, background_evidence, image_scores
-from segtricks.parallel import in_threads
-from segtricks.scoring.mask_pairs import Pairs
-from segtricks.scoring.mask_reading import fit, read_pair, read_prediction
 
-Pair = tuple[str, Path, Path | None]
+@dataclass
+class Score:
+    """The figures of one row, such as ``mask`` or ``mask + guided filter``, by its masks, its boxes or both.
+
+    Args:
+        dataset: its name.
+        row: its name.
+        images: how many were scored.
+        metrics: by name.
+        empty: images empty in prediction and target, which have no IoU.
+        size_bins: IoU by object size.
+        curves: precision, recall and F at each threshold.
+        per_image: by name of the image, its measures.
+        hits: by name of the image, whether its box was right.
+    """
+
+    dataset: str
+    row: str
+    images: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    empty: int | None = None
+    size_bins: list[dict[str, Any]] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    per_image: dict[str, ImageScores] = field(default_factory=dict)
+    hits: dict[str, bool] = field(default_factory=dict)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return one line per image: name, measures, ``size`` (the target's share of it) and ``corloc`` (0 or 1).
+
+        ``max_fbeta`` is the image's own maximum, an IoU that does not exist is empty, and E is cut at 1 as in the mean.
+        """
+        return [self._line(name) for name in dict.fromkeys([*self.per_image, *self.hits])]
+
+    def _line(self, name: str) -> dict[str, Any]:
+        line: dict[str, Any] = {"image": name}
+        if name in self.per_image:
+            image = self.per_image[name]
+            for measure, value in zip(IMAGE_MEASURES, image.values.tolist(), strict=True):
+                line[measure] = "" if value != value else min(value, 1.0)
+            line["size"] = float(image.size)
+        if name in self.hits:
+            line["corloc"] = int(self.hits[name])
+        return line
 
 
 @dataclass
 class Evaluation:
-    """Everything that a folder's evaluation found.
+    """Everything that was measured on one data set.
 
     Args:
-        scores: the figures of all images.
-        corloc: hits, where there were boxes.
-        images: by name, each scored image's figures.
-        hits: by name, whether its box was right.
-        notes: how many files each note of ``mask_reading.NOTES`` holds for.
-        skipped: path and reason.
-        files: by name, prediction and target.
+        dataset: its name.
+        protocol: every choice.
+        rows: by name.
+        skipped: path and reason of what was not scored.
     """
 
-    scores: SaliencyScores
-    corloc: CorLoc
-    images: dict[str, ImageScores] = field(default_factory=dict)
-    hits: dict[str, bool] = field(default_factory=dict)
-    notes: Counter[str] = field(default_factory=Counter)
+    dataset: str
+    protocol: Choices
+    rows: dict[str, Score]
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    files: dict[str, tuple[Path, Path | None]] = field(default_factory=dict)
 
-    def count(self) -> int:
-        """Return the number of images scored, by masks or boxes."""
-        return len(self.files)
+    @property
+    def images(self) -> int:
+        """How many images were scored."""
+        return max((score.images for score in self.rows.values()), default=0)
+
+    def listed(self) -> list[dict[str, str]]:
+        """Return what was left out, as result files list it."""
+        return [{"path": path, "reason": reason} for path, reason in self.skipped]
+
+    def as_dict(self, main: str, refine_at: str, **about: Any) -> dict[str, Any]:
+        """Return the content of a result file.
+
+        Args:
+            main: the row whose figures are ``metrics``: those of the masks that are predicted.
+            refine_at: the resolution at which the other rows were refined.
+            about: further keys: where the data and the masks come from.
+        """
+        content: dict[str, Any] = {
+            "dataset": self.dataset,
+            "protocol": self.protocol.as_dict() | {"refine_at": refine_at},
+            **about,
+            "images": self.images,
+            "skipped": self.listed(),
+            "metrics": self.rows[main].metrics,
+            "rows": {row: score.metrics for row, score in self.rows.items()},
+        }
+        if any(score.per_image for score in self.rows.values()):
+            content["empty"] = {row: score.empty for row, score in self.rows.items()}
+            content["size_bins"] = {row: score.size_bins for row, score in self.rows.items()}
+        return content
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return one line per image and row, the row in the column ``mask``."""
+        return [{"mask": row} | line for row, score in self.rows.items() for line in score.lines()]
 
 
-@dataclass
-class _Outcome:
-    pair: Pair
-    scores: ImageScores | None = None
-    hit: bool | None = None
-    notes: set[str] = field(default_factory=set)
-    skipped: tuple[str, str] | None = None
-
-
-def evaluate(
-    pairs: Pairs,
-    protocol: Protocol,
-    boxes: Mapping[str, ImageBoxes] | None = None,
-    corloc: CorLoc | None = None,
-    workers: int = 1,
-    bar: str | None = None,
-) -> Evaluation:
-    """Score pairs by a protocol; a file that cannot be read is skipped.
+def write_result(run: Path, evaluation: Evaluation, content: Mapping[str, Any], before: bool = False) -> None:
+    """Write ``RUN/test/DATASET[-PROTOCOL][-before].json`` and ``…-per-image.csv``.
 
     Args:
-        pairs: of ``mask_pairs``.
-        protocol: every choice but batch norm applies; a polarity per batch takes ``batch_size`` pairs in their order.
-        boxes: by file name, for CorLoc; boxes of other images are ignored.
-        corloc: how a mask becomes a box.
-        workers: threads.
-        bar: title of a progress bar.
-
-    Raises:
-        UserError: nothing could be scored.
+        run: the run folder.
+        evaluation: what was measured.
+        content: of the JSON file, see :meth:`Evaluation.as_dict`.
+        before: whether it was measured before the training.
     """
-    found = Evaluation(SaliencyScores(protocol), corloc or CorLoc(), skipped=list(pairs.skipped))
-    step = protocol.batch_size or 8 if protocol.polarity == "batch" else 1
-    groups = [pairs.found[i : i + step] for i in range(0, len(pairs.found), step)]
-
-    def work(group: Sequence[Pair]) -> list[_Outcome]:
-        return list(_score(group, protocol, boxes or {}, found.corloc))
-
-    for outcomes in in_threads(work, groups, workers, bar):
-        for outcome in outcomes:
-            _take(found, outcome)
-    if not found.files:
-        path, reason = found.skipped[0]
-        raise UserError(f"None of {len(found.skipped):,} masks could be scored; the first, {path}: {reason}.")
-    return found
-
-
-def _take(found: Evaluation, outcome: _Outcome) -> None:
-    name, prediction, target = outcome.pair
-    found.notes.update(outcome.notes)
-    if outcome.skipped is not None:
-        found.skipped.append(outcome.skipped)
-        return
-    found.files[name] = prediction, target
-    if outcome.scores is not None:
-        found.images[name] = outcome.scores.brief()
-        found.scores.add(outcome.scores)
-    if outcome.hit is not None:
-        found.hits[name] = outcome.hit
-        found.corloc.add(outcome.hit)
-
-
-def _score(
-    group: Sequence[Pair], protocol: Protocol, boxes: Mapping[str, ImageBoxes], corloc: CorLoc
-) -> Iterator[_Outcome]:
-    read: list[tuple[Pair, Tensor, Tensor | None, set[str]]] = []
-    for pair in group:
-        try:
-            if pair[2] is None:
-                soft, notes = read_prediction(pair[1])
-                read.append((pair, soft[None].double() / 255, None, notes))
-            else:
-                read.append((pair, *read_pair(pair[1], pair[2], protocol)))
-        except UnreadableImage as error:
-            yield _Outcome(pair, skipped=(error.path, error.reason))
-    invert = _inverted([pred for _, pred, _, _ in read], protocol.polarity)
-    for (pair, pred, truth, notes), flip in zip(read, invert, strict=True):
-        pred = 1 - pred if flip else pred
-        outcome = _Outcome(pair, notes=notes)
-        if truth is not None:
-            outcome.scores = image_scores(pred, truth, protocol)
-        place = boxes.get(Path(pair[0]).name)
-        if place is not None:
-            outcome.hit = corloc.is_hit(fit(pred, place.size, protocol.interpolation)[0], place.boxes)
-        yield outcome
-
-
-def _inverted(preds: Sequence[Tensor], polarity: str) -> list[bool]:
-    means = [float(background_evidence(pred, polarity)) for pred in preds]
-    if polarity == "batch" and means:
-        means = [sum(means) / len(means)] * len(means)
-    return [polarity != "none" and mean > 0.5 for mean in means]
+    protocol = evaluation.protocol.name
+    parts = [evaluation.dataset, "" if protocol == "fullres" else protocol]
+    stem = "-".join(file_name(part) for part in parts if part) + ("-before" if before else "")
+    write_json(run / "test" / f"{stem}.json", content)
+    write_csv(run / "test" / f"{stem}-per-image.csv", evaluation.lines())

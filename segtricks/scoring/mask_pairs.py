@@ -9,17 +9,20 @@ from segtricks.data.images import find_images
 from segtricks.data.pairing import one_per_stem
 from segtricks.errors import UserError
 
+Pair = tuple[str, Path, Path | None]
+"""Name, prediction and target; the target is None where only boxes are scored."""
+
 
 @dataclass
 class Pairs:
     """Files that pair, by name, and files that do not, with the reason.
 
     Args:
-        found: name, prediction and target; the target is None where only boxes are scored.
+        found: the pairs.
         skipped: path and reason; together with ``found`` they make up every image of both folders.
     """
 
-    found: list[tuple[str, Path, Path | None]] = field(default_factory=list)
+    found: list[Pair] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 

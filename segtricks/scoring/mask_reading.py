@@ -1,4 +1,4 @@
-"""Masks from anywhere, read by fixed rules; what is unusual about a file is named, to be said once and counted.
+"""Masks from anywhere, read by fixed rules; what is unusual about a file is counted and reported once.
 
 A file whose largest value is exactly 1 is a 0/1 mask. Colour is read by its luminance. Values between, such as those
 of a JPEG or of a soft target, are kept for the protocol to cut. A prediction of another size is brought to the
@@ -7,12 +7,11 @@ target's by the protocol's interpolation.
 
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from segtricks.data.images import read_mask
-from segtricks.data.transforms import CenterCropTransform
 from segtricks.metrics import Protocol
 
 PREDICTION_NOTES = {
@@ -43,16 +42,27 @@ def read_pair(prediction: Path, target: Path, protocol: Protocol) -> tuple[Tenso
     notes |= {f"target_{name}" for name in odd}
     if _between(truth):
         notes.add("target_between")
-    if protocol.resolution == "crop" and protocol.size:
-        crop = CenterCropTransform(protocol.size, protocol.resize)
-        truth = crop(truth)
-        # A prediction of the crop's size is taken for the crop's.
-        soft = soft if soft.shape == truth.shape else crop(soft)
-    pred = soft[None].double() / 255
-    if pred.shape[-2:] != truth.shape[-2:]:
+    if protocol.crop is None and soft.shape[-2:] != truth.shape[-2:]:
         notes.add("resized")
-        pred = fit(pred, (truth.shape[-2], truth.shape[-1]), protocol.interpolation)
-    return pred, truth[None], notes
+    return *fitted(soft, truth, protocol, torch.float64), notes
+
+
+def fitted(soft: Tensor, truth: Tensor, protocol: Protocol, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Bring a prediction and its target to the size that is scored.
+
+    Args:
+        soft: (1, h, w) uint8.
+        truth: (1, H, W) uint8.
+        protocol: it may crop both; a prediction that has the crop's size already is taken for the crop's.
+        dtype: of the probabilities.
+
+    Returns:
+        Probabilities (1, 1, H', W') in [0, 1], and the target (1, 1, H', W') uint8.
+    """
+    if (crop := protocol.crop) is not None:
+        truth = crop(truth)
+        soft = soft if soft.shape == truth.shape else crop(soft)
+    return protocol.fit(soft[None].to(dtype) / 255, truth.shape[-2:]), truth[None]
 
 
 def read_prediction(path: Path) -> tuple[Tensor, set[str]]:
@@ -65,15 +75,6 @@ def read_prediction(path: Path) -> tuple[Tensor, set[str]]:
     return soft, _oddities(path, soft)
 
 
-def fit(pred: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
-    """Resize (1, 1, h, w) to ``size``, height and width."""
-    if pred.shape[-2:] == size:
-        return pred
-    if interpolation == "nearest":
-        return interpolate(pred, size=size, mode="nearest")
-    return interpolate(pred, size=size, mode="bilinear", align_corners=False)
-
-
 def _between(mask: Tensor) -> bool:
     # One more than each value, modulo 256: 255 becomes 0 and 0 becomes 1.
     return bool((mask + 1).max() > 1)
@@ -84,7 +85,7 @@ def _oddities(path: Path, mask: Tensor) -> set[str]:
     with Image.open(path) as image:
         if image.mode not in ("1", "L", "F", "I") and not image.mode.startswith("I;16"):
             found.add("colour")
-        # Only a second look tells 0/1 from 0/255 once both are read as 0/255.
+        # Only a second look separates 0/1 from 0/255 once both are read as 0/255.
         elif image.mode != "1" and mask.max() == 255 and not _between(mask) and image.getextrema()[1] == 1:
             found.add("zero_one")
     return found

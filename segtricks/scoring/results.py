@@ -11,31 +11,15 @@ from typing import Any
 import yaml
 
 from segtricks.errors import UserError
+from segtricks.metrics.measures import MEASURES
 from segtricks.runs import existing_run
 from segtricks.scoring.published import is_whole, labels_of_run, labels_of_table, published
-
-MEASURES = (
-    "acc",
-    "iou",
-    "max_fbeta",
-    "mean_fbeta",
-    "adaptive_fbeta",
-    "weighted_fbeta",
-    "mae",
-    "s_measure",
-    "e_measure_max",
-    "e_measure_mean",
-    "e_measure_adaptive",
-    "corloc",
-)
-"""What segtricks measures; written out, because torch takes seconds to import and a table does not need it."""
 
 _COUNTS = ("images", "seed", "seeds", "n", "epoch", "step")
 _NOT_SHOWN = re.compile(
     r"(test|provenance|wandb|panels|save_every|max_bad_share|data\.(test|root|masks|num_workers|predict_images|eval_batch_size)"
     r"|trainer\.(enable_.*|log_every_n_steps|default_root_dir|logger|callbacks|devices|accelerator))(\..*)?"
 )
-_UNTRAINED = "Discovery"
 _OF_TRAINING = re.compile(
     r"(data\.(train|train_limit|batch_size|held_out|flip|jitter|jitter_p|grayscale_p|scale_range|scaled_to|blur_p"
     r"|blur_sigma|colors_on|cache|cache_dir)|trainer\.(?!precision|limit_test_batches).*|on_collapse|seed_everything)"
@@ -114,13 +98,13 @@ def read_file(path: Path, run: str, options: dict[str, str]) -> Iterator[Result]
         options: the flat config of the run.
 
     Raises:
-        UserError: it is no result file.
+        UserError: it is not a result file.
     """
     content = read_json(path)
     for each in content.get("results", [content]):
         protocol = each.get("protocol")
         if not isinstance(protocol, dict) or not isinstance(each.get("metrics"), dict):
-            raise UserError(f"{path} is no result file of segtricks test or segtricks evaluate.")
+            raise UserError(f"{path} is not a result file of segtricks test or segtricks evaluate.")
         predictions = each.get("predictions")
         targets = each.get("targets") or (each.get("corloc") or {}).get("boxes")
         model: dict[str, Any] = {
@@ -165,9 +149,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no result file: {error}.") from error
+        raise UserError(f"{path} is not a result file: {error}.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no result file of segtricks test or segtricks evaluate.")
+        raise UserError(f"{path} is not a result file of segtricks test or segtricks evaluate.")
     return content
 
 
@@ -180,7 +164,9 @@ def read_config(run: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{run / 'config.yaml'} is no YAML: {getattr(error, 'problem', None) or error}.") from error
+        raise UserError(
+            f"{run / 'config.yaml'} is not valid YAML: {getattr(error, 'problem', None) or error}."
+        ) from error
     return content if isinstance(content, dict) else {}
 
 
@@ -201,7 +187,8 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, str]:
             found[name] = text.rpartition(".")[2] if name.endswith("class_path") else text
 
     walk(config, "")
-    if found.get("model.class_path") == _UNTRAINED:
+    trained = any(name.startswith("model.optimizer") for name in found)
+    if "model.class_path" in found and not trained:
         return {name: value for name, value in found.items() if not _OF_TRAINING.fullmatch(name)}
     return found
 
@@ -217,7 +204,7 @@ def _table(path: Path) -> Iterator[Result]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [{key or "": value or "" for key, value in row.items() if key} for row in csv.DictReader(file)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no table: {error}.") from error
+        raise UserError(f"{path} is not a table: {error}.") from error
     columns = list(rows[0]) if rows else []
     metrics = _metric_columns(columns, rows)
     spreads = [f"{name}_std" for name in metrics]

@@ -88,7 +88,7 @@ def test_dry_run_prints_commands_to_copy_and_the_cells_that_share_them(fake, cap
         (["mine", "--model.protocol", "sod"], "pass --protocol"),
         (["mine", "--seeds", "x"], "invalid int value"),
         (["mine", "--resume"], "goes on by itself"),
-        (["mine", "--name", "../x"], "no plain folder name"),
+        (["mine", "--name", "../x"], "not a plain folder name"),
         (["mine", "--reuse", "runs/nine"], "holds no plan.yaml"),
         (["mine", "--axis", "backbone"], "Axes here: backbone=a,b"),
     ],

@@ -11,7 +11,7 @@ from segtricks.cli import main
 from segtricks.data import SyntheticShapes
 from segtricks.data.images import read_image, read_mask
 from segtricks.experiments import run as experiment_run
-from segtricks.metrics import METRICS
+from segtricks.metrics import MASK_MEASURES
 from segtricks.refine import BILATERAL_PRESETS, guided_filter
 
 GRID = """
@@ -98,7 +98,7 @@ def test_plain_row_is_what_evaluate_gives_by_a_protocol_that_crops(here, tmp_pat
     evaluated = json.loads((tmp_path / "out.json").read_text())
     scored = json.loads((tmp_path / "runs/mine/MOVE-photos/test/photos-two-tricks.json").read_text())
     assert scored["protocol"]["polarity"] == evaluated["protocol"]["polarity"] == "none"
-    for key in METRICS:
+    for key in MASK_MEASURES:
         assert scored["rows"]["mask"][key] == pytest.approx(evaluated["metrics"][key], abs=1e-6), key
 
 

@@ -99,7 +99,8 @@ def test_mistakes_are_one_or_two_lines(trained, monkeypatch, capsys, words, said
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "must hold"), (b"- a", "must hold"), (b"a: {b", "line 1"), (b"\x80\xff", "not valid")]
+    ("content", "said"),
+    [(b"", "mapping"), (b"- a", "mapping"), (b"a: {b", "line 1"), (b"\x80\xff", "not valid")],
 )
 def test_file_that_is_no_config_is_named(tmp_path, monkeypatch, capsys, content, said):
     monkeypatch.chdir(tmp_path)

@@ -113,7 +113,7 @@ def test_boxes_give_corloc_beside_the_figures_of_masks(rectangles, masks):
     module = Red()
     quiet = {name: False for name in ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")}
     Trainer(accelerator="cpu", **quiet).test(module, data, verbose=False)
-    plain = module.scores[0]
+    plain = module.evaluations[0].rows["mask"]
     assert plain.row == PLAIN
     assert plain.metrics["corloc"] == pytest.approx(1 / 3)
     assert [plain.hits[path] for path in sorted(plain.hits)] == [True, False, False]

@@ -7,10 +7,9 @@ import subprocess
 import pytest
 from PIL import Image
 
+from segtricks.metrics.measures import MEASURES, title
 from segtricks.reports.charts import size_chart
 from segtricks.reports.html_page import details, page, photo, svg, table
-from segtricks.reports.tables import short_title
-from segtricks.scoring.results import MEASURES
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on this machine")
@@ -78,7 +77,7 @@ def test_page_prints(folder):
 def scores(folder):
     """A table of every measure, as wide as it gets without published numbers."""
     rows = [[name, *["0.1234"] * len(MEASURES)] for name in ("before training", "mask + bilateral solver")]
-    drawn = table(["mask", *map(short_title, MEASURES)], rows)
+    drawn = table(["mask", *map(title, MEASURES)], rows)
     (folder / "scores.html").write_text(page("a", [drawn]), encoding="utf-8")
     return folder
 

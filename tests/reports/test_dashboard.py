@@ -7,10 +7,10 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
-from segtricks.methods.base import Score
 from segtricks.metrics import SaliencyScores, get_protocol, image_scores
 from segtricks.reports.dashboard import TestDashboard, image_table, is_chosen
 from segtricks.reports.media import section
+from segtricks.scoring.evaluation import Evaluation, Score
 
 TestDashboard.__test__ = False
 ROWS = ("mask", "mask + guided filter")
@@ -44,7 +44,7 @@ def run_test(folder, names, coverages, limit=200, trained=True, protocol="fullre
     )
     trainer.ckpt_path = "best.ckpt" if trained else None
     choices = get_protocol(protocol)
-    module = SimpleNamespace(protocol=choices, needs_checkpoint=True, scores=[])
+    module = SimpleNamespace(protocol=choices, needs_checkpoint=True, evaluations=[])
     callback = TestDashboard(folder, limit)
     target = torch.zeros(1, 40, 100, dtype=torch.uint8)
     target[..., :50] = 255
@@ -64,9 +64,9 @@ def run_test(folder, names, coverages, limit=200, trained=True, protocol="fullre
             callback.on_test_batch_end(trainer, module, outputs, batch, i, place)
         for row in ROWS:
             metrics = {key: float(value) for key, value in sums[row].compute().items()}
-            entry = Score(name, row, metrics, len(coverages), 0, size_bins=sums[row].size_bins())
+            entry = Score(name, row, len(coverages), metrics, 0, size_bins=sums[row].size_bins())
             entry.per_image = per_image[row]
-            module.scores.append(entry)
+            module.evaluations.append(Evaluation(name, choices, {row: entry}))
     kept = sum(map(len, callback._thumbnails.values()))
     callback.on_test_end(trainer, module)
     return board.run, kept
@@ -144,7 +144,7 @@ def test_figure_of_sizes_is_written_beside_the_results_of_its_protocol(tmp_path)
 
 
 def test_table_of_a_set_with_boxes_alone_holds_hits():
-    entry = Score("voc07", "mask", {}, 1, hits={"a/1.jpg": True})
+    entry = Score("voc07", "mask", 1, hits={"a/1.jpg": True})
     (row,) = image_table({"mask": entry}, {"a/1.jpg": {"photograph": b"x"}})
     assert row == {"image": "1.jpg", "corloc mask": 1.0, "photograph": b"x"}
 

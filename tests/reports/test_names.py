@@ -1,19 +1,6 @@
 import pytest
 
-from segtricks.reports.names import file_name, key, set_keys
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("ecssd", "ecssd"),
-        ("ecssd[320:]", "ecssd-320-end"),
-        ("ecssd[:320]", "ecssd-0-320"),
-        ("my photos/x.d", "my-photos-x-d"),
-    ],
-)
-def test_data_set_names_become_plain_file_names(name, expected):
-    assert file_name(name) == expected
+from segtricks.reports.names import key, set_keys
 
 
 def test_keys_hold_letters_digits_and_underscores_alone():

@@ -110,7 +110,7 @@ def test_columns_have_the_short_titles_of_the_screen(run):
     content["rows"]["mask"] |= {"max_fbeta": 0.5, "e_measure_max": 0.5}
     file.write_text(json.dumps(content))
     titles = re.findall(r"<th[^>]*>(.*?)</th>", run_page(run, run / "report.html"))
-    assert {"max F", "e max"} <= set(titles)
+    assert {"max F", "E max"} <= set(titles)
     assert not [title for title in titles if "_" in title]
 
 
@@ -164,7 +164,7 @@ def test_published_numbers_have_a_column_of_their_own_for_the_whole_set(make_run
     content = result("ecssd", images=images, mask={"iou": 0.5}, refined={"iou": 0.6})
     run = make_run("a", {"ecssd": content}, crop=True, guided_filter=True)
     drawn = run_page(run, run / "report.html")
-    assert ("published iou" in drawn) is shown
+    assert ("published IoU" in drawn) is shown
     assert ("0.8620" in drawn) is shown
 
 

@@ -82,7 +82,7 @@ def test_a_folder_with_masks(tmp_path: Path, write) -> None:  # type: ignore[no-
 
 @pytest.mark.parametrize("spec", ["ecssd[320]", "ecssd[a:b]", "ecssd[1:2:3]", "ecssd[]"])
 def test_what_is_no_part_is_named(spec: str) -> None:
-    with pytest.raises(UserError, match=r"is no part: write NAME\[start:stop\]"):
+    with pytest.raises(UserError, match=r"is not a part: write NAME\[start:stop\]"):
         open_dataset(spec)
 
 
