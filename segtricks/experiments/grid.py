@@ -75,7 +75,7 @@ class Grid:
     paper: int | None = None
     metrics: list[Metric] = field(default_factory=lambda: ["acc", "iou", "max_fbeta"])
     seeds: list[NonNegativeInt] = field(default_factory=lambda: [0])
-    axes: dict[str, list[Value]] = field(default_factory=dict)
+    axes: dict[str, list[str | int | float | bool]] = field(default_factory=dict)
     folder: Path = Path()
 
 

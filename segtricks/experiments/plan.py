@@ -176,7 +176,7 @@ def _mask_folder(name: str, folder: str, data: str, all_data: Sequence[str]) -> 
 
 
 def _checked(cell: Cell, bases: set[str], without: set[str]) -> Cell:
-    """The cell with its run as folders are named, and with none where masks were not given."""
+    """The cell, with its run by the name of the folder, and without one where its masks were not given."""
     if cell.run is None:
         return cell
     run = _plain(cell.run)

@@ -79,7 +79,7 @@ def test_dry_run_prints_commands_to_copy_and_the_cells_that_share_them(fake, cap
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ([], "Which experiment?"),
         (["table9"], "Packaged: mini_ablation, "),
@@ -93,9 +93,9 @@ def test_dry_run_prints_commands_to_copy_and_the_cells_that_share_them(fake, cap
         (["mine", "--axis", "backbone"], "Axes here: backbone=a,b"),
     ],
 )
-def test_mistakes_are_told_before_anything_runs(fake, capsys, words, said):
+def test_mistakes_are_reported_before_anything_runs(fake, capsys, words, message):
     assert main(["experiment", *words]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert fake.calls() == []
 
 

@@ -65,7 +65,7 @@ def test_extra_options_may_name_the_runs_own_backbone(grid):
     assert runs["b-crop-s1"].words[-1] == "weights/b.pth"
 
 
-def test_config_beside_the_grid_comes_before_a_packaged_one(tmp_path, monkeypatch):
+def test_config_next_to_the_grid_comes_before_a_packaged_one(tmp_path, monkeypatch):
     (tmp_path / "grid.yaml").write_text(GRID)
     (tmp_path / "sempart").write_text("trainer: {}")
     monkeypatch.chdir(tmp_path)

@@ -49,7 +49,7 @@ def test_other_options_are_refused_by_name_and_nothing_is_mixed(fake, capsys):
     assert fake.run(*ONE, "--subset", "8") == 0
     before = (fake.folder / "runs/mine/plan.yaml").read_text()
     fake.calls()
-    for words, said in [
+    for words, message in [
         (("--subset", "9"), "a-s0 data.train_limit 8, now 9"),
         ((), "a-s0 data.train_limit 8, now not given"),
         (("--subset", "8", "--model.tau", "0.3"), "a-s0 model.tau not given, now 0.3"),
@@ -58,7 +58,7 @@ def test_other_options_are_refused_by_name_and_nothing_is_mixed(fake, capsys):
     ]:
         assert fake.run(*ONE, *words) == 2
         error = capsys.readouterr().err
-        assert said in error
+        assert message in error
         assert "another --name" in error
     assert fake.calls() == []
     assert (fake.folder / "runs/mine/plan.yaml").read_text() == before

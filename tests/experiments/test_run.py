@@ -13,7 +13,7 @@ def names(calls):
     return [words[words.index("--name") + 1] for words in calls]
 
 
-def test_failed_run_does_not_stop_the_rest_and_is_told_with_its_reason(fake, capsys):
+def test_failed_run_does_not_stop_the_rest_and_is_reported_with_its_reason(fake, capsys):
     fake.order("fail", "a-s0")
     assert fake.run(*ONE) == 1
     assert len(fake.calls()) == 3

@@ -62,7 +62,7 @@ def test_csv_holds_a_line_for_each_cell_set_and_seed(fake):
 
 
 @pytest.mark.parametrize(("images", "shown"), [("1000", ["0.853", "0.784"]), ("999", ["-", "-"])])
-def test_published_number_stands_only_beside_the_whole_test_set(fake, images, shown):
+def test_published_number_stands_only_next_to_the_whole_test_set(fake, images, shown):
     fake.write(PAPER)
     fake.order("images", images)
     assert fake.run() == 0
@@ -81,7 +81,7 @@ def test_subset_has_no_published_numbers_even_before_it_is_scored(fake):
 
 
 @pytest.mark.parametrize(
-    ("words", "images", "told"),
+    ("words", "images", "note"),
     [
         (("--subset", "40"), "40", "\nTest sets cut: ecssd to 40 images, photos to 40 images.\n"),
         (("--data.test_limit=1",), "1", "\nTest sets cut: ecssd to 1 image, photos to 1 image.\n"),
@@ -91,11 +91,11 @@ def test_subset_has_no_published_numbers_even_before_it_is_scored(fake):
         ((), "40", None),
     ],
 )
-def test_sets_that_were_cut_are_named_below_the_table(fake, words, images, told):
+def test_sets_that_were_cut_are_named_below_the_table(fake, words, images, note):
     fake.order("images", images)
     assert fake.run("--axis", "backbone=a", "--seeds", "0", "--data", "ecssd", "photos", *words) == 0
     table = (fake.folder / "runs/mine/table.md").read_text()
-    assert told in table if told else "cut" not in table
+    assert note in table if note else "cut" not in table
 
 
 def test_sets_cut_by_the_grid_in_one_run_are_named(fake):
