@@ -31,7 +31,7 @@ from segtricks.commands.processes import (
 )
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.loading import WholeItems, collate_lists, make_loader, processors
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.data.transforms import denormalize, to_input
 from segtricks.discovery.methods import METHODS
 from segtricks.discovery.predictor import Discoverer
@@ -228,7 +228,7 @@ def _loader(paths: list[Path], patch_size: int, options: Namespace) -> DataLoade
         free = processors() - 2 if options.device == "cpu" else processors()
         workers = max(0, min(free, len(paths) // 8))
     transform = partial(fit_short_side, size=options.size, multiple=patch_size)
-    items = WholeItems(SaliencyDataset("photographs", paths), transform)
+    items = WholeItems(SegmentationDataset("photographs", paths), transform)
     return make_loader(items, 1, partial(collate_lists, names=("image", "photo", "path")), workers, None)
 
 

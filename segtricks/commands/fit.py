@@ -93,7 +93,8 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
         loggers=lambda config: [metrics, *_wandb(run, config)],
         default_root_dir=str(run),
     )
-    data, trainer = cli.saliency_data, cli.trainer
+    data, trainer = cli.run_data, cli.trainer
+    cli.ask_for_targets()
     if cli.config.test == "none":
         data.test = []
     data.check()
@@ -186,12 +187,12 @@ def _train(
         Stopped: a signal.
         UserError: the model is trained and cannot be scored.
     """
-    data, trainer = cli.saliency_data, cli.trainer
+    data, trainer = cli.run_data, cli.trainer
     stages = [score(cli, run, "before")] if cli.config.test == "both" and checkpoint is None else []
     if step is not None:
         metrics.truncate(step)
     started = time.perf_counter()
-    trainer.fit(cli.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
     seconds = round(time.perf_counter() - started)
     print(f"Trained to step {trainer.global_step:,} in {seconds // 60} min {seconds % 60} s.", flush=True)
     if trainer.is_global_zero and (curves := curve_figure(metrics.rows())) is not None:

@@ -90,9 +90,9 @@ def _make_ready(cli: SegtricksCLI, folder: Path, checkpoint: Path | None, releas
         load_released_weights(cli.model)
     elif checkpoint is None and cli.model.needs_checkpoint:
         raise UserError(NO_MODEL)
-    if not cli.saliency_data.test:
+    if not cli.run_data.test:
         raise UserError("No test set. Next: add --data ecssd, or the path of a folder of photographs.")
-    datasets = cli.saliency_data.test_datasets  # a missing one is an error before there is a folder
+    datasets = cli.run_data.test_datasets  # a missing one is an error before there is a folder
     if checkpoint is None:
         folder.mkdir(parents=True)
         cli.keep(folder)

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from segtricks.data.coco import draw_outline, expand_runs
-from segtricks.data.images import UnreadableImage, read_mask, read_size
+from segtricks.data.images import UnreadableImage, read_labels, read_mask, read_size
 from segtricks.runs import replacing
 
 DAMAGE = (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
@@ -102,14 +102,7 @@ class Entry:
         """Return the label map, (H, W) class ids as they are, or None; raises as :meth:`arrays` does."""
         if self.labels is None:
             return None
-        try:
-            with Image.open(self.labels, formats=("PNG",)) as image:
-                labels = np.asarray(image)
-        except Exception as error:  # decoders answer damage with anything
-            raise UnreadableImage(self.labels, f"damaged: {error}") from error
-        if labels.ndim != 2 or labels.dtype.kind not in "ui":
-            raise UnreadableImage(self.labels, "is not a map of class ids: 8 or 16 bits, one channel")
-        return self._of_size(labels, self.labels).astype(np.int64)
+        return self._of_size(read_labels(self.labels)[0].numpy(), self.labels)
 
     def check_sizes(self, photograph: Path) -> None:
         """Raise an ``UnreadableImage`` unless the photograph and all files are of the entry's size; reads headers."""

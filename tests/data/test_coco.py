@@ -105,7 +105,7 @@ def test_samples_parts_and_photographs_of_another_size(tmp_path: Path, write) ->
     write(tmp_path / "photos/a.jpg")
     write(tmp_path / "photos/b.jpg", size=(8, 12))
     dataset = ImageFolder(tmp_path / "photos", coco(tmp_path / "c.json", [[SQUARE]], ("a.jpg", "b.jpg")))
-    mask = dataset.part(0, 1)[0]["mask"]
+    mask = dataset.part(0, 1)[0]["target"]
     assert mask is not None
     assert torch.equal(mask, square())
     with pytest.raises(UnreadableImage, match=r"b\.jpg: the image is 8 x 12 pixels, its mask .* 12 x 8"):
@@ -146,7 +146,7 @@ def test_real_outlines_agree_with_another_drawing_of_them(photographs: Path) -> 
     assert len(dataset) == 128
     ids = {image["file_name"]: image["id"] for image in content["images"]}
     for index in range(0, 128, 12):
-        mask = dataset[index]["mask"]
+        mask = dataset[index]["target"]
         assert mask is not None
         drawn = Image.new("L", (mask.shape[2], mask.shape[1]))
         for item in content["annotations"]:

@@ -11,12 +11,12 @@ from torch import Tensor
 from segtricks.data.coco import CocoMasks
 from segtricks.data.images import find_images
 from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, by_ending, doubles, few, one_per_stem, pair
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.runs import replacing
 
 
-class ImageFolder(SaliencyDataset):
+class ImageFolder(SegmentationDataset):
     """Your own photographs, however nested; ``name`` is the folder's or the list's name.
 
     Size and format: any number of files with the suffixes of ``IMAGE_SUFFIXES``, or those that a list names.
