@@ -40,9 +40,7 @@ from segtricks.losses.tau import Tau, share_of
 from segtricks.metrics import apply_polarity
 from segtricks.pseudo_labels import Store, write_page
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
-from segtricks.reports.boxes import coco_boxes
-from segtricks.reports.mask_writer import MaskWriter
-from segtricks.reports.one_sided import count_one_sided, warn_one_sided
+from segtricks.reports.writer import MaskWriter, coco_boxes, count_one_sided, warn_one_sided
 from segtricks.runs import shown_path, write_json
 
 USAGE = "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--option value]"

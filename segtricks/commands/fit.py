@@ -22,17 +22,17 @@ from segtricks.commands.options import OptionParser, config_name, config_words, 
 from segtricks.commands.processes import one_voice, place
 from segtricks.commands.scoring import Stage, print_scores, score
 from segtricks.errors import Stopped, UserError
-from segtricks.reports.callbacks import BadFiles, RunCheckpoint, TestPanels, ValidationPanels
-from segtricks.reports.dashboard import TestDashboard
-from segtricks.reports.examples import TestExamples
-from segtricks.reports.pictures import curve_figure, save_figure
+from segtricks.reports.figures import curve_figure, save_figure
+from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
 from segtricks.runs import RUNS, alone, check_name, checkpoint_of, existing_run, new_run, sweep
+from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoint_files import CheckpointFiles, newest_checkpoint
 from segtricks.training.checkpoints import check_identity, read_checkpoint
 from segtricks.training.health import Health
 from segtricks.training.loggers import asked_loggers, finish_loggers, start_loggers, wandb_logger
 from segtricks.training.metrics_file import MetricsFile
 from segtricks.training.resuming import KeepConfig, KeepProvenance, StepSeeds, StopSignals, resume_words
+from segtricks.training.run_checkpoint import RunCheckpoint
 
 USAGE = "--config CONFIG [--name NAME] [--resume] [--any.option value]"
 _CHOSEN = "SEGTRICKS_RUN"  # passes the run that the first process has chosen to those that Lightning starts

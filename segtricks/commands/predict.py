@@ -23,8 +23,7 @@ from segtricks.methods.base import weights_of
 from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.pseudo_labels import Store, write_page
-from segtricks.reports.mask_writer import MaskWriter
-from segtricks.reports.one_sided import count_one_sided, warn_one_sided
+from segtricks.reports.writer import MaskWriter, count_one_sided, warn_one_sided
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint
 

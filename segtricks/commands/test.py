@@ -12,10 +12,9 @@ from segtricks.commands.signs import find_sign
 from segtricks.errors import UserError
 from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import load_released_weights
-from segtricks.reports.callbacks import BadFiles, TestPanels
-from segtricks.reports.dashboard import TestDashboard
-from segtricks.reports.examples import TestExamples
+from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels
 from segtricks.runs import new_run
+from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoints import read_checkpoint
 from segtricks.training.loggers import finish_loggers, start_loggers, wandb_logger
 

@@ -10,7 +10,6 @@ from segtricks.experiments.plan import as_text, option_pairs
 from segtricks.experiments.run import Experiment
 from segtricks.metrics.measures import title
 from segtricks.runs import replacing
-from segtricks.scoring.compare import compare
 from segtricks.scoring.published import SOURCE, is_whole, published
 from segtricks.scoring.results import read_results
 
@@ -29,7 +28,8 @@ def collect(experiment: Experiment) -> list[str]:
         return ["table.md"]
     with replacing(home / "results.csv") as path:
         scores.to_csv(path, index=False, float_format="%.6f", lineterminator="\r\n")
-    from segtricks.reports.comparison_figure import comparison_figure
+    from segtricks.reports.figures import comparison_figure
+    from segtricks.scoring.compare import compare
 
     shown = [metric for metric in experiment.plan.grid.metrics if metric in scores]
     picture = comparison_figure(compare(read_results(home), shown)) if shown else None
