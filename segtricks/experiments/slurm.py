@@ -1,16 +1,41 @@
-"""The runs of an experiment on a cluster: one batch script each, submitted once, collected when finished."""
+"""The runs of an experiment on a cluster: one array job of Slurm, submitted once, collected when finished."""
 
-import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from segtricks.errors import UserError
-from segtricks.experiments.plan import Run
-from segtricks.experiments.run import PROGRAM, Failure, last_word
-from segtricks.experiments.state import FINISHED, Experiment
+from segtricks.experiments.plan import Run, option_pairs
+from segtricks.experiments.run import Experiment, Failure, attempt, last_word
 from segtricks.runs import replacing
+
+CLUSTER = "slurm"
+_MINUTES = 240  # of a job without --sbatch="--time=…"
+_OFTEN = 10**6  # a run has its number of steps; how many jobs they take makes no difference
+
+
+@dataclass
+class Job:
+    """A run as submitit starts it, and starts it again where the time was up or the machine was needed."""
+
+    experiment: Experiment
+    run: Run
+
+    def __call__(self) -> None:
+        """Begin the run, or go on with it.
+
+        Raises:
+            RuntimeError: it failed; submitit then knows that the job is over.
+        """
+        if failure := attempt(self.experiment, self.run):
+            raise RuntimeError(failure.reason)
+
+    def checkpoint(self) -> Any:
+        """Return what the requeued job does: the same, as the run has its own checkpoints."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
 
 
 def submit(experiment: Experiment, sbatch: Sequence[str]) -> list[Failure]:
@@ -19,84 +44,69 @@ def submit(experiment: Experiment, sbatch: Sequence[str]) -> list[Failure]:
     The next call submits those again, to go on from their last checkpoint.
 
     Raises:
-        UserError: Slurm's commands are missing, or refuse.
+        UserError: submitit or Slurm's commands are missing, or refuse.
     """
-    failures = []
-    runs = list(experiment.plan.runs.values())
-    for number, run in enumerate(runs, 1):
-        place = f"[{number}/{len(runs)}] {run.name}"
+    executor = _executor(experiment, sbatch)
+    failures, todo = [], []
+    for run in experiment.plan.runs.values():
+        job = _job_of(experiment, run)
         if experiment.is_finished(run):
-            print(f"{place}: finished", flush=True)
+            state = "finished"
+        elif job is None:
+            todo.append(run)
             continue
-        job = experiment.home / "slurm" / f"{run.name}.job"
-        if job.is_file():
-            submitted = job.read_text(encoding="utf-8").strip()
-            if _is_queued(submitted):
-                print(f"{place}: job {submitted} is in the queue", flush=True)
-            else:
-                job.unlink()
-                failures.append(Failure(run.name, last_word(experiment.log(run)), experiment.log(run)))
-                print(f"{place}: job {submitted} failed", flush=True)
-            continue
-        experiment.clear(run)
-        script = experiment.home / "slurm" / f"{run.name}.sh"
-        with replacing(script) as path:
-            path.write_text(batch_script(experiment, run), encoding="utf-8")
-        experiment.log(run).parent.mkdir(parents=True, exist_ok=True)
-        submitted = _call(["sbatch", "--parsable", *sbatch, str(script)]).split(";")[0].strip()
-        with replacing(job) as path:
-            path.write_text(f"{submitted}\n", encoding="utf-8")
-        print(f"{place}: submitted as job {submitted}", flush=True)
+        elif job.done():
+            _record(experiment, run).unlink()
+            failures.append(Failure(run.name, last_word(experiment.log(run)), experiment.log(run)))
+            state = f"job {job.job_id} failed"
+        else:
+            state = f"job {job.job_id} is in the queue ({job.state.lower()})"
+        print(f"{run.name}: {state}", flush=True)
+    for run, job in zip(todo, _submitted(executor, [Job(experiment, run) for run in todo]), strict=True):
+        with replacing(_record(experiment, run)) as path:
+            path.write_text(f"{job.job_id}\n", encoding="utf-8")
+        print(f"{run.name}: submitted as job {job.job_id}", flush=True)
     return failures
 
 
-def batch_script(experiment: Experiment, run: Run) -> str:
-    """Return the script of one run, which goes on where it stopped if it is started again.
-
-    Slurm tells the step 90 seconds before its end; Lightning then saves a checkpoint and requeues the job.
-    """
-    folder = experiment.folder(run)
-    config, finished = (shlex.quote(str(folder / name)) for name in ("config.yaml", FINISHED))
-    words = [word for word in experiment.next_words(run) if word != "--resume"]
-    if words[0] == "fit":
-        again = f'[ -f {config} ] && set -- "$@" --resume'
-    elif run.command != "fit":
-        again = f"rm -rf {shlex.quote(str(folder))}"
-    else:
-        again = ":"
-    exports = "\n".join(f"export {key}={shlex.quote(value)}" for key, value in experiment.environment(run).items())
-    return f"""\
-#!/bin/bash
-#SBATCH --job-name={experiment.name}/{run.name}
-#SBATCH --output={experiment.log(run)}
-#SBATCH --open-mode=append
-#SBATCH --chdir={Path.cwd()}
-#SBATCH --ntasks=1
-#SBATCH --requeue
-#SBATCH --signal=SIGUSR1@90
-{exports}
-set -- {shlex.join([*PROGRAM, *words])}
-{again}
-srun "$@" && touch {finished}
-"""
+def _record(experiment: Experiment, run: Run) -> Path:
+    """The file that holds the number of a run's job."""
+    return experiment.home / "slurm" / f"{run.name}.job"
 
 
-def _is_queued(job: str) -> bool:
+def _job_of(experiment: Experiment, run: Run) -> Any:
+    from submitit import SlurmJob
+
+    record = _record(experiment, run)
+    return SlurmJob(record.parent, record.read_text(encoding="utf-8").strip()) if record.is_file() else None
+
+
+def _executor(experiment: Experiment, sbatch: Sequence[str]) -> Any:
+    if any(word.startswith("-") and not word.startswith("--") for word in sbatch):
+        raise UserError('--sbatch: write options in full, such as --sbatch="--partition=gpu --time=24:00:00".')
     try:
-        answer = _call(["squeue", "--noheader", "--jobs", job])
-    except UserError as error:
-        if "Invalid job id" in str(error):  # Slurm forgets jobs some minutes after their end
-            return False
-        raise
-    return bool(answer.strip())
+        from submitit import AutoExecutor
+
+        executor = AutoExecutor(experiment.home / "slurm", CLUSTER, slurm_max_num_timeout=_OFTEN)
+    except ImportError:
+        raise UserError('--launcher slurm needs submitit.\nNext: pip install "segtricks[slurm]"') from None
+    except RuntimeError as error:
+        raise UserError(f"--launcher slurm: {error}") from error
+    options = {key: value or True for key, value in option_pairs(sbatch).items()}
+    executor.update_parameters(
+        name=experiment.name, timeout_min=_MINUTES, stderr_to_stdout=True, slurm_additional_parameters=options
+    )
+    return executor
 
 
-def _call(words: list[str]) -> str:
+def _submitted(executor: Any, jobs: Sequence[Job]) -> list[Any]:
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    if not jobs:
+        return []
     try:
-        done = subprocess.run(words, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise UserError(f"--launcher slurm needs the command {words[0]}, which is not here.") from None
-    sys.stderr.write(done.stderr if done.returncode == 0 else "")
-    if done.returncode:
-        raise UserError(f"{words[0]} refused: {done.stderr.strip() or f'exit status {done.returncode}'}")
-    return done.stdout
+        with executor.batch():
+            submitted = [executor.submit(job) for job in jobs]
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise UserError(f"sbatch refused: {error}") from error
+    return submitted

@@ -9,6 +9,8 @@ from segtricks.cli import main
 from segtricks.commands import experiment
 from segtricks.errors import UserError
 from segtricks.experiments import run as experiment_run
+from segtricks.experiments.plan import Run
+from segtricks.packaged import find_grid
 
 from ..experiments.experiment_fake import make_fake
 from .conftest import SMALL
@@ -36,7 +38,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "real").mkdir()
     (tmp_path / "real/grid.yaml").write_text(REAL)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(experiment_run, "_execute", lambda words, log, environment, lock: main(words[3:]))
+    monkeypatch.setattr(experiment_run, "_execute", lambda words, *_: main(words[3:]))
     return tmp_path
 
 
@@ -77,7 +79,7 @@ def test_dry_run_prints_commands_to_copy_and_the_cells_that_share_them(fake, cap
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ([], "Which experiment?"),
         (["table9"], "Packaged: mini_ablation, "),
@@ -85,51 +87,16 @@ def test_dry_run_prints_commands_to_copy_and_the_cells_that_share_them(fake, cap
         (["mine", "--seed_everything=3"], "pass --seeds"),
         (["mine", "--model.protocol", "sod"], "pass --protocol"),
         (["mine", "--seeds", "x"], "invalid int value"),
-        (["mine", "--seed", "0"], "Unknown option --seed. Did you mean --seeds?"),
-        (["mine", "--seedz=0"], "Unknown option --seedz. Did you mean --seeds?"),
-        (["mine", "--axes", "backbone=a"], "Did you mean --axis?"),
-        (["mine", "--datasets", "ecssd"], "Did you mean --data?"),
         (["mine", "--resume"], "goes on by itself"),
-        (["mine", "--name", "../x"], "no plain folder name"),
+        (["mine", "--name", "../x"], "not a plain folder name"),
         (["mine", "--reuse", "runs/nine"], "holds no plan.yaml"),
         (["mine", "--axis", "backbone"], "Axes here: backbone=a,b"),
     ],
 )
-def test_mistakes_are_told_before_anything_runs(fake, capsys, words, said):
+def test_mistakes_are_reported_before_anything_runs(fake, capsys, words, message):
     assert main(["experiment", *words]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert fake.calls() == []
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        *(["--test", "none"], ["--wandb", "off"], ["--panels", "0"], ["--save_every=9"], ["--max_bad_share", "0"]),
-        *(["--on_collapse", "stop"], ["--cache_features"], ["--cache-features"], ["--cache_dir", "x"]),
-        *(["--tau", "1"], ["--steps", "9"]),  # not known, and told by the look at the runs
-        *(["--model", "Found"], ["--trainer", "x.yaml"], ["--data.test_limit", "4"]),
-    ],
-)
-def test_options_of_fit_go_to_every_run(fake, capsys, words):
-    assert fake.run("--axis", "backbone=a", "--dry-run", *words) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("segtricks")]
-    assert len(lines) == 6
-    assert all(f" {' '.join(words)} " in line for line in lines)
-
-
-@pytest.mark.filterwarnings("ignore::Warning")  # Lightning's, on words that are not sys.argv
-def test_options_without_a_dot_that_fit_takes_are_all_known():
-    from segtricks.commands.lightning_cli import SegtricksCLI
-
-    class Parsed(SegtricksCLI):
-        def instantiate_classes(self):
-            self.model = self.datamodule = None
-
-        def after_instantiate_classes(self):
-            pass
-
-    config = Parsed(["--data.train", "synthetic", "--model.backbone", "descriptor"]).config
-    assert set(vars(config)) <= {*experiment._OF_FIT, *experiment._OURS, "data", "config"}
 
 
 def test_dry_run_looks_at_the_options_and_not_for_files(fake, monkeypatch, capsys):
@@ -145,6 +112,59 @@ def test_dry_run_looks_at_the_options_and_not_for_files(fake, monkeypatch, capsy
     monkeypatch.setattr(experiment, "check_runs", wrong)
     assert fake.run("--dry-run", "--model.tauu", "1") == 2
     assert capsys.readouterr() == ("", "segtricks: Unknown option tauu.\n")
+
+
+GOOD = ("--model.backbone", "descriptor", "--data.train", "synthetic[:20]")
+
+
+def run(name, *words, command="fit", config="sempart", data=("synthetic[:4]",)):
+    return Run(name, name, command, config, words, data, "fullres", 0 if command == "fit" else None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model.tauu", "1"), "second: Unknown option tauu. Did you mean model.tau"),
+        (("--model.crop_fraction", "abc"), "second: model.crop_fraction must be a number, got 'abc'"),
+        (("--model.backbone_checkpoint", "weights/x.pth"), "there is no file weights/x.pth"),
+        (("--data.train", "nowhere"), "second: .*nowhere"),
+        (("--data.root", "nowhere", "--data.train", "duts-tr"), "segtricks data download duts-tr"),
+    ],
+)
+def test_first_mistake_of_any_run_is_reported_with_its_name(words, message):
+    masks = run("masks", command="masks", config="DIR")
+    runs = [run("first", *GOOD), masks, run("second", *GOOD, *words), run("third", "--nonsense", "1")]
+    with pytest.raises(UserError, match=message):
+        experiment.check_runs(runs)
+
+
+def test_test_sets_are_looked_for():
+    with pytest.raises(UserError, match=r"free: .*nowhere"):
+        experiment.check_runs([run("free", command="test", config="lost", data=("nowhere",))])
+
+
+def test_files_may_be_on_other_machines_but_options_may_not():
+    elsewhere = ("--data.train", "nowhere", "--model.backbone_checkpoint", "x.pth")
+    experiment.check_runs([run("a", *elsewhere)], files=False)
+    with pytest.raises(UserError, match="Unknown option tauu"):
+        experiment.check_runs([run("a", *elsewhere, "--model.tauu", "1")], files=False)
+
+
+def test_mistake_starts_nothing_and_leaves_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["experiment", "mini_synthetic", "--model.tauu", "1"]) == 2
+    assert capsys.readouterr().err == (
+        "segtricks: plain-s0: Unknown option tauu. Did you mean model.tau?\n"
+        "Next: segtricks fit --help lists every option.\nNothing was started.\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_packaged_experiments_are_found_by_the_start_of_their_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_grid("table3") == find_grid("table3_ablation_saliency") == find_grid("experiments/table3")
+    with pytest.raises(UserError, match=r"Packaged: mini_ablation, .*table1_saliency, table2_corloc"):
+        find_grid("table")
 
 
 def test_help_needs_no_experiment(capsys):

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from segtricks.cli import main
-from segtricks.commands.configs import find_config, packaged_configs
 from segtricks.errors import UserError
+from segtricks.packaged import find_config, packaged_configs
 
 
 def result(folder, name="synthetic-14-18"):
@@ -99,7 +99,8 @@ def test_mistakes_are_one_or_two_lines(trained, monkeypatch, capsys, words, said
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "no config"), (b"- a", "no config"), (b"a: {b", "line 1"), (b"\x80\xff", "no YAML")]
+    ("content", "said"),
+    [(b"", "mapping"), (b"- a", "mapping"), (b"a: {b", "line 1"), (b"\x80\xff", "not valid")],
 )
 def test_file_that_is_no_config_is_named(tmp_path, monkeypatch, capsys, content, said):
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,6 @@ import yaml
 from segtricks.cli import main
 from segtricks.commands import experiment
 from segtricks.experiments import run as experiment_run
-from segtricks.experiments import slurm as experiment_slurm
 
 SCRIPT = """
 import json, os, pathlib, signal, sys, time
@@ -110,6 +109,5 @@ def make_fake(tmp_path, monkeypatch):
     """Return the fake in the current folder; a fixture of the tests that want it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiment, "check_runs", lambda *_, **__: None)  # has tests of its own
-    for module in (experiment_run, experiment_slurm):
-        monkeypatch.setattr(module, "PROGRAM", [sys.executable, "-S", str(tmp_path / "fake.py")])
+    monkeypatch.setattr(experiment_run, "PROGRAM", [sys.executable, "-S", str(tmp_path / "fake.py")])
     return Fake(tmp_path)

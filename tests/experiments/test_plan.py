@@ -1,9 +1,12 @@
 import pytest
 import yaml
 
+from segtricks.commands import experiment_masks
 from segtricks.errors import UserError
-from segtricks.experiments.grid import find_grid, read_grid, with_axes
-from segtricks.experiments.plan import Cell, Run, expand
+from segtricks.experiments.grid import Cell, read_grid, with_axes, with_options
+from segtricks.experiments.plan import ROWS, Run, expand
+from segtricks.methods.base import PLAIN, REFINED, SOLVED
+from segtricks.packaged import find_grid
 from segtricks.scoring.published import published
 
 from .experiment_fake import GRID
@@ -16,7 +19,8 @@ def grid(tmp_path):
 
 
 def test_expansion_equals_the_one_written_by_hand(grid):
-    plan = expand(with_axes(grid, ["backbone=a"]), train="photos", subset=6, extra=["--data.root", "DIR"])
+    grid = with_options(with_axes(grid, ["backbone=a"]), {"data.train": "photos", "data.train_limit": 6}, ["fit"])
+    plan = expand(with_options(grid, {"data.test_limit": 6}, ["fit", "test"]), ["--data.root", "DIR"])
     limits = ("--data.train", "photos", "--data.train_limit", "6", "--data.test_limit", "6", "--data.root", "DIR")
     plain = ("--model.backbone", "a", *limits)
     crop = ("--model.backbone", "a", "--model.guided_filter", "false", *limits)
@@ -61,7 +65,7 @@ def test_extra_options_may_name_the_runs_own_backbone(grid):
     assert runs["b-crop-s1"].words[-1] == "weights/b.pth"
 
 
-def test_config_beside_the_grid_comes_before_a_packaged_one(tmp_path, monkeypatch):
+def test_config_next_to_the_grid_comes_before_a_packaged_one(tmp_path, monkeypatch):
     (tmp_path / "grid.yaml").write_text(GRID)
     (tmp_path / "sempart").write_text("trainer: {}")
     monkeypatch.chdir(tmp_path)
@@ -72,27 +76,33 @@ def test_config_beside_the_grid_comes_before_a_packaged_one(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        (("run: tokencut, row", "run: tokenkut, row"), "the run tokenkut, which is none. Runs: a, a-crop"),
+        (("run: tokencut, row", "run: tokenkut, row"), "the run tokenkut, which does not exist. Runs: a, a-crop"),
         (("crop: true", "crop: false"), "same labels: backbone=a, crop=false, filter=false"),
         (('"{backbone}-crop":', "crop:"), "under the name crop-s0"),
-        (
-            ("mask + guided filter}", "mask + guided fliter}"),
-            "Did you mean mask + guided filter?\nAllowed: mask, mask + g",
-        ),
-        (
-            ("tokencut, row: mask}", "tokencut}"),
-            "The cell method=TokenCut: it has a run and no row.\nAllowed: mask, mask +",
-        ),
+        (("mask + guided filter}", "mask + guided fliter}"), "'mask + guided fliter'.\nAllowed: mask, mask + g"),
+        (("tokencut, row: mask}", "tokencut}"), "The cell method=TokenCut: no run gives the row ''.\nAllowed: mask, "),
+        (("crop: true", 'crop: "{bakbone}"'), "'{bakbone}': {bakbone} is not an axis. Axes of the grid: backbone."),
+        (('  "{backbone}-crop"', '  "{head}-crop"'), "'{head}-crop': {head} is not an axis"),
+        (("axes: {backbone: [a, b]}", ""), "{backbone} is not an axis. Axes of the grid: none."),
     ],
 )
-def test_runs_and_cells_that_contradict_each_other_are_named(tmp_path, change, said):
+def test_runs_and_cells_that_contradict_each_other_are_named(tmp_path, change, message):
     assert change[0] in GRID
     (tmp_path / "grid.yaml").write_text(GRID.replace(*change))
     with pytest.raises(UserError) as error:
         expand(read_grid(tmp_path / "grid.yaml"))
-    assert said in str(error.value)
+    assert message in str(error.value)
+
+
+def test_braces_that_hold_no_word_are_ordinary_text(tmp_path):
+    (tmp_path / "grid.yaml").write_text(GRID.replace("crop: true", "crop: 'F{1}, {}, {a b}, }{'"))
+    assert expand(read_grid(tmp_path / "grid.yaml")).cells[1].labels["crop"] == "F{1}, {}, {a b}, }{"
+
+
+def test_rows_are_those_that_runs_give():
+    assert (PLAIN, REFINED, SOLVED) == tuple(experiment_masks._ROWS) == ROWS
 
 
 def test_row_may_name_an_axis_and_published_numbers_need_none(tmp_path):

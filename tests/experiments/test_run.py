@@ -13,7 +13,7 @@ def names(calls):
     return [words[words.index("--name") + 1] for words in calls]
 
 
-def test_failed_run_does_not_stop_the_rest_and_is_told_with_its_reason(fake, capsys):
+def test_failed_run_does_not_stop_the_rest_and_is_reported_with_its_reason(fake, capsys):
     fake.order("fail", "a-s0")
     assert fake.run(*ONE) == 1
     assert len(fake.calls()) == 3
@@ -59,9 +59,9 @@ def test_stopped_run_without_training_starts_again(fake):
 
 
 def test_second_process_on_the_same_experiment_is_refused(fake, capsys):
-    from segtricks.experiments.run import alone
+    from segtricks.experiments.run import locked
 
-    with alone(fake.folder / "runs/mine"):
+    with locked(fake.folder / "runs/mine"):
         assert fake.run(*ONE) == 2
     assert "at work in another process" in capsys.readouterr().err
     assert fake.run(*ONE) == 0

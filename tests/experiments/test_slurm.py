@@ -1,101 +1,108 @@
-import json
-import subprocess
+import time
 
 import pytest
 
-from .experiment_fake import make_fake
+from segtricks.experiments import slurm
+
+from .experiment_fake import GRID, make_fake
 
 fake = pytest.fixture(make_fake)
+submitit = pytest.importorskip("submitit", reason="comes with segtricks[slurm]")
 
 ONE = ("--axis", "backbone=a", "--seeds", "0", "--data", "ecssd", "--launcher", "slurm", "--sbatch=--gres=gpu:1")
-
-# Job 1000 + n is the n-th; it runs at once unless there is a file `wait`. `squeue` knows the jobs in the file `queue`.
-SBATCH = """#!/bin/bash
-echo "$@" >> sbatch.log
-job=$((1000 + $(wc -l < sbatch.log)))
-echo "$job;cluster"
-script="${@: -1}"
-output=$(sed -n 's/^#SBATCH --output=//p' "$script")
-if [ ! -f wait ]; then bash "$script" >> "$output" 2>&1; else echo "$job" >> queue; fi
-exit 0
-"""
-SQUEUE = """#!/bin/bash
-if [ -f broken ]; then echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; fi
-grep -sx "${@: -1}" queue && exit 0
-echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1
+CELL = """
+cells:
+  - {labels: {backbone: "{backbone}"}, run: "{backbone}", row: mask}
 """
 
 
-@pytest.fixture
-def cluster(fake, monkeypatch):
+def submitted(monkeypatch, numbers=("1001_0", "1001_1", "1001_2")):
+    """Jobs that are only noted, in the place of those that Slurm would get."""
+    jobs = []
+
+    def note(executor, given):
+        jobs.extend(given)
+        return [submitit.SlurmJob("slurm", number) for number, _ in zip(numbers, given, strict=False)]
+
+    monkeypatch.setattr(slurm, "_submitted", note)
+    monkeypatch.setattr(slurm, "_executor", lambda *_: None)
+    return jobs
+
+
+@pytest.mark.slow
+def test_each_run_is_a_job_that_leaves_what_the_next_call_collects(fake, monkeypatch, capsys):
+    """By submitit's executor for this machine: a process of its own, in which the fake fails first."""
+    fake.write(GRID.replace("[a, b]", "[a]").split('  "{backbone}-crop":')[0] + CELL)
+    monkeypatch.setattr(slurm, "CLUSTER", "local")
+    monkeypatch.setattr(submitit, "SlurmJob", submitit.LocalJob)
+    fake.order("fail", "a-s0")
+    words = [word for word in ONE if "backbone" not in word and word != "--axis"]
+    folder = fake.folder / "runs/mine"
+    for number, failing in enumerate([True, False], 1):
+        assert fake.run(*words) == 0
+        assert "a-s0: submitted as job" in capsys.readouterr().out
+        for _ in range(1000):
+            if len(list((folder / "slurm").glob("*_result.pkl"))) == number:
+                break
+            time.sleep(0.1)
+        (call,) = fake.calls_with_environment()
+        assert call["WANDB_RUN_GROUP"] == "mine"
+        assert ("--resume" in call["words"]) != failing
+        assert fake.run(*words) == int(failing)
+        assert ("a-s0: DUTS-TR is not here." in capsys.readouterr().err) == failing
+        (fake.folder / "fail").unlink(missing_ok=True)
+    assert (folder / "a-s0/finished").is_file()
+    assert "1 of 1 runs finished" in (folder / "table.md").read_text()
+
+
+@pytest.mark.parametrize(("done", "status"), [(False, 0), (True, 1)])
+def test_only_a_job_that_has_ended_is_submitted_again(fake, monkeypatch, capsys, done, status):
+    jobs = submitted(monkeypatch)
+    monkeypatch.setattr(submitit.SlurmJob, "done", lambda job: done)
+    monkeypatch.setattr(submitit.SlurmJob, "state", "PENDING")
+    assert fake.run(*ONE) == 0
+    assert [job.run.name for job in jobs] == ["a-s0", "a-crop-s0", "tokencut-ecssd"]
+    assert fake.run(*ONE) == status
+    assert ("job 1001_1 failed" if done else "job 1001_1 is in the queue (pending)") in capsys.readouterr().out
+    assert len(jobs) == 3
+    assert fake.run(*ONE) == 0
+    assert len(jobs) == (6 if done else 3)
+
+
+def test_job_that_is_requeued_resumes_its_run(fake, monkeypatch):
+    jobs = submitted(monkeypatch)
+    fake.run(*ONE)
+    fake.order("fail", "a-s0")
+    with pytest.raises(RuntimeError, match="DUTS-TR"):
+        jobs[0]()
+    (fake.folder / "fail").unlink()
+    jobs[0].checkpoint().function()
+    first, second = fake.calls()
+    assert second == [*first, "--resume"]
+
+
+def test_options_of_sbatch_and_a_time_limit_reach_its_script(fake, monkeypatch):
+    """With Slurm's executor, and programs that note what they are given."""
     programs = fake.folder / "bin"
     programs.mkdir()
-    for name, text in {"sbatch": SBATCH, "squeue": SQUEUE, "srun": '#!/bin/bash\nexec "$@"\n'}.items():
-        (programs / name).write_text(text)
+    for name in ("sbatch", "srun"):
+        (programs / name).write_text("#!/bin/bash\ncp $1 script\necho Submitted batch job 1001\n")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=":")
-    return fake
+    assert fake.run(*ONE[:-1], "--sbatch=--gres=gpu:1 --time 24:00:00 --exclusive") == 0
+    script = (fake.folder / "script").read_text().splitlines()
+    wanted = {"gres=gpu:1", "time=24:00:00", "exclusive", "array=0-2%3", "signal=USR2@90", "job-name=mine"}
+    assert {f"#SBATCH --{option}" for option in wanted} <= set(script)
+    jobs = [path.read_text() for path in sorted((fake.folder / "runs/mine/slurm").glob("*.job"))]
+    assert sorted(jobs) == ["1001_0\n", "1001_1\n", "1001_2\n"]
 
 
-def test_each_run_is_a_job_and_the_next_call_collects(cluster, capsys):
-    assert cluster.run(*ONE) == 0
-    submitted = (cluster.folder / "sbatch.log").read_text().splitlines()
-    assert submitted == [
-        f"--parsable --gres=gpu:1 runs/mine/slurm/{run}.sh" for run in ("a-s0", "a-crop-s0", "tokencut-ecssd")
-    ]
-    assert "submitted as job 1001" in capsys.readouterr().out
-    assert [call["WANDB_RUN_GROUP"] for call in cluster.calls_with_environment()] == ["mine"] * 3
-    assert cluster.run(*ONE) == 0
-    assert len((cluster.folder / "sbatch.log").read_text().splitlines()) == 3
-    assert "3 of 3 runs finished" in (cluster.folder / "runs/mine/table.md").read_text()
-
-
-def test_job_in_the_queue_is_not_submitted_twice(cluster, capsys):
-    (cluster.folder / "wait").touch()
-    assert cluster.run(*ONE) == 0
-    assert cluster.run(*ONE) == 0
-    assert len((cluster.folder / "sbatch.log").read_text().splitlines()) == 3
-    assert "job 1002 is in the queue" in capsys.readouterr().out
-
-
-def test_queue_that_does_not_answer_is_no_reason_to_submit_again(cluster, capsys):
-    (cluster.folder / "wait").touch()
-    cluster.run(*ONE)
-    (cluster.folder / "broken").touch()
-    assert cluster.run(*ONE) == 2
-    assert "Unable to contact" in capsys.readouterr().err
-    assert len((cluster.folder / "sbatch.log").read_text().splitlines()) == 3
-
-
-def test_failed_job_is_told_and_goes_on_with_the_call_after(cluster, capsys):
-    cluster.order("fail", "a-s0")
-    assert cluster.run(*ONE) == 0
-    assert cluster.run(*ONE) == 1
-    assert "a-s0: DUTS-TR is not here." in capsys.readouterr().err
-    (cluster.folder / "fail").unlink()
-    cluster.calls()
-    assert cluster.run(*ONE) == 0
-    (call,) = cluster.calls()
-    assert call[-1] == "--resume"
-    assert (cluster.folder / "runs/mine/a-s0/finished").is_file()
-
-
-def test_requeued_job_resumes_by_itself(cluster):
-    """Slurm starts the same script once more."""
-    (cluster.folder / "wait").touch()
-    cluster.run(*ONE)
-    script = "runs/mine/slurm/a-s0.sh"
-    cluster.order("fail", "a-s0")
-    assert subprocess.run(["bash", script], cwd=cluster.folder, capture_output=True).returncode == 2
-    assert not (cluster.folder / "runs/mine/a-s0/finished").exists()
-    (cluster.folder / "fail").unlink()
-    assert subprocess.run(["bash", script], cwd=cluster.folder).returncode == 0
-    first, second = cluster.calls()
-    assert second == [*first, "--resume"]
-    assert json.loads(second[second.index("--data.test") + 1]) == ["ecssd"]
-
-
-def test_missing_slurm_is_told(fake, capsys, monkeypatch):
+def test_missing_slurm_is_reported(fake, capsys, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert fake.run(*ONE) == 2
-    assert "needs the command sbatch" in capsys.readouterr().err
+    assert 'Could not detect "srun"' in capsys.readouterr().err
+
+
+def test_short_options_of_sbatch_are_refused(fake, capsys):
+    assert fake.run(*ONE[:-1], "--sbatch=-p gpu") == 2
+    assert "write options in full" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import pytest
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args, load_sweep_config
 
 from segtricks.commands.lightning_cli import SegtricksCLI
+from segtricks.packaged import find_config
 
 SWEEP = Path(__file__).parents[2] / "experiments/sweep.yaml"
 
@@ -19,7 +20,7 @@ def test_command_line_that_wandb_makes_of_the_sweep_is_understood(last):
     ]
     assert words[:3] == ["${env}", "segtricks", "fit"]
     config = words.index("sempart_tricks")
-    words[config] = str(SWEEP.parents[1] / "configs/sempart_tricks.yaml")
+    words[config] = str(find_config("sempart_tricks"))
     cli = SegtricksCLI([*words[3:], "--model.backbone", "descriptor"])  # the config's own needs its weights
     model, data = cli.config.model.init_args, cli.config.data.init_args
     found = {

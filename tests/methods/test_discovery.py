@@ -9,12 +9,12 @@ from PIL import Image
 
 from segtricks.backbones import create_backbone
 from segtricks.cli import main
-from segtricks.commands.configs import find_config
 from segtricks.data.transforms import denormalize
 from segtricks.discovery import lost, tokencut
 from segtricks.errors import UserError
 from segtricks.methods import Discovery
 from segtricks.metrics.corloc import Select, mask_box
+from segtricks.packaged import find_config
 from segtricks.refine import bilateral_solver, guided_filter
 
 

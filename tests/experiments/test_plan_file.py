@@ -1,6 +1,7 @@
 import os
 
 import pytest
+import yaml
 from wandb import Settings
 
 from .experiment_fake import GRID, make_fake
@@ -48,7 +49,7 @@ def test_other_options_are_refused_by_name_and_nothing_is_mixed(fake, capsys):
     assert fake.run(*ONE, "--subset", "8") == 0
     before = (fake.folder / "runs/mine/plan.yaml").read_text()
     fake.calls()
-    for words, said in [
+    for words, message in [
         (("--subset", "9"), "a-s0 data.train_limit 8, now 9"),
         ((), "a-s0 data.train_limit 8, now not given"),
         (("--subset", "8", "--model.tau", "0.3"), "a-s0 model.tau not given, now 0.3"),
@@ -57,11 +58,38 @@ def test_other_options_are_refused_by_name_and_nothing_is_mixed(fake, capsys):
     ]:
         assert fake.run(*ONE, *words) == 2
         error = capsys.readouterr().err
-        assert said in error
+        assert message in error
         assert "another --name" in error
     assert fake.calls() == []
     assert (fake.folder / "runs/mine/plan.yaml").read_text() == before
     assert fake.run(*ONE, "--subset", "9", "--name", "other") == 0
+
+
+def test_configs_are_compared_by_their_content_wherever_they_lie(fake, capsys):
+    (fake.folder / "mine/own.yaml").write_text("model: {init_args: {tau: 0.3}}")
+    fake.write(GRID.replace("config: sempart_tricks", "config: own.yaml"))
+    assert fake.run(*ONE) == 0
+    fake.calls()
+    (fake.folder / "mine/own.yaml").rename(fake.folder / "moved.yaml")
+    fake.write(GRID.replace("config: sempart_tricks", f"config: {fake.folder}/moved.yaml"))
+    assert fake.run(*ONE) == 0
+    (fake.folder / "moved.yaml").write_text("# the same\nmodel:\n  init_args: {tau: 0.3}\nwandb: offline")
+    assert fake.run(*ONE) == 0
+    (fake.folder / "moved.yaml").write_text("model: {init_args: {tau: 0.4}}")
+    assert fake.run(*ONE) == 2
+    assert "a-crop-s0 model.tau 0.3, now 0.4" in capsys.readouterr().err
+    assert fake.calls() == []
+
+
+def test_plan_of_a_version_without_the_content_of_configs_is_continued(fake):
+    assert fake.run(*ONE) == 0
+    path = fake.folder / "runs/mine/plan.yaml"
+    plan = yaml.safe_load(path.read_text())
+    del plan["configs"]
+    plan["runs"]["a-s0"]["config"] = "/elsewhere/sempart.yaml"
+    path.write_text(yaml.safe_dump(plan))
+    assert fake.run(*ONE) == 0
+    assert "configs" in fake.plan()
 
 
 def test_seeds_may_be_added_and_the_folder_of_the_data_may_move(fake):
