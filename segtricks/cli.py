@@ -116,7 +116,7 @@ def _memory_advice(error: Exception) -> str | None:
     text = str(error)
     if "DataLoader worker" in text and "killed by signal" in text:
         fewer = "fewer --data.num_workers (discover: --num_workers)"
-        return f"A reading process was killed, most likely for want of (shared) memory. Next: {fewer}."
+        return f"A reading process was killed, most likely because (shared) memory ran out. Next: {fewer}."
     if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
         return f"Out of memory: {(text.splitlines() or ['for one array'])[0][:200]}\nNext: smaller batches or images."
     return None

@@ -1,11 +1,11 @@
-"""The error that a person at the keyboard can mend."""
+"""The errors that are shown without a traceback."""
 
 import sys
 from pathlib import Path
 
 
 class UserError(ValueError):
-    """A mistake in options, files or data, told in one or two lines.
+    """A mistake in options, files or data that the user can fix, described in one or two lines.
 
     The message says what was wrong, what is allowed and, where there is one, the command to type next.
     ``segtricks.cli`` prints it without a traceback and exits with ``status``; Python callers see a ``ValueError``.
@@ -23,7 +23,7 @@ class Stopped(UserError):
 def path_hint(module: str) -> str:
     """Return a further line where a module that could not be imported lies in the current folder, else nothing.
 
-    Python looks there only when told: a folder of photographs from anywhere may hold a file of any name.
+    Python looks there only when asked to: a folder of photographs from anywhere may hold a file of any name.
     """
     if (Path(f"{module}.py").is_file() or Path(module, "__init__.py").is_file()) and str(Path.cwd()) not in sys.path:
         return f"\nThere is a {module} in this folder, which Python does not search. Next: export PYTHONPATH=."

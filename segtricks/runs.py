@@ -23,7 +23,7 @@ def new_run(name: str | None, config_name: str, resumable: bool = True) -> Path:
     ``resumable`` says whether ``--resume`` is a way to go on in a folder that is there.
 
     Raises:
-        UserError: if the name is taken or is no plain folder name.
+        UserError: if the name is taken or is not a plain folder name.
     """
     if name is None:
         taken = [re.fullmatch(rf"{re.escape(config_name)}-(\d+)", path.name) for path in _runs()]
@@ -39,7 +39,7 @@ def existing_run(path: str | Path) -> Path:
     """Return the run folder ``path``, which may leave out ``runs/``.
 
     Raises:
-        UserError: if it is no run; the message lists the newest ones.
+        UserError: if it is not a run; the message lists the newest ones.
     """
     for candidate in (Path(path), RUNS / path):
         if (candidate / "config.yaml").is_file():
@@ -94,12 +94,12 @@ def checkpoint_of(run: Path, which: str = "best") -> Path:
 def check_name(name: str) -> None:
     """Raise a ``UserError`` unless ``name`` is a plain folder name, or several with ``/`` between them."""
     if not re.fullmatch(r"\w[\w.+=,@-]*(/\w[\w.+=,@-]*)*", name):
-        raise UserError(f"--name {name!r} is no plain folder name: letters, digits and any of . _ + = , @ - only.")
+        raise UserError(f"--name {name!r} is not a plain folder name: letters, digits and any of . _ + = , @ - only.")
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it replaces ``path`` in one step.
+    """Yield a temporary path next to ``path``; on success it replaces ``path`` in one step.
 
     Args:
         path: the file to write.

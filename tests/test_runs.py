@@ -47,7 +47,7 @@ def test_resuming_is_offered_only_where_it_is_possible(tmp_path):
 
 @pytest.mark.parametrize("name", ["../up", "a/../b", "/a", "a/", "a//b", "a/.b", "", ".hidden", "a b"])
 def test_name_stays_inside_the_runs_folder(name):
-    with pytest.raises(UserError, match="no plain folder name"):
+    with pytest.raises(UserError, match="not a plain folder name"):
         new_run(name, "demo")
 
 

@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_map
 from segtricks.cli import main
 from segtricks.data import SaliencyDataModule
 from segtricks.data.transforms import denormalize
-from segtricks.discovery.predictor import DISCOVERY_METHODS, Discoverer
+from segtricks.discovery.methods import METHODS
+from segtricks.discovery.predictor import Discoverer
 from segtricks.losses import normalized_cut_loss
 from segtricks.methods import Discovery, Found, Sempart
 from segtricks.metrics import (
@@ -163,7 +164,7 @@ def test_predictions_and_their_scores_are_those_of_the_cpu(batch, refine_at):
         assert scores == pytest.approx(expected[row][1], abs=1e-3)
 
 
-@pytest.mark.parametrize("method", DISCOVERY_METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_training_free_methods_find_what_the_cpu_finds(method, batch):
     discoverer = Discoverer(method, BACKBONE, pretrained=False)
     images = torch.rand(2, 3, 96, 96)

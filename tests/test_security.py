@@ -128,7 +128,7 @@ def test_cache_entry_with_code_in_it_is_made_again(here):
 def test_config_with_python_objects_is_no_yaml(here, capsys, text):
     (here / "evil.yaml").write_text(text)
     assert main(["fit", "--config", "synthetic", "evil.yaml"]) == 2
-    assert "evil.yaml, line 1 is no YAML" in capsys.readouterr().err
+    assert "evil.yaml, line 1 is not valid YAML" in capsys.readouterr().err
     with pytest.raises(yaml.YAMLError):
         chosen_method(["--config", "evil.yaml"])
 

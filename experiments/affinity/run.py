@@ -96,7 +96,7 @@ def measure(dataset, feature: str, layer: int, options: argparse.Namespace) -> l
             graphs[spec].append(measure_graph([features[0]], tau))
             for method in options.methods:
                 mask = METHODS[method](features, tau)
-                found[method, spec].append(iou(mask, sample["mask"]))
+                found[method, spec].append(iou(mask, sample["target"]))
                 empty[method, spec] += int(not mask.any())
     return [
         {

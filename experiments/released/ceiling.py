@@ -58,8 +58,8 @@ def grid_bound(tests, size: int) -> Scores:
     for sample in tests:
         photo = fit_short_side(sample["image"], size, 14)
         grid = [side // 14 for side in photo.shape[-2:]]
-        cover = interpolate((sample["mask"][None] >= 128).float(), size=grid, mode="area")
-        scores.add((cover > 0.5).float(), photo, sample["mask"])
+        cover = interpolate((sample["target"][None] >= 128).float(), size=grid, mode="area")
+        scores.add((cover > 0.5).float(), photo, sample["target"])
     return scores
 
 
@@ -110,7 +110,7 @@ def main() -> None:
 
 def view(backbone, sample, size: int) -> tuple[Tensor, Tensor, Tensor]:
     photo = fit_short_side(sample["image"], size, 14)
-    return backbone(to_input(photo)[None]), photo, sample["mask"]
+    return backbone(to_input(photo)[None]), photo, sample["target"]
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def main() -> None:
         image = to_input(fit_short_side(sample["image"], module.input_size, module.backbone.patch_size))[None]
         features = module.backbone(image)
         coarse = module.sign.orient(module.head.encode(features)[1].sigmoid())
-        truth = interpolate((sample["mask"][None] >= 128).float(), size=coarse.shape[-2:], mode="area")
+        truth = interpolate((sample["target"][None] >= 128).float(), size=coarse.shape[-2:], mode="area")
         cuts = [float(normalized_cut_loss(features, mask, module.affinity_threshold)) for mask in (truth, coarse)]
         inside, object_ = coarse > 0.5, truth > 0.5
         iou = float((inside & object_).sum() / (inside | object_).sum().clamp(min=1))

@@ -46,8 +46,8 @@ class Backbone(nn.Module):
         """Features (B, feature_dim, H / patch_size, W / patch_size) of normalised float images (B, 3, H, W).
 
         Raises:
-            UserError: No float (B, 3, H, W), a side that is no positive multiple of the patch, or :meth:`extract` gives
-                another shape than ``feature_dim`` and ``patch_size`` say.
+            UserError: Not float (B, 3, H, W), a side that is not a positive multiple of the patch, or
+                :meth:`extract` gives another shape than ``feature_dim`` and ``patch_size`` say.
         """
         self._check(images)
         with torch.no_grad():
@@ -57,7 +57,7 @@ class Backbone(nn.Module):
         if tuple(features.shape) != expected:
             raise UserError(
                 f"backbone {self.name!r} gave features {tuple(features.shape)}, and by its feature_dim and patch_size "
-                f"they are {expected}.\nNext: mend extract(), feature_dim or patch_size of {type(self).__name__}."
+                f"they are {expected}.\nNext: correct extract(), feature_dim or patch_size of {type(self).__name__}."
             )
         return features
 

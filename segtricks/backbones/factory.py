@@ -125,7 +125,7 @@ def _own_backbone(name: str, **arguments: Any) -> Backbone:
         hint = path_hint(module.split(".")[0])
         raise UserError(f"cannot import backbone {name!r} ({error}).\n{_NAMES_HINT}{hint}") from error
     if not callable(create) or (isinstance(create, type) and not issubclass(create, Backbone)):
-        raise UserError(f"backbone {name!r} is no backbone.\nDerive it from segtricks.backbones.Backbone.")
+        raise UserError(f"backbone {name!r} is not a backbone.\nDerive it from segtricks.backbones.Backbone.")
     try:
         backbone = create(**arguments)
     except TypeError as error:

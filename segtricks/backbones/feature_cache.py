@@ -42,7 +42,7 @@ class FeatureCache:
         folder: of the entries; None is ``$XDG_CACHE_HOME/segtricks/features``, by default below ``~/.cache``.
 
     Raises:
-        UserError: the backbone's class was not read from a file, so that a change of it could not be told.
+        UserError: the backbone's class was not read from a file, so that a change of it could not be noticed.
     """
 
     def __init__(self, backbone: nn.Module, folder: str | Path | None = None) -> None:
@@ -126,7 +126,7 @@ def forget_cache(backbone: nn.Module) -> None:
 
 
 def identity(backbone: nn.Module) -> str:
-    """Return a hash of all that decides a frozen backbone's features, beside the images and the precision."""
+    """Return a hash of all that decides a frozen backbone's features, apart from the images and the precision."""
     import timm  # takes seconds
 
     hashed = hashlib.blake2b(digest_size=20)
@@ -136,7 +136,7 @@ def identity(backbone: nn.Module) -> str:
         source = b"".join(path.read_bytes() for path in files)
     except (TypeError, OSError) as error:
         raise UserError(
-            f"The source of {kind.__name__} cannot be read, so a change of it could not be told.\n"
+            f"The source of {kind.__name__} cannot be read, so a change of it could not be noticed.\n"
             "Next: move it to a file, or leave out --cache_features."
         ) from error
     about: tuple[Any, ...] = (_FORMAT, kind.__module__, kind.__qualname__, getattr(backbone, "name", ""))

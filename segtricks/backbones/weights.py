@@ -98,10 +98,10 @@ def _read(path: Path) -> Any:
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
             reason = f"holds code or objects ({code[1]}), not only weights, and was not run"
-            mend = "Save its state dict alone, or use the authors' file."
+            advice = "Save its state dict alone, or use the authors' file."
         else:
-            reason, mend = "cannot be read: truncated, or no weight file", "Download it again."
-        raise UserError(f"checkpoint {path} {reason}.\n{mend}") from error
+            reason, advice = "cannot be read: truncated, or not a weight file", "Download it again."
+        raise UserError(f"checkpoint {path} {reason}.\n{advice}") from error
 
 
 def _unwrap(content: Any, path: Path) -> StateDict:

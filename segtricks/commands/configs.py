@@ -42,8 +42,8 @@ def check_config(path: Path) -> None:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
-        raise UserError(f"{path}{line} is no YAML: {getattr(error, 'problem', None) or error}.") from error
+        raise UserError(f"{path}{line} is not valid YAML: {getattr(error, 'problem', None) or error}.") from error
     if not isinstance(content, dict):
         raise UserError(
-            f"{path} is no config: it needs lines such as 'trainer: {{max_epochs: 5}}'.\nNext: --config demo."
+            f"{path} is not a config: it needs lines such as 'trainer: {{max_epochs: 5}}'.\nNext: --config demo."
         )

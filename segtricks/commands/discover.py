@@ -18,7 +18,7 @@ from segtricks.backbones.affinity import affinity_of
 from segtricks.backbones.factory import FEATURES
 from segtricks.backbones.feature_cache import cache_features
 from segtricks.commands.feature_options import add_cache_options
-from segtricks.commands.options import OptionParser
+from segtricks.commands.options import OptionParser, add_page_options
 from segtricks.commands.processes import (
     Share,
     check_settings,
@@ -33,15 +33,17 @@ from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.loading import WholeItems, collate_lists, make_loader, processors
 from segtricks.data.sample import SaliencyDataset
 from segtricks.data.transforms import denormalize, to_input
-from segtricks.discovery.predictor import DISCOVERY_METHODS, WHY_EMPTY, Discoverer
+from segtricks.discovery.methods import METHODS
+from segtricks.discovery.predictor import Discoverer
 from segtricks.errors import UserError
 from segtricks.losses.tau import Tau, share_of
 from segtricks.metrics import apply_polarity
+from segtricks.pseudo_labels import Store, write_page
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.reports.boxes import coco_boxes
 from segtricks.reports.mask_writer import MaskWriter
 from segtricks.reports.one_sided import count_one_sided, warn_one_sided
-from segtricks.runs import write_json
+from segtricks.runs import shown_path, write_json
 
 USAGE = "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--option value]"
 SETTINGS = (
@@ -84,16 +86,25 @@ def main(words: Sequence[str]) -> None:
             for items in _equal_sizes(_loader(todo, discoverer.patch_size, options), options.batch_size, writer):
                 _write(items, discoverer, refine, writer, options)
         weights, why = discoverer.weights, discoverer.why_one_sided()
-    _report(
+    checkpoints = [shown_path(path) for path in (options.backbone_checkpoint, options.head) if path]
+    source = {
+        "method": f"{options.method} on {options.backbone}",
+        "weights": weights,
+        "checkpoint": ", ".join(checkpoints),
+    }
+    header = {"weights": weights, "settings": settings, "source": source}
+    whole = _report(
         writer,
         paths,
         chosen,
         len(chosen) - len(todo),
         part,
         digest([str(writer.relative(path)) for path in paths], settings),
-        weights,
+        header,
         why,
     )
+    if options.page and whole:
+        write_page(Store.open(output), paths, output / "page.html", dataset.root, options.limit)
 
 
 def _report(
@@ -103,10 +114,14 @@ def _report(
     there: int,
     part: Share,
     work: str,
-    weights: str,
+    header: dict[str, Any],
     why: str,
-) -> None:
-    """Write the boxes and the index, and say what was done, and why much of it may be empty."""
+) -> bool:
+    """Write the boxes and the index, and say what was done, and why much of it may be empty.
+
+    Returns:
+        Whether all parts are there.
+    """
     broken = {path for path, _ in writer.skipped}
     boxes = coco_boxes(writer, paths, [path for path in chosen if str(path) not in broken])
     boxed = {annotation["image_id"] for annotation in boxes["annotations"]}
@@ -119,7 +134,7 @@ def _report(
         if annotation["area"] == sizes[annotation["image_id"]]
     ]
     publish(writer.output / "boxes.json", part, work, boxes, join_boxes)
-    content = writer.index(there) | {"empty": empty, "full": full, "weights": weights}
+    content = writer.index(there) | {"empty": empty, "full": full} | header
     index = publish(writer.output / "index.json", part, work, content, join_indices)
     for path, reason in writer.skipped:
         print(f"skipped {path}: {reason}")
@@ -133,6 +148,7 @@ def _report(
     warn_one_sided(len(empty), len(full), len(boxes["images"]), why)
     if part.count > 1 and index is not None:
         print(f"All {part.count} parts are there: boxes.json and index.json hold them together.")
+    return index is not None
 
 
 def _options(words: Sequence[str]) -> Namespace:
@@ -140,7 +156,7 @@ def _options(words: Sequence[str]) -> Namespace:
     add = parser.add_argument
     add("--images", required=True, metavar="PHOTOS", help="folder or text list of photographs")
     add("--output", required=True, metavar="MASKS", help="folder for soft/, binary/, overlay/ and boxes.json")
-    add("--method", choices=DISCOVERY_METHODS, default="tokencut", help="what finds the object (default tokencut)")
+    add("--method", choices=tuple(METHODS), default="tokencut", help="what finds the object (default tokencut)")
     add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16)")
     add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")
     add("--feature", choices=FEATURES, help="what patches are compared by (default: the backbone's own)")
@@ -161,6 +177,7 @@ def _options(words: Sequence[str]) -> Namespace:
     add("--batch_size", type=int, default=8, help="photographs of one size at a time (default 8)")
     add("--num_workers", type=int, help="reading processes (default: the processors that are free)")
     add("--device", default=_device(), help=f"where to compute (default here: {_device()})")
+    add_page_options(parser)
     add_cache_options(parser)
     options = parser.parse_args(words)
     _settle(options)
@@ -258,4 +275,4 @@ def _write(
         mask = mask[0].cpu()
         writer.write(mask, photo, Path(item["path"]))
         if not bool((mask > 0.5).any()) and len(writer.empty) <= _NAMED:
-            log.warning("%s: empty mask (%s)", item["path"], WHY_EMPTY[discoverer.method])
+            log.warning("%s: empty mask (%s)", item["path"], discoverer.method.why_empty)

@@ -28,7 +28,7 @@ USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
                        any choice of it can be changed: sod:f_average=images,beta2=1
   --output FILE        every figure as JSON
   --per-image FILE     every figure of every image as CSV
-  --figures DIR        curves, IoU by object size, best and worst images (with --images DIR: beside the photographs)
+  --figures DIR        curves, IoU by object size, best and worst images (with --images DIR: next to the photographs)
   --boxes PATH         CorLoc against VOC's Annotations folder or a COCO JSON file
   --polarity RULE      turn a mask over if its mean (image), or its mean along the border (border), exceeds 0.5
   --select RULE        which component gives the box: largest_bbox, largest_area or seed

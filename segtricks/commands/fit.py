@@ -35,7 +35,7 @@ from segtricks.training.metrics_file import MetricsFile
 from segtricks.training.resuming import KeepConfig, KeepProvenance, StepSeeds, StopSignals, resume_words
 
 USAGE = "--config CONFIG [--name NAME] [--resume] [--any.option value]"
-_CHOSEN = "SEGTRICKS_RUN"  # tells the processes that Lightning starts which run the first one has chosen
+_CHOSEN = "SEGTRICKS_RUN"  # passes the run that the first process has chosen to those that Lightning starts
 
 
 def main(words: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ def _choose(name: str | None, resume: bool, configs: list[str]) -> tuple[Path, b
     """Return the run folder, and whether a run in it goes on."""
     rank, world = place()
     if resume and name is None:
-        raise UserError("Which run shall go on? Pass --name NAME beside --resume.")
+        raise UserError("Which run shall go on? Pass --name NAME together with --resume.")
     if not configs and not resume:
         raise UserError(f"fit needs a config, such as --config demo.\nUsage: segtricks fit {USAGE}")
     if rank > 0 and _CHOSEN in os.environ:
@@ -168,7 +168,7 @@ def _ways_on(trainer: Trainer, run: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(run: Path) -> Iterator[None]:
-    """Hold the run, and tell the processes that Lightning starts meanwhile which one it is."""
+    """Hold the run, and pass its name to the processes that Lightning starts meanwhile."""
     with alone(run):
         os.environ[_CHOSEN] = str(run)
         try:

@@ -120,7 +120,7 @@ class SegtricksCLI(LightningCLI):
         check_ranges(self.config)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer with our callbacks and loggers beside the config's."""
+        """Make the trainer with our callbacks and loggers in addition to the config's."""
         given = self.config_init.trainer
         callbacks = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
         own = self._make_callbacks(self.config)
@@ -198,7 +198,7 @@ def quiet() -> None:
         ".*could not find the monitored key.*",  # stopped before the first validation: last.ckpt is there
         "Total length of .* across ranks is zero.*",
         ".*isinstance.treespec, LeafSpec.*",
-        "Corrupt EXIF data.*",  # beside sound pixels; a file without those is named
+        "Corrupt EXIF data.*",  # the pixels are sound; a file without those is reported
         "Palette images with Transparency expressed in bytes.*",
     ):
         warnings.filterwarnings("ignore", message=message)

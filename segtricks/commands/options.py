@@ -40,11 +40,23 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ckpt_path", metavar="FILE", help="another checkpoint of the run, or one to go with --config")
 
 
+def add_page_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--page`` and ``--limit``."""
+    parser.add_argument("--page", action="store_true", help="also write page.html: photographs and masks to look at")
+    parser.add_argument("--limit", type=_count, default=100, metavar="N", help="photographs on the page (default 100)")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
 def config_words(names: Sequence[str]) -> list[str]:
     """Return ``--config PATH`` words for configs given by path or packaged name.
 
     Raises:
-        UserError: if there is no such config, or it is no YAML with ``key: value`` lines.
+        UserError: if there is no such config, or it is not valid YAML with ``key: value`` lines.
     """
     paths = [find_config(name) for name in names]
     for path in paths:

@@ -1,4 +1,4 @@
-"""The argument parser: jsonargparse's, with its errors told in two lines."""
+"""The argument parser: jsonargparse's, with errors of two lines."""
 
 import dataclasses
 import difflib

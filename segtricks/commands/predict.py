@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
-from segtricks.commands.options import OptionParser, add_run_options, run_words, take_configs
+from segtricks.commands.options import OptionParser, add_page_options, add_run_options, run_words, take_configs
 from segtricks.commands.processes import Share, check_settings, digest, join_indices, one_voice, publish, share
 from segtricks.commands.signs import find_sign
 from segtricks.data import ImageFolder, fit_short_side
@@ -22,14 +22,15 @@ from segtricks.errors import UserError
 from segtricks.methods.base import weights_of
 from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import WEIGHTS, load_released_weights
+from segtricks.pseudo_labels import Store, write_page
 from segtricks.reports.mask_writer import MaskWriter
 from segtricks.reports.one_sided import count_one_sided, warn_one_sided
-from segtricks.runs import write_json
+from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint
 
 USAGE = (
     "--images PHOTOS --output MASKS [--run runs/NAME] [--shard 1/4] [--overwrite]\n"
-    "       [--cache_features] [--cache_dir DIR] [--any.option value]\n\n"
+    "       [--page] [--cache_features] [--cache_dir DIR] [--any.option value]\n\n"
     "Without --run (or --config CONFIG --ckpt_path FILE) the head that ships with segtricks is used."
 )
 _WHY_ONE_SIDED = (
@@ -72,6 +73,8 @@ def main(words: Sequence[str]) -> None:
         else:
             find_sign(cli, read_checkpoint(checkpoint), dataset.images)
         _predict(cli, checkpoint, dataset.images, writer, shard, options.overwrite)
+        if options.page and cli.trainer.is_global_zero:
+            write_page(Store.open(output), dataset.images, output / "page.html", dataset.root, options.limit)
 
 
 def _parser() -> OptionParser:
@@ -81,6 +84,7 @@ def _parser() -> OptionParser:
     parser.add_argument("--output", required=True, metavar="MASKS", help="folder for soft/, binary/ and overlay/")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="write only this part of the photographs")
     parser.add_argument("--overwrite", action="store_true", help="make masks again that are there")
+    add_page_options(parser)
     return parser
 
 
@@ -101,14 +105,18 @@ def _predict(
         with writer.at_work(len(todo), "predict", cli.wants_bar and trainer.is_global_zero):
             ckpt = None if checkpoint is None else str(checkpoint)
             trainer.predict(cli.model, loader, ckpt_path=ckpt, return_predictions=False, weights_only=True)
-    _report(
-        cli,
-        paths,
-        part,
-        digest([str(writer.relative(path)) for path in paths], settings),
-        writer,
-        len(chosen) - len(todo),
-    )
+    source = {
+        "method": type(cli.model).__name__,
+        "weights": weights_of(cli.model),
+        "checkpoint": "the released head" if checkpoint is None else shown_path(checkpoint),
+    }
+    own = writer.index(len(chosen) - len(todo)) | {
+        "weights": source["weights"],
+        "settings": settings,
+        "source": source,
+    }
+    work = digest([str(writer.relative(path)) for path in paths], settings)
+    _report(cli, paths, part, work, writer, own)
 
 
 class _Begin(Callback):
@@ -127,10 +135,11 @@ class _Begin(Callback):
             write_json(self.writer.output / "settings.json", self.settings)
 
 
-def _report(cli: SegtricksCLI, paths: list[Path], part: Share, work: str, writer: MaskWriter, there: int) -> None:
+def _report(
+    cli: SegtricksCLI, paths: list[Path], part: Share, work: str, writer: MaskWriter, own: dict[str, Any]
+) -> None:
     """Write this part's index, and the whole one if it is the last; the first process says what all have done."""
-    trainer, path, own = cli.trainer, writer.output / "index.json", writer.index(there)
-    own["weights"] = weights_of(cli.model)
+    trainer, path = cli.trainer, writer.output / "index.json"
     if not trainer.is_global_zero:
         publish(path, part, work, own, join_indices)
         return trainer.strategy.barrier()

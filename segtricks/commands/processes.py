@@ -61,11 +61,11 @@ def share(shard: str) -> Share:
     """Read ``--shard i/n``.
 
     Raises:
-        UserError: it is no part.
+        UserError: it is not a part.
     """
     first, slash, of = shard.partition("/")
     if not (slash and first.isdecimal() and of.isdecimal() and 1 <= int(first) <= int(of)):
-        raise UserError(f"--shard {shard!r} is no part: pass i/n with i from 1 to n, for example --shard 1/4.")
+        raise UserError(f"--shard {shard!r} is not a part: pass i/n with i from 1 to n, for example --shard 1/4.")
     return Share(int(first), int(of))
 
 
@@ -73,7 +73,7 @@ def check_settings(output: Path, settings: dict[str, Any]) -> None:
     """Keep masks of different origin out of one folder.
 
     Raises:
-        UserError: ``settings.json`` says otherwise, or there are masks without one.
+        UserError: ``settings.json`` differs, or there are masks without one.
     """
     path = output / "settings.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -99,7 +99,7 @@ def publish(
     content: dict[str, Any],
     join: Callable[[list[dict[str, Any]]], dict[str, Any]],
 ) -> dict[str, Any] | None:
-    """Write what a part has to say beside ``path``, and ``path`` itself once all parts have spoken.
+    """Write a part's content next to ``path``, and ``path`` itself once all parts are there.
 
     Of parts that end at once, the last to write its own file sees all others; two that both do write the same.
 
@@ -107,7 +107,7 @@ def publish(
         path: the file of the whole, such as ``index.json``.
         part: which part this is; the only one writes ``path``.
         work: what all parts have in common; files of other work that lie there are not joined.
-        content: what it has to say.
+        content: of the part.
         join: makes the whole of all parts' contents, in their order.
 
     Returns:
@@ -136,7 +136,11 @@ def join_indices(parts: list[dict[str, Any]]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     for key, first in parts[0].items():
         values = [part.get(key, type(first)()) for part in parts]
-        if isinstance(first, list):
+        if key == "settings":
+            whole[key] = first  # the same in all parts
+        elif isinstance(first, dict):
+            whole[key] = join_indices(values)
+        elif isinstance(first, list):
             whole[key] = sorted((item for value in values for item in value), key=str)
         elif isinstance(first, str):
             whole[key] = " and ".join(dict.fromkeys(value for value in values if value))

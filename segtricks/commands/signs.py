@@ -37,7 +37,7 @@ def find_sign(cli: SegtricksCLI, checkpoint: dict[str, Any], photographs: Sequen
     images = _training_images(cli) or _images(photographs, cli)
     if not images:
         log.warning(
-            "This checkpoint does not say which side of its masks is foreground; no photographs are there to tell.\n"
+            "This checkpoint does not say which side of its masks is foreground, and no photographs show it.\n"
             "Next: pass the photographs it was trained on with --data.train, or turn masks over where they are wrong."
         )
         return

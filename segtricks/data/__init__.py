@@ -11,8 +11,8 @@ from segtricks.data.datasets.folder import ImageFolder
 from segtricks.data.datasets.registry import DATASET_NAMES, create_dataset, open_dataset
 from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.datasets.voc import VOC07, VOC12
-from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, find_images, read_image, read_mask
-from segtricks.data.sample import SaliencyDataset, Sample
+from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, find_images, read_image, read_labels, read_mask
+from segtricks.data.sample import Instances, SaliencyDataset, Sample, SegmentationDataset
 from segtricks.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -26,8 +26,7 @@ from segtricks.data.transforms import (
 )
 
 if TYPE_CHECKING:
-    from segtricks.data.datamodule import SaliencyDataModule
-    from segtricks.data.detection_module import DetectionDataModule
+    from segtricks.data.datamodule import DetectionDataModule, SaliencyDataModule
 
 __all__ = [
     "COCO20K",
@@ -46,9 +45,11 @@ __all__ = [
     "EvalTransform",
     "ExamplePhotographs",
     "ImageFolder",
+    "Instances",
     "SaliencyDataModule",
     "SaliencyDataset",
     "Sample",
+    "SegmentationDataset",
     "SyntheticShapes",
     "TrainTransform",
     "UnreadableImage",
@@ -59,6 +60,7 @@ __all__ = [
     "normalize",
     "open_dataset",
     "read_image",
+    "read_labels",
     "read_mask",
     "to_input",
 ]
@@ -66,12 +68,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Lightning takes seconds to import, and reading a mask does not need it.
-    if name == "SaliencyDataModule":
-        from segtricks.data.datamodule import SaliencyDataModule
+    if name in ("DetectionDataModule", "SaliencyDataModule"):
+        from segtricks.data import datamodule
 
-        return SaliencyDataModule
-    if name == "DetectionDataModule":
-        from segtricks.data.detection_module import DetectionDataModule
-
-        return DetectionDataModule
+        return getattr(datamodule, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

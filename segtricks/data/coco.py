@@ -1,9 +1,10 @@
-"""Masks from the outlines of a COCO annotation file."""
+"""Masks and objects from the outlines of a COCO annotation file."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +13,17 @@ from torch import Tensor
 
 from segtricks.data.images import UnreadableImage
 from segtricks.data.pairing import by_ending
+from segtricks.data.sample import Instances
 from segtricks.errors import UserError
 
 _FARTHEST = 100_000  # pixels; the drawing takes memory by the length of an outline
+
+
+class _Object(NamedTuple):
+    key: Any
+    outline: Any
+    label: int
+    score: float
 
 
 @dataclass
@@ -22,7 +31,7 @@ class _Outlines:
     """What is drawn for one image: ``size`` is height and width, keys are the annotations' ids."""
 
     size: tuple[int, int]
-    objects: list[tuple[Any, Any]] = field(default_factory=list)
+    objects: list[_Object] = field(default_factory=list)
 
 
 class CocoMasks:
@@ -45,7 +54,7 @@ class CocoMasks:
             images = {image["id"]: _Outlines((image["height"], image["width"])) for image in content["images"]}
             objects = [item for item in content["annotations"] if not item.get("iscrowd", 0)]
             for item in objects:
-                images[item["image_id"]].objects.append((item["id"], _compact(item.get("segmentation"))))
+                images[item["image_id"]].objects.append(_object(item))
             names = [(PurePosixPath(image["file_name"]), images[image["id"]]) for image in content["images"]]
         except FileNotFoundError as error:
             raise UserError(f"No file {self.path}: pass a COCO JSON file or a folder of masks.") from error
@@ -68,17 +77,44 @@ class CocoMasks:
         Raises:
             UnreadableImage: The file does not know the photograph, or an outline of it is damaged.
         """
+        outlines = self._outlines(image)
+        mask = np.zeros(outlines.size, np.uint8)
+        for drawn in self._draw_all(image, outlines):
+            mask |= drawn
+        return torch.from_numpy(mask * 255).unsqueeze(0)
+
+    def read_instances(self, image: Path) -> Instances:
+        """Objects of a photograph in the file's order: ``category_id`` is the label, ``score`` is 1 if not given.
+
+        Raises:
+            UnreadableImage: As for :meth:`read`.
+        """
+        outlines = self._outlines(image)
+        masks = np.zeros((len(outlines.objects), *outlines.size), bool)
+        for number, drawn in enumerate(self._draw_all(image, outlines)):
+            masks[number] = drawn
+        labels = torch.tensor([item.label for item in outlines.objects], dtype=torch.int64)
+        scores = torch.tensor([item.score for item in outlines.objects], dtype=torch.float32)
+        return Instances(torch.from_numpy(masks), labels, scores)
+
+    def _outlines(self, image: Path) -> _Outlines:
         outlines = self.names.get(by_ending([image], self.names)[image])
         if outlines is None:
             raise UnreadableImage(image, f"is not in {self.path}")
-        drawing, (height, width) = _drawing(), outlines.size
-        mask = np.zeros((height, width), np.uint8)
-        for key, outline in outlines.objects:
+        return outlines
+
+    def _draw_all(self, image: Path, outlines: _Outlines) -> Iterator[NDArray[np.uint8]]:
+        drawing = _drawing()
+        for item in outlines.objects:
             try:
-                mask |= _draw(drawing, outline, height, width)
+                yield _draw(drawing, item.outline, *outlines.size)
             except (ValueError, TypeError, KeyError, OverflowError) as error:
-                raise UnreadableImage(image, f"its annotation {key} in {self.path} is damaged: {error}") from error
-        return torch.from_numpy(mask * 255).unsqueeze(0)
+                raise UnreadableImage(image, f"its annotation {item.key} in {self.path} is damaged: {error}") from error
+
+
+def _object(item: dict[str, Any]) -> _Object:
+    label, score = int(item.get("category_id", 1)), float(item.get("score", 1))
+    return _Object(item["id"], _compact(item.get("segmentation")), label, score)
 
 
 def _drawing() -> Any:
@@ -114,15 +150,18 @@ def _draw(drawing: Any, outline: Any, height: int, width: int) -> NDArray[np.uin
 
 def _fill(counts: str | list[int], height: int, width: int) -> NDArray[np.uint8]:
     # Not pycocotools' decoder: it leaves memory unset where the runs end early, and numpy is about to refuse it.
-    runs = np.array(_expand(counts) if isinstance(counts, str) else counts)
+    runs = np.array(expand_runs(counts) if isinstance(counts, str) else counts)
     if runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
         raise ValueError(f"its runs do not add up to {height} x {width} pixels")
-    columns = np.repeat(np.arange(len(runs), dtype=np.int64) % 2, runs).astype(np.uint8)
+    columns = np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs)
     return columns.reshape(width, height).T
 
 
-def _expand(text: str) -> list[int]:
-    """Runs of COCO's compressed code: 5 bits a character and a sixth for more, each less the run before the last."""
+def expand_runs(text: str) -> list[int]:
+    """Return the runs of COCO's compressed code, the first one outside.
+
+    5 bits a character and a sixth for more, each less the run before the last.
+    """
     runs: list[int] = []
     value = shift = 0
     for character in text.encode("ascii"):
@@ -136,3 +175,12 @@ def _expand(text: str) -> list[int]:
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value = shift = 0
     return runs
+
+
+def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:
+    """Return a COCO ``segmentation`` as a mask (H, W) of 0 and 1: a dict with a run-length code, or polygons.
+
+    Raises:
+        ValueError: It is damaged, or of another size; also a ``TypeError``, ``KeyError`` or ``OverflowError``.
+    """
+    return _draw(_drawing(), _compact(outline), height, width)

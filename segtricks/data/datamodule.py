@@ -1,7 +1,10 @@
 """The LightningDataModule: photographs to train on, sets to test on, a folder to predict."""
 
+import warnings
+from collections import Counter
 from functools import cached_property, partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import lightning
 import torch
@@ -10,9 +13,7 @@ from torch.utils.data import DataLoader
 
 from segtricks.data.datasets.registry import open_dataset
 from segtricks.data.loading import (
-    Collate,
     CropItems,
-    Skipped,
     TrainItems,
     WholeItems,
     collate_finished,
@@ -22,21 +23,71 @@ from segtricks.data.loading import (
     make_loader,
     processors,
 )
-from segtricks.data.opened import OpenedSets
-from segtricks.data.resume import EpochPlace
-from segtricks.data.sample import SaliencyDataset
-from segtricks.data.sampler import EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
-from segtricks.data.slots import SlotCollate, SlotLoader
+from segtricks.data.sample import SegmentationDataset, TargetKind
+from segtricks.data.sampler import EpochPlace, EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
 from segtricks.data.store import ImageCache
-from segtricks.data.transforms import CenterCropTransform, ScaledTo, TrainTransform, fit_short_side, to_input
+from segtricks.data.targets import WithTargets
+from segtricks.data.transforms import (
+    CenterCropTransform,
+    Placement,
+    ScaledTo,
+    TrainTransform,
+    fit_short_side,
+    to_input,
+)
 from segtricks.errors import UserError
 
 TEST_SETS = ["duts-te", "dut-omron", "ecssd"]
+DETECTION_SETS = ["voc07", "voc12", "coco20k"]
 JITTER = [0.4, 0.4, 0.2, 0.1]
 BLUR_SIGMA = [0.1, 2.0]
 
 
-class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
+class RunData(Protocol):
+    """What the commands, the methods and the reports use of a data module, besides its loaders."""
+
+    test: list[str]
+    """Test sets as given; empty to test on none."""
+    root: str
+    masks: str | None
+    hard: bool
+    size: int
+    multiple: int
+    eval_batch_size: int
+    num_workers: int
+
+    @property
+    def test_datasets(self) -> list[SegmentationDataset]:
+        """Test sets in the order of ``test``."""
+
+    @property
+    def test_names(self) -> list[str]:
+        """A short name for each test set."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of the open datasets: ``train``, ``held_out`` and each test set's name."""
+
+    def ask_for_targets(self, kind: TargetKind) -> None:
+        """Let training and validation batches have targets."""
+
+    def fit_patches(self, patch: int) -> None:
+        """Make all image sides multiples of the backbone's patch, or raise a ``UserError``."""
+
+    def crop_tests(self, resize: int, size: int, batch_size: int) -> None:
+        """Test on the middle of each image, as a protocol says."""
+
+    def check(self) -> None:
+        """Open every dataset before a long fit, or raise a ``UserError``."""
+
+    def describe(self) -> str:
+        """One line: how many images of what."""
+
+    def sample_images(self, count: int) -> Tensor:
+        """Up to ``count`` training photographs (n, 3, size, size), normalised."""
+
+
+class SaliencyDataModule(lightning.LightningDataModule):
     """Data of one run.
 
     A data set is a registered name (``duts-tr``, ``duts-te``, ``dut-omron``, ``ecssd``, ``voc07``, ``voc12``,
@@ -45,8 +96,9 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
 
     Training batches: ``image`` float (B, 3, size, size) normalised, ``path`` list of B names, ``skipped`` list of
     ``(path, reason)`` of the files of the batch that could not be read; B is 0 where that is all of them. Masks are
-    never opened. Validation batches: the same from the middle of the held-out training images, and ``mask`` float
-    (B, 1, size, size) of 0 and 1 where the training set has masks (for pictures: selection needs no labels).
+    not opened, unless a method has asked for targets (:meth:`ask_for_targets`). Validation batches: the same from the
+    middle of the held-out training images, and ``mask`` float (B, 1, size, size) of 0 and 1 where the training set has
+    masks (for pictures: selection needs no labels).
     Test batches, lists of B: ``image`` float (3, h, w) normalised, for the network; ``photo`` uint8 (3, H, W) and
     ``mask`` uint8 (1, H, W) at their own size where the set has masks; ``boxes`` arrays (n, 4), half-open pixels, where
     it has boxes; ``path``; ``skipped``. Prediction: the same without ``mask`` and ``boxes``.
@@ -86,12 +138,15 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
             470 KB for each at 335 pixels, 5 GB for DUTS-TR. Worth it where reading is what training waits for.
         cache_dir: Folder of that cache; null is segtricks/images in ``$XDG_CACHE_HOME`` or ``~/.cache``. Any number of
             runs may share it.
-        masks: Folder of masks, or a COCO JSON file, for a folder or list of photographs in ``test``.
+        masks: Folder of masks, or a COCO JSON file, for a folder or list of photographs in ``test``. A method that
+            trains on pseudo-labels takes them from here too, whatever ``train`` is; its own masks are never used.
         boxes: Folder of VOC XML files, or a COCO JSON file, for a folder or list of photographs in ``test``.
         hard: Keep VOC's difficult and truncated objects in ``test``.
         center_crop: Test on the middle of each image and mask (``resize``, then ``size``), as the ``two-tricks``
             protocol does; an attribute of the same name may be set until the test starts.
         predict_images: Folder of photographs to predict.
+        placement: Where a photograph scaled down for a random ``crop`` lies in it: at ``random``, or in the ``corner``
+            at the top left, top right after a flip.
 
     Raises:
         UserError: An option out of range; later also a dataset that is missing, does not pair, or is too small.
@@ -128,9 +183,12 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
         hard: bool = True,
         center_crop: bool = False,
         predict_images: str | None = None,
+        placement: Placement = "random",
     ) -> None:
         super().__init__()
-        self._splits = self._tests = None
+        self.targets: TargetKind | None = None
+        self._splits: tuple[SegmentationDataset, SegmentationDataset] | None = None
+        self._tests: list[SegmentationDataset] | None = None
         self.train = train
         self.test = [test] if isinstance(test, str) else list(test)
         self.root = root
@@ -154,10 +212,22 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
         self.center_crop = center_crop
         self.predict_images = predict_images
         self._augment = TrainTransform(
-            size, resize, flip, jitter, jitter_p, grayscale_p, scale_range, scaled_to, blur_p, blur_sigma
+            size, resize, flip, jitter, jitter_p, grayscale_p, scale_range, scaled_to, blur_p, blur_sigma, placement
         )
         self._crop = self._test_crop = CenterCropTransform(size, resize)
         self._place = EpochPlace()
+
+    def ask_for_targets(self, kind: TargetKind) -> None:
+        """Let training and validation batches have ``target``; for a method to call before ``setup``.
+
+        ``masks`` then names the targets of the training set. Of kind mask they are float (B, 1, size, size) of 0 and 1,
+        and ``empty`` counts the photographs left out because the mask has no foreground (there); of kind labels int64
+        (B, size, size), 255 outside of the photograph; of kind instances a list of B
+        :class:`segtricks.data.sample.Instances`. What cannot be read, or has other proportions than its photograph, is
+        ``skipped``.
+        """
+        self.targets = kind
+        self._splits = None
 
     def fit_patches(self, patch: int) -> None:
         """Make all image sides multiples of the backbone's patch.
@@ -178,6 +248,59 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
         self.center_crop, self.eval_batch_size = True, batch_size
         self._test_crop = CenterCropTransform(size, resize)
 
+    @property
+    def train_dataset(self) -> SegmentationDataset:
+        """Training photographs, without the held-out ones."""
+        return self._split()[0]
+
+    @property
+    def held_out_dataset(self) -> SegmentationDataset:
+        """Training photographs kept for validation."""
+        return self._split()[1]
+
+    @property
+    def test_datasets(self) -> list[SegmentationDataset]:
+        """Test sets in the order of ``test``, each with masks, boxes or both."""
+        if self._tests is None:
+            opened = [
+                open_dataset(spec, self.root, masks=self.masks, boxes=self.boxes, hard=self.hard) for spec in self.test
+            ]
+            self._tests = [dataset.select(range(len(dataset))[: self.test_limit]) for dataset in opened]
+        return self._tests
+
+    @property
+    def test_names(self) -> list[str]:
+        """A short name for each test set: as given, or of a path its last part."""
+        short = [Path(spec).name or spec for spec in self.test]
+        return [spec if Counter(short)[name] > 1 else name for spec, name in zip(self.test, short, strict=True)]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of the datasets that are open by now: ``train``, ``held_out`` and each test set's name."""
+        fit = zip(("train", "held_out"), self._splits or (), strict=False)
+        tests = zip(self.test_names, self._tests or (), strict=False)
+        return {name: len(dataset) for name, dataset in (*fit, *tests)}
+
+    def describe(self) -> str:
+        """One line: how many images of what; opens all datasets."""
+        text = f"train {self.train} ({len(self.train_dataset):,} images, {len(self.held_out_dataset):,} held out)"
+        pairs = zip(self.test_names, self.test_datasets, strict=True)
+        tests = ", ".join(f"{name} ({len(dataset):,})" for name, dataset in pairs)
+        return f"{text}, test {tests}" if tests else text
+
+    def check(self) -> None:
+        """Open every dataset now, so that no long fit ends at a missing test set; warn where train and test overlap.
+
+        Raises:
+            UserError: As on use.
+        """
+        seen = {path for dataset in self._split() for path in dataset.images}
+        self._check_train_size()
+        for name, dataset in zip(self.test_names, self.test_datasets, strict=True):
+            if shared := sum(path in seen for path in dataset.images):
+                message = f"{shared:,} of the {len(dataset):,} images of the test set {name} are also trained on."
+                warnings.warn(message, stacklevel=2)
+
     def setup(self, stage: str) -> None:
         """Open what the stage needs."""
         if stage == "fit":
@@ -189,22 +312,34 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Random crops; an unfinished epoch of a loaded checkpoint is taken up where it stopped."""
         self._check_train_size()
-        items = TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache)
+        items = TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())
-        options: dict[str, Any] = {"drop_last": True, "persistent": True}
-        if self.colors_on == "device":
-            collate: Collate = SlotCollate(self.batch_size, self.size, self.num_workers)
-            return make_loader(items, self.batch_size, collate, self.num_workers, sampler, SlotLoader, **options)
-        collate = partial(collate_finished, names=("image", "colors", "path"), size=self.size)
-        return make_loader(items, self.batch_size, collate, self.num_workers, sampler, ResumableLoader, **options)
+        names = ["image", "colors", "path"]
+        if self.targets is not None:
+            names.append("target")
+        collate = collate_stacked if self.colors_on == "device" else collate_finished
+        return make_loader(
+            items,
+            self.batch_size,
+            partial(collate, names=names, size=self.size, targets=self.targets),
+            self.num_workers,
+            sampler,
+            ResumableLoader,
+            drop_last=True,
+            persistent=True,
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The middle of the held-out training images."""
         dataset = self.held_out_dataset
-        names = ("image", "path") if dataset.masks is None else ("image", "mask", "path")
-        collate = partial(collate_stacked, names=names, size=self.size)
-        items = CropItems(dataset, self._crop, self._image_cache)
+        names = ["image", "path"]
+        if self.targets is not None:
+            names.append("target")
+        if dataset.target_kind == "mask":
+            names.append("mask")
+        collate = partial(collate_stacked, names=names, size=self.size, targets=self.targets)
+        items = CropItems(dataset, self._crop, self._image_cache, self.targets is not None)
         if process_rank()[1] > 1:
             shares = ShareBatches(items, self.eval_batch_size)
             return DataLoader(items, batch_sampler=shares, num_workers=self.num_workers, collate_fn=collate)
@@ -244,7 +379,7 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
         chosen = dataset.select(spread(len(dataset), count))
         chosen.masks = None
         items = CropItems(chosen, self._crop, self._image_cache)
-        found = [item["image"] for item in (items[i] for i in range(len(chosen))) if not isinstance(item, Skipped)]
+        found = [item["image"] for item in (items[i] for i in range(len(chosen))) if isinstance(item, dict)]
         return to_input(torch.stack(found)) if found else torch.empty(0, 3, self.size, self.size)
 
     def state_dict(self) -> dict[str, Any]:
@@ -256,6 +391,33 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the place for the next training loader."""
         self._place.load(state_dict)
+
+    def _split(self) -> tuple[SegmentationDataset, SegmentationDataset]:
+        if self._splits is None:
+            self._splits = self._open_train().hold_out(self.held_out, self.train_limit)
+        return self._splits
+
+    def _open_train(self) -> SegmentationDataset:
+        dataset = open_dataset(self.train, self.root, require_masks=False)
+        if self.targets is None:
+            return dataset
+        if self.masks is None:
+            raise UserError(
+                f"This method trains on pseudo-labels of {self.train}, and there are none: pass their folder or COCO "
+                "JSON file as --data.masks.\n"
+                "Next, to make them: segtricks predict or segtricks discover."
+            )
+        return WithTargets(dataset, self.masks).with_targets(self.targets)
+
+    def _check_train_size(self) -> None:
+        images, processes = len(self.train_dataset), process_rank()[1]
+        share = images // processes
+        if share < self.batch_size:
+            where = f" for each of {processes} processes" if processes > 1 else ""
+            raise UserError(
+                f"{self.train} leaves {share} training images{where} ({len(self.held_out_dataset)} are held out), "
+                f"less than one batch of {self.batch_size}: pass --data.batch_size {max(1, share)} or less."
+            )
 
     @cached_property
     def _image_cache(self) -> ImageCache | None:
@@ -272,13 +434,43 @@ class SaliencyDataModule(OpenedSets, lightning.LightningDataModule):
     def _epoch(self) -> int:
         return 0 if self.trainer is None else self.trainer.current_epoch
 
-    def _whole(self, dataset: SaliencyDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
+    def _whole(self, dataset: SegmentationDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
         items = WholeItems(dataset, partial(fit_short_side, size=self.size, multiple=self.multiple), crop)
         present = (("mask", dataset.masks), ("boxes", dataset.annotations))
         names = ("image", "photo", "path", *(name for name, found in present if found is not None))
         sampler = ShareSampler(items) if process_rank()[1] > 1 else None
         collate = partial(collate_lists, names=names)
         return make_loader(items, self.eval_batch_size, collate, self.num_workers, sampler)
+
+
+class DetectionDataModule(SaliencyDataModule):
+    """A :class:`SaliencyDataModule` whose test sets have boxes; its batches and options are the same.
+
+    Training needs no labels and so takes any set of photographs.
+
+    Args:
+        train: Training set.
+        test: Test sets with boxes, or a single one: ``voc07``, ``voc12``, ``coco20k``, or photographs with ``boxes``.
+        options: As for :class:`SaliencyDataModule`.
+
+    Raises:
+        UserError: As there, and for a test set without boxes.
+    """
+
+    def __init__(self, train: str = "duts-tr", test: str | list[str] = DETECTION_SETS, **options: Any) -> None:
+        super().__init__(train, test, **options)
+
+    @property
+    def test_datasets(self) -> list[SegmentationDataset]:
+        """Test sets in the order of ``test``, each with boxes."""
+        datasets = super().test_datasets
+        for dataset in datasets:
+            if dataset.annotations is None:
+                raise UserError(
+                    f"The test set {dataset.name} has no boxes: pass --data.test with one of "
+                    f"{', '.join(DETECTION_SETS)}, or photographs with --data.boxes."
+                )
+        return datasets
 
 
 def spread(length: int, count: int) -> list[int]:

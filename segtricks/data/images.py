@@ -6,11 +6,13 @@ by 255; both are rounded. Colour with 16 bits a channel is read by Pillow, which
 Only the formats of ``IMAGE_SUFFIXES`` (and PNM) are decoded, whatever the file is called: no other decoder is ever run.
 """
 
+import contextlib
 import io
 import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,16 @@ from segtricks.errors import UserError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # JPEG: and MPO, the pairs that some phones write
+
+_SYSTEM_REASONS: dict[type[OSError], str] = {
+    FileNotFoundError: "no such file",
+    IsADirectoryError: "is a folder, not an image",
+    PermissionError: "permission denied",
+}
+
+_LABEL_VALUES = (
+    "a label map holds one class id a pixel, a palette entry or gray value of 8 bits (0 to 255) or 16 bits (0 to 65535)"
+)
 
 
 class UnreadableImage(UserError):
@@ -71,6 +83,20 @@ def read_mask(path: str | Path, content: bytes | None = None) -> Tensor:
     return torch.from_numpy(array).unsqueeze(0)
 
 
+def read_labels(path: str | Path, content: bytes | None = None) -> Tensor:
+    """Label map as int64 (1, H, W), upright: the class id of every pixel, as it is stored.
+
+    Ids are the gray values of images with 1 bit (0 and 1), 8, 16 or 32 bits, or the entry numbers of palette images,
+    whatever their colours.
+
+    Raises:
+        UnreadableImage: As for :func:`read_image`; or the image holds colours, transparency, floats or negative numbers
+            instead of ids.
+    """
+    path = Path(path)
+    return torch.from_numpy(_decode(path, partial(_ids, path), content)).unsqueeze(0)
+
+
 def find_images(folder: str | Path, recursive: bool = True) -> list[Path]:
     """Image files of a folder by suffix (upper or lower case), sorted by their path within it.
 
@@ -91,6 +117,27 @@ def find_images(folder: str | Path, recursive: bool = True) -> list[Path]:
     return found
 
 
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of a picture, upright, from the head of its file alone.
+
+    Raises:
+        UnreadableImage: The file is missing, is not an image, or is damaged at its start.
+    """
+    path = Path(path)
+    try:
+        _ignore_bomb_warnings()
+        _check_file(path)
+        with Image.open(path, formats=_FORMATS) as image:
+            orientation = 1
+            with contextlib.suppress(Exception):  # damaged EXIF data
+                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return (image.width, image.height) if orientation > 4 else (image.height, image.width)
+    except UnreadableImage:
+        raise
+    except Exception as error:
+        raise UnreadableImage(path, f"cannot be read: {error}") from error
+
+
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
@@ -106,38 +153,41 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _decode(
-    path: Path, convert: Callable[[Image.Image], NDArray[np.uint8]], content: bytes | None = None
-) -> NDArray[np.uint8]:
+def _decode(path: Path, convert: Callable[[Image.Image], NDArray[Any]], content: bytes | None = None) -> NDArray[Any]:
     try:
-        _ignore_bomb_warnings()
-        if content is None:
-            _check_file(path)
-        with Image.open(path if content is None else io.BytesIO(content), formats=_FORMATS) as image:
-            pixels = image.width * image.height
-            if pixels == 0:
-                raise UnreadableImage(path, f"has no pixels ({image.width} x {image.height})")
-            if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError
-            image.load()
-            return convert(_upright(image))
+        return _pixels(path, convert, content)
     except UnreadableImage:
         raise
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(path, f"more than {Image.MAX_IMAGE_PIXELS} pixels, Pillow's limit") from error
-    except UnidentifiedImageError as error:
-        empty = not (path.stat().st_size if content is None else content)
-        raise UnreadableImage(path, "empty file" if empty else "not an image, or damaged at its start") from error
-    except FileNotFoundError as error:
-        raise UnreadableImage(path, "no such file") from error
-    except IsADirectoryError as error:
-        raise UnreadableImage(path, "is a folder, not an image") from error
-    except PermissionError as error:
-        raise UnreadableImage(path, "permission denied") from error
     except Exception as error:  # decoders answer damage with anything from SyntaxError to struct.error
-        if isinstance(error, OSError) and error.strerror:  # of the system: a disk that fails, links in a circle
-            raise UnreadableImage(path, f"cannot be read: {error.strerror}") from error
-        raise UnreadableImage(path, f"damaged: {error or type(error).__name__}") from error
+        raise UnreadableImage(path, _reason(error, path, content)) from error
+
+
+def _pixels(path: Path, convert: Callable[[Image.Image], NDArray[Any]], content: bytes | None) -> NDArray[Any]:
+    _ignore_bomb_warnings()
+    if content is None:
+        _check_file(path)
+    with Image.open(path if content is None else io.BytesIO(content), formats=_FORMATS) as image:
+        pixels = image.width * image.height
+        if pixels == 0:
+            raise UnreadableImage(path, f"has no pixels ({image.width} x {image.height})")
+        if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+            raise Image.DecompressionBombError
+        image.load()
+        return convert(_upright(image))
+
+
+def _reason(error: Exception, path: Path, content: bytes | None) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {Image.MAX_IMAGE_PIXELS} pixels, Pillow's limit"
+    if isinstance(error, UnidentifiedImageError):
+        length = path.stat().st_size if content is None else len(content)
+        return "not an image, or damaged at its start" if length else "empty file"
+    for kind, reason in _SYSTEM_REASONS.items():
+        if isinstance(error, kind):
+            return reason
+    if isinstance(error, OSError) and error.strerror:  # of the system: a disk that fails, links in a circle
+        return f"cannot be read: {error.strerror}"
+    return f"damaged: {error or type(error).__name__}"
 
 
 def _check_file(path: Path) -> None:
@@ -188,6 +238,15 @@ def _luminance(image: Image.Image) -> NDArray[np.uint8]:
     if levels.dtype.kind != "f" and levels.max() == 1:
         return (levels * 255).astype(np.uint8)
     return _eight_bits(levels)
+
+
+def _ids(path: Path, image: Image.Image) -> NDArray[np.int64]:
+    if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
+        raise UnreadableImage(path, f"its mode is {image.mode}: {_LABEL_VALUES}")
+    ids = np.asarray(image).astype(np.int64)
+    if ids.min() < 0:
+        raise UnreadableImage(path, f"it has the value {ids.min()}: {_LABEL_VALUES}")
+    return ids
 
 
 def _levels(image: Image.Image) -> NDArray[Any] | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from segtricks.data.images import UnreadableImage
-from segtricks.data.sample import SaliencyDataset, Sample
+from segtricks.data.sample import Instances, SegmentationDataset, Target, TargetKind, height_and_width
 from segtricks.data.store import ImageCache
 from segtricks.data.transforms import (
     CenterCropTransform,
@@ -23,6 +23,7 @@ from segtricks.data.transforms import (
     resize_short_side,
     to_colored_input,
     to_input,
+    with_short_side,
 )
 
 Item = dict[str, Any]
@@ -35,6 +36,12 @@ class Skipped(NamedTuple):
 
     path: str
     reason: str
+
+
+class Emptied(NamedTuple):
+    """A photograph whose mask has no foreground, or none in the part that was cut out."""
+
+    path: str
 
 
 class OnHost:
@@ -59,66 +66,90 @@ class OnHost:
         return iter(self._photos)
 
 
-class TrainItems(Dataset[Item | Skipped]):
-    """Random views of the photographs; masks are never opened.
+class TrainItems(Dataset[Item | Skipped | Emptied]):
+    """Random views of the photographs, and of their targets only where ``targets`` says so: else no mask is opened.
 
     Keys are ``(epoch, index)``, and the view is a function of ``(seed, epoch, index)`` alone: neither the number of
     workers nor what was drawn before matters. A bare index means epoch 0.
     """
 
     def __init__(
-        self, dataset: SaliencyDataset, transform: TrainTransform, seed: int, cache: ImageCache | None = None
+        self,
+        dataset: SegmentationDataset,
+        transform: TrainTransform,
+        seed: int,
+        cache: ImageCache | None = None,
+        targets: bool = False,
     ) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
         self.cache = cache
+        self.targets = targets
 
     def __len__(self) -> int:
         """Number of photographs."""
         return len(self.dataset)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Item | Skipped:
-        """One item: ``image`` uint8 (3, S, S), ``colors`` float32 (5, 2) still to be applied to it, and ``path``."""
+    def __getitem__(self, key: int | tuple[int, int]) -> Item | Skipped | Emptied:
+        """One item: ``image`` uint8 (3, S, S), ``colors`` float32 (5, 2) still to be applied to it, and ``path``.
+
+        With targets also ``target``: uint8 (1, S, S) of 0 and 1, int64 (S, S), or instances, those without pixels left
+        out.
+        """
         epoch, index = key if isinstance(key, tuple) else (0, key)
+        path = str(self.dataset.images[index])
         try:
             image = _read_resized(self.dataset, index, self.transform.resize, self.cache)
+            target = _read_target(self.dataset, index, image) if self.targets else None
         except UnreadableImage as error:
             return Skipped(error.path, error.reason)
         mixed = SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(mixed))
-        crop = self.transform.cut(image, generator)
-        colors = self.transform.draw_colors(generator)
-        return {"image": crop, "colors": colors, "path": str(self.dataset.images[index])}
+        view = self.transform.draw(image.shape[-2], image.shape[-1], generator)
+        item: Item = {"image": view.image(image), "colors": self.transform.draw_colors(generator), "path": path}
+        return item if target is None else _with_target(item, view.target(target))
 
 
-class CropItems(Dataset[Item | Skipped]):
+class CropItems(Dataset[Item | Skipped | Emptied]):
     """The middle of each photograph: ``image`` uint8 (3, S, S), ``path``, and ``mask`` float (1, S, S) of 0 and 1.
 
-    Masks are for pictures alone: one that cannot be read, or of other proportions than its image, is nan.
+    Masks are for pictures alone: one that cannot be read, or of other proportions than its image, is nan. With
+    ``targets`` there is also ``target``, as in training, and ``mask`` is the same where that is a mask.
     """
 
-    def __init__(self, dataset: SaliencyDataset, crop: CenterCropTransform, cache: ImageCache | None = None) -> None:
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        crop: CenterCropTransform,
+        cache: ImageCache | None = None,
+        targets: bool = False,
+    ) -> None:
         self.dataset = dataset
         self.crop = crop
         self.cache = cache
+        self.targets = targets
 
     def __len__(self) -> int:
         """Number of photographs."""
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Item | Skipped:
+    def __getitem__(self, index: int) -> Item | Skipped | Emptied:
         """One item."""
         try:
             image = _read_resized(self.dataset, index, self.crop.resize, self.cache)
+            target = _read_target(self.dataset, index, image) if self.targets else None
         except UnreadableImage as error:
             return Skipped(error.path, error.reason)
+        height, width = image.shape[-2:]
         item: Item = {"image": self.crop.cut(image), "path": str(self.dataset.images[index])}
+        if target is not None:
+            return _with_target(item, self.crop.cut_target(target, height, width))
         if self.dataset.masks is not None:
-            item["mask"] = self._mask(index, image.shape[1:])
+            item["mask"] = self._mask(index, (height, width))
         return item
 
-    def _mask(self, index: int, size: tuple[int, ...]) -> Tensor:
+    def _mask(self, index: int, size: tuple[int, int]) -> Tensor:
         none = torch.full((1, self.crop.size, self.crop.size), torch.nan)
         try:
             mask = self.dataset.read_mask(index)
@@ -136,7 +167,9 @@ class WholeItems(Dataset[Item | Skipped]):
     (n, 4), float64, in pixels of the whole photograph: an array, because not every device knows float64.
     """
 
-    def __init__(self, dataset: SaliencyDataset, transform: Transform, crop: CenterCropTransform | None = None) -> None:
+    def __init__(
+        self, dataset: SegmentationDataset, transform: Transform, crop: CenterCropTransform | None = None
+    ) -> None:
         self.dataset = dataset
         self.transform = transform
         self.crop = crop
@@ -147,12 +180,14 @@ class WholeItems(Dataset[Item | Skipped]):
 
     def __getitem__(self, index: int) -> Item | Skipped:
         """One item."""
-        sample = _sample(self.dataset, index)
-        if isinstance(sample, Skipped):
-            return sample
-        photo, mask = sample["image"], sample["mask"]
+        try:
+            sample = self.dataset[index]
+        except UnreadableImage as error:
+            return Skipped(error.path, error.reason)
+        photo, mask = sample["image"], sample["target"]
         if self.crop is not None:
-            photo, mask = self.crop(photo), None if mask is None else self.crop(mask)
+            photo = self.crop(photo)
+            mask = self.crop(mask) if isinstance(mask, Tensor) else None
         image = self.transform(photo) if self.crop is None else photo
         item: Item = {"image": image, "photo": photo, "path": sample["path"]}
         if mask is not None:
@@ -162,12 +197,12 @@ class WholeItems(Dataset[Item | Skipped]):
         return item
 
 
-def collate_lists(items: Sequence[Item | Skipped], names: Sequence[str]) -> dict[str, Any]:
+def collate_lists(items: Sequence[Item | Skipped | Emptied], names: Sequence[str]) -> dict[str, Any]:
     """A batch of lists, one for each of ``names``; ``skipped`` has ``(path, reason)`` of the items they lack.
 
     ``photo`` is :class:`OnHost`.
     """
-    good = [item for item in items if not isinstance(item, Skipped)]
+    good = [item for item in items if isinstance(item, dict)]
     batch: dict[str, Any] = {name: [item[name] for item in good] for name in names}
     if "photo" in batch:
         batch["photo"] = OnHost(batch["photo"])
@@ -176,14 +211,25 @@ def collate_lists(items: Sequence[Item | Skipped], names: Sequence[str]) -> dict
     return batch
 
 
-def collate_stacked(items: Sequence[Item | Skipped], names: Sequence[str], size: int) -> dict[str, Any]:
+def collate_stacked(
+    items: Sequence[Item | Skipped | Emptied], names: Sequence[str], size: int, targets: TargetKind | None = None
+) -> dict[str, Any]:
     """The same with uint8 images (B, 3, size, size), masks (B, 1, size, size) and an array of colours (B, 5, 2).
 
-    B is 0 where every file is broken.
+    B is 0 where every file is broken. Targets are uint8 (B, 1, size, size), int64 (B, size, size), or a list of
+    instances; with masks, ``empty`` counts the items that are left out because theirs has no foreground.
     """
     batch = collate_lists(items, names)
-    empty = {"image": torch.empty(0, 3, size, size, dtype=torch.uint8), "mask": torch.empty(0, 1, size, size)}
-    for name, none in empty.items():
+    nothing = {
+        "image": torch.empty(0, 3, size, size, dtype=torch.uint8),
+        "mask": torch.empty(0, 1, size, size),
+    }
+    if targets == "mask":
+        batch["empty"] = sum(isinstance(item, Emptied) for item in items)
+        nothing["target"] = torch.empty(0, 1, size, size, dtype=torch.uint8)
+    elif targets == "labels":
+        nothing["target"] = torch.empty(0, size, size, dtype=torch.int64)
+    for name, none in nothing.items():
         if name in batch:
             # In a worker, it stacks them straight into the memory that is shared with the main process.
             batch[name] = default_collate(batch[name]) if batch[name] else none
@@ -195,18 +241,24 @@ def collate_stacked(items: Sequence[Item | Skipped], names: Sequence[str], size:
 def finished(batch: dict[str, Any]) -> dict[str, Any]:
     """The batch as models see it: uint8 images become normalised float32, their colours adjusted where there are any.
 
-    Runs on the device that the images lie on; a batch that is finished stays as it is.
+    Targets that are masks become float32. Runs on the device that the images lie on; a batch that is finished stays as
+    it is.
     """
     images, colors = batch["image"], batch.get("colors")
     rest = {name: value for name, value in batch.items() if name != "colors"}
     if isinstance(images, list):
         return rest | {"image": [_normalized(image) for image in images]}
+    target = batch.get("target")
+    if isinstance(target, Tensor) and target.dtype == torch.uint8:
+        rest["target"] = target.float()
     return rest | {"image": _normalized(images) if colors is None else to_colored_input(images, colors)}
 
 
-def collate_finished(items: Sequence[Item | Skipped], names: Sequence[str], size: int) -> dict[str, Any]:
+def collate_finished(
+    items: Sequence[Item | Skipped | Emptied], names: Sequence[str], size: int, targets: TargetKind | None = None
+) -> dict[str, Any]:
     """:func:`collate_stacked`, then :func:`finished`, in the worker."""
-    return finished(collate_stacked(items, names, size))
+    return finished(collate_stacked(items, names, size, targets))
 
 
 def make_loader(
@@ -242,15 +294,32 @@ def _normalized(image: Tensor) -> Tensor:
     return image if image.is_floating_point() else to_input(image)
 
 
-def _read_resized(dataset: SaliencyDataset, index: int, size: int, cache: ImageCache | None) -> Tensor:
+def _read_resized(dataset: SegmentationDataset, index: int, size: int, cache: ImageCache | None) -> Tensor:
     def make() -> Tensor:
         return resize_short_side(dataset.read_image(index), size)
 
     return make() if cache is None else cache.get(dataset.images[index], make)
 
 
-def _sample(dataset: SaliencyDataset, index: int) -> Sample | Skipped:
-    try:
-        return dataset[index]
-    except UnreadableImage as error:
-        return Skipped(error.path, error.reason)
+def _read_target(dataset: SegmentationDataset, index: int, image: Tensor) -> Target:
+    """The target at its own size; ``image`` is resized already and may come from the cache."""
+    target = dataset.read_target(index)
+    if target is None or dataset.masks is None:
+        raise UnreadableImage(dataset.images[index], "has no target")
+    (height, width), (image_height, image_width) = height_and_width(target), image.shape[-2:]
+    if with_short_side(height, width, min(image_height, image_width)) != (image_height, image_width):
+        reason = f"its target {dataset.masks[index]} has other proportions: {width} x {height} pixels (width x height)"
+        raise UnreadableImage(dataset.images[index], reason)
+    return target
+
+
+def _with_target(item: Item, target: Target) -> Item | Emptied:
+    if isinstance(target, Instances):
+        seen = target.masks.flatten(1).any(dim=1)
+        return item | {"target": Instances(*(values[seen] for values in target))}
+    if target.dtype == torch.int64:
+        return item | {"target": target[0]}
+    mask = (target >= 128).to(torch.uint8)
+    if not mask.any():
+        return Emptied(item["path"])
+    return item | {"target": mask, "mask": mask.float()}

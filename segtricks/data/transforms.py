@@ -1,24 +1,31 @@
 """From a uint8 photograph to the network's input: sizes, crops, colours, normalisation.
 
-All geometry works on uint8 with antialiased bilinear resizing, as Pillow does it; all randomness comes from a torch
-generator, the global one unless another is given. Each class gives the input of one photograph; its parts, ``cut``
-and the rest, are for loaders, which leave colours and normalisation to the device.
+Photographs are uint8 and resized bilinearly with antialiasing, as Pillow does it; of their targets the nearest pixel is
+taken. All randomness comes from a torch generator, the global one unless another is given. Each class gives the input
+of one photograph; its parts, such as ``cut``, are for loaders, which leave colours and normalisation to the device.
 """
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args, overload
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
 from segtricks.data.colors import Colors, adjust_colors, draw_colors
+from segtricks.data.sample import Instances, Target
 from segtricks.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 ScaledTo = Literal["square", "crop"]
+
+Placement = Literal["random", "corner"]
+
+VOID = 255
+"""Class id of the pixels of a label map that lie outside of its photograph."""
 
 LONGEST_SIDE = 8
 """Sides that differ by more than this factor are squeezed to it: a strip of pixels would else become millions."""
@@ -73,9 +80,83 @@ def resize_short_side(image: Tensor, size: int) -> Tensor:
     uint8 (C, H, W) to uint8 (C, h, w); the long side is rounded down, and at most 8 times the short one.
     """
     height, width = image.shape[-2:]
+    return _resize(image, *with_short_side(height, width, size))
+
+
+def with_short_side(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width of an image after :func:`resize_short_side`."""
     # Integer arithmetic, rounded down, as torchvision.transforms.Resize and so the paper's code does it.
     longest = min(size * max(height, width) // min(height, width), LONGEST_SIDE * size)
-    return _resize(image, *((size, longest) if height <= width else (longest, size)))
+    return (size, longest) if height <= width else (longest, size)
+
+
+def resize_target(target: Target, height: int, width: int) -> Target:
+    """Target (..., H, W) of any type to (..., height, width), each pixel the nearest one of before."""
+
+    def resize(pixels: Tensor) -> Tensor:
+        rows = _nearest(pixels.shape[-2], height)
+        columns = _nearest(pixels.shape[-1], width)
+        return pixels[..., rows[:, None], columns]
+
+    return _map_pixels(resize, target)
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to cut a square out of a photograph, the same for its target.
+
+    Args:
+        size: Side of the square.
+        scaled: Height and width of the photograph when the square is cut out of it.
+        top: Where the square begins; below 0 the photograph begins so many pixels below the top of the square.
+        left: The same from left to right.
+        mirrored: The square is flipped horizontally.
+        sigma: Standard deviation of a blur in pixels, None for no blur; it does not touch the target.
+        squeezed: The photograph, once ``scaled``, is squeezed to the square as a whole.
+    """
+
+    size: int
+    scaled: tuple[int, int]
+    top: int
+    left: int
+    mirrored: bool
+    sigma: float | None = None
+    squeezed: bool = False
+
+    def image(self, image: Tensor) -> Tensor:
+        """uint8 (3, H, W) to (3, size, size); what the photograph leaves free gets its mean colour."""
+        if image.shape[-2:] != self.scaled:
+            image = _resize(image, *self.scaled)
+        if self.squeezed:
+            image = _resize(image, self.size, self.size)
+        fill = None
+        if min(image.shape[-2:]) < self.size:
+            fill = image.float().mean(dim=(1, 2), keepdim=True).to(torch.uint8)
+        crop = self._cut(image, fill)
+        return crop if self.sigma is None else _blurred(crop, self.sigma)
+
+    def target(self, target: Target) -> Target:
+        """Target (..., H, W) of any size to (..., size, size).
+
+        What the photograph leaves free is 0, and ``VOID`` in label maps.
+        """
+        sides = (self.size, self.size) if self.squeezed else self.scaled
+
+        def cut(pixels: Tensor) -> Tensor:
+            return self._cut(pixels, pixels.new_tensor(VOID if pixels.dtype == torch.int64 else 0))
+
+        return _map_pixels(cut, resize_target(target, *sides))
+
+    def _cut(self, pixels: Tensor, fill: Tensor | None) -> Tensor:
+        top, left = max(0, self.top), max(0, self.left)
+        crop = pixels[..., top : self.top + self.size, left : self.left + self.size]
+        height, width = crop.shape[-2:]
+        if fill is not None and (height, width) != (self.size, self.size):
+            canvas = fill.expand(*pixels.shape[:-2], self.size, self.size).clone()
+            below, right = top - self.top, left - self.left
+            canvas[..., below : below + height, right : right + width] = crop
+            crop = canvas
+        return crop.flip(-1) if self.mirrored else crop.contiguous()
 
 
 class TrainTransform:
@@ -87,7 +168,10 @@ class TrainTransform:
     With ``scale_range`` the resized photograph is resized once more, both sides by a factor uniform in that range, at
     least to two pixels. Then it is squeezed as a whole to the ``square``, as in FOUND, where small factors lose detail;
     or a ``crop`` is taken anywhere in it: along a side that is too short for it, the photograph comes to lie anywhere
-    in the crop, and what it leaves free gets its mean colour. A blur comes after the flip, before the colours.
+    in the crop, or always at the top left ``corner`` (top right after a flip), and what it leaves free gets its mean
+    colour. A blur comes after the flip, before the colours.
+
+    Called with the target of the photograph, it returns both, cut by one geometry: see :class:`View`.
 
     Args:
         size: Side of the crop.
@@ -100,6 +184,7 @@ class TrainTransform:
         scaled_to: What becomes of the scaled photograph.
         blur_p: Probability of a Gaussian blur, its kernel a tenth of ``size`` wide.
         blur_sigma: Lowest and highest standard deviation of the blur in pixels, drawn uniformly.
+        placement: Where a scaled photograph lies in a crop that is larger.
 
     Raises:
         UserError: A probability outside [0, 1], a strength or range out of range, or ``resize`` smaller than ``size``.
@@ -120,6 +205,7 @@ class TrainTransform:
         scaled_to: ScaledTo = "square",
         blur_p: float = 0.0,
         blur_sigma: Sequence[float] = (0.1, 2.0),
+        placement: Placement = "random",
     ) -> None:
         self.size = size
         self.resize = resized_side(size, resize)
@@ -133,48 +219,60 @@ class TrainTransform:
             )
         if scaled_to not in get_args(ScaledTo):
             raise UserError(f"scaled_to is {scaled_to!r}: pass square or crop, for example --data.scaled_to square.")
+        if placement not in get_args(Placement):
+            raise UserError(f"placement is {placement!r}: pass random or corner, for example --data.placement random.")
         self.flip = flip
         self.jitter, self.jitter_p, self.grayscale_p = tuple(jitter), jitter_p, grayscale_p
         self.scale_range = None if scale_range is None else _range("scale_range", scale_range, MAX_SCALE, "0.1, 3.0")
         self.scaled_to = scaled_to
+        self.placement = placement
         self.blur_p, self.blur_sigma = blur_p, _range("blur_sigma", blur_sigma, MAX_SIGMA, "0.1, 2.0")
 
-    def __call__(self, image: Tensor, generator: Generator | None = None) -> Tensor:
-        """One random view of the image."""
-        crop = self.cut(resize_short_side(image, self.resize), generator)
-        return to_colored_input(crop[None], self.draw_colors(generator)[None])[0]
+    @overload
+    def __call__(self, image: Tensor, generator: Generator | None = None, target: None = None) -> Tensor: ...
+
+    @overload
+    def __call__(self, image: Tensor, generator: Generator | None, target: Target) -> tuple[Tensor, Target]: ...
+
+    def __call__(
+        self, image: Tensor, generator: Generator | None = None, target: Target | None = None
+    ) -> Tensor | tuple[Tensor, Target]:
+        """One random view of the image, or of the image and its target."""
+        resized = resize_short_side(image, self.resize)
+        view = self.draw(resized.shape[-2], resized.shape[-1], generator)
+        colored = to_colored_input(view.image(resized)[None], self.draw_colors(generator)[None])[0]
+        return colored if target is None else (colored, view.target(target))
 
     def cut(self, image: Tensor, generator: Generator | None = None) -> Tensor:
         """Random view (3, size, size) of an image whose short side is ``resize``, all but its colours: in uint8."""
+        return self.draw(image.shape[-2], image.shape[-1], generator).image(image)
+
+    def draw(self, height: int, width: int, generator: Generator | None = None) -> View:
+        """Random geometry and blur for an image of this size, whose short side is ``resize``."""
+        scaled = height, width
+        squeezed = False
         if self.scale_range is not None:
-            image = self._scaled(image, generator)
-        rooms = [side - self.size for side in image.shape[-2:]]
-        top, left = (int(torch.randint(abs(room) + 1, (), generator=generator)) if room else 0 for room in rooms)
-        if min(rooms) < 0:
-            image = _surrounded(image, self.size, top if rooms[0] < 0 else 0, left if rooms[1] < 0 else 0)
-            top, left = (0 if room < 0 else start for room, start in zip(rooms, (top, left), strict=True))
-        crop = image[:, top : top + self.size, left : left + self.size]
-        mirrored = torch.rand(1, generator=generator) < self.flip
-        crop = crop.flip(2) if mirrored else crop.contiguous()
-        return self._blurred(crop, generator) if self.blur_p else crop
+            factor = float(torch.empty(1).uniform_(*self.scale_range, generator=generator))
+            # To one by one pixel torch fails to resize (seen with 2.15).
+            scaled = max(2, int(height * factor)), max(2, int(width * factor))
+            squeezed = self.scaled_to == "square"
+        top, left = (0 if squeezed else self._draw_start(side, generator) for side in scaled)
+        mirrored = bool(torch.rand(1, generator=generator) < self.flip)
+        return View(self.size, scaled, top, left, mirrored, self._draw_sigma(generator), squeezed)
 
-    def _scaled(self, image: Tensor, generator: Generator | None) -> Tensor:
-        low, high = self.scale_range or (1, 1)
-        factor = float(torch.empty(1).uniform_(low, high, generator=generator))
-        # To one by one pixel torch fails to resize (seen with 2.15).
-        image = _resize(image, *(max(2, int(side * factor)) for side in image.shape[-2:]))
-        return _resize(image, self.size, self.size) if self.scaled_to == "square" else image
+    def _draw_start(self, side: int, generator: Generator | None) -> int:
+        room = side - self.size
+        if room == 0:
+            return 0
+        start = int(torch.randint(abs(room) + 1, (), generator=generator))
+        if room > 0:
+            return start
+        return 0 if self.placement == "corner" else -start
 
-    def _blurred(self, crop: Tensor, generator: Generator | None) -> Tensor:
-        if not torch.rand(1, generator=generator) < self.blur_p:
-            return crop
-        from torchvision.transforms.v2.functional import gaussian_blur  # takes half a second to import
-
-        sigma = float(torch.empty(1).uniform_(*self.blur_sigma, generator=generator))
-        kernel = int(0.1 * self.size // 2 * 2) + 1
-        # First along the columns, then along the rows: the same, and many times faster than with the square kernel.
-        columns = gaussian_blur(crop.float(), [1, kernel], [sigma, sigma])
-        return gaussian_blur(columns, [kernel, 1], [sigma, sigma]).round().to(torch.uint8)
+    def _draw_sigma(self, generator: Generator | None) -> float | None:
+        if not self.blur_p or torch.rand(1, generator=generator) >= self.blur_p:
+            return None
+        return float(torch.empty(1).uniform_(*self.blur_sigma, generator=generator))
 
     def draw_colors(self, generator: Generator | None = None) -> Colors:
         """Steps of its colours, to be drawn after the crop."""
@@ -213,6 +311,10 @@ class CenterCropTransform:
         top, left = (round((side - self.size) / 2) for side in image.shape[-2:])
         return image[..., top : top + self.size, left : left + self.size].contiguous()
 
+    def cut_target(self, target: Target, height: int, width: int) -> Target:
+        """The middle of the target of an image that has these sides once its short one is ``resize``."""
+        return _map_pixels(self.cut, resize_target(target, height, width))
+
 
 def resized_side(size: int, resize: int | None) -> int:
     """Short side before a crop of ``size``: ``resize``, or in the paper's proportion of 335 to 320.
@@ -244,13 +346,24 @@ def _range(name: str, values: Sequence[float], highest: int, example: str) -> tu
     return values[0], values[1]
 
 
-def _surrounded(image: Tensor, size: int, top: int, left: int) -> Tensor:
-    """The image at ``top`` and ``left`` of a canvas of its mean colour, of at least ``size`` pixels each way."""
-    height, width = image.shape[-2:]
-    mean = image.float().mean(dim=(1, 2), keepdim=True).to(torch.uint8)
-    canvas = mean.expand(-1, max(size, height), max(size, width)).clone()
-    canvas[:, top : top + height, left : left + width] = image
-    return canvas
+def _blurred(crop: Tensor, sigma: float) -> Tensor:
+    from torchvision.transforms.v2.functional import gaussian_blur  # takes half a second to import
+
+    kernel = int(0.1 * crop.shape[-1] // 2 * 2) + 1
+    # First along the columns, then along the rows: the same, and many times faster than with the square kernel.
+    columns = gaussian_blur(crop.float(), [1, kernel], [sigma, sigma])
+    return gaussian_blur(columns, [kernel, 1], [sigma, sigma]).round().to(torch.uint8)
+
+
+def _map_pixels(change: Callable[[Tensor], Tensor], target: Target) -> Target:
+    if isinstance(target, Instances):
+        return target._replace(masks=change(target.masks))
+    return change(target)
+
+
+def _nearest(before: int, after: int) -> Tensor:
+    """For each of ``after`` pixels, the index of the one of ``before`` in which its middle lies."""
+    return ((torch.arange(after, dtype=torch.float64) + 0.5) * before / after).long().clamp_max(before - 1)
 
 
 def _resize(image: Tensor, height: int, width: int) -> Tensor:

@@ -16,8 +16,8 @@ class Spectrum(NamedTuple):
     """The smallest eigenpairs of (D - W) v = λ D v, the first of them the constant vector with λ = 0.
 
     ``values`` (B, K) ascending and ``vectors`` (B, N, K), float64, vᵀDv = 1, the largest entry of each positive;
-    ``flat`` (B,) tells graphs whose other eigenvalues are all equal, so that no vector means more than another: one
-    block of equal weights, or no edges at all. ``dense`` (B,) tells those that needed the dense solver.
+    ``flat`` (B,) marks graphs whose other eigenvalues are all equal, so that no vector means more than another: one
+    block of equal weights, or no edges at all. ``dense`` (B,) marks those that needed the dense solver.
     """
 
     values: Tensor

@@ -7,24 +7,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from segtricks.backbones import create_backbone
-from segtricks.backbones.affinity import affinity_of
-from segtricks.discovery.deep_spectral import deep_spectral
-from segtricks.discovery.found import found_background
-from segtricks.discovery.lost import lost
-from segtricks.discovery.tokencut import tokencut
+from segtricks.backbones.affinity import Affinity, affinity_of
+from segtricks.discovery.methods import METHODS, create_method
 from segtricks.errors import UserError
 from segtricks.heads import load_found_head
-from segtricks.losses.tau import Graph, Tau, measure_graph, share_of
-
-DISCOVERY_METHODS = ("tokencut", "lost", "deep_spectral", "found")
-
-WHY_EMPTY = {
-    "tokencut": "all pairs of patches lie on one side of tau, a uniform image, or features that are not finite",
-    "lost": "every patch resembles every other, or features that are not finite",
-    "deep_spectral": "no two patches or all alike, a uniform image, or features that are not finite",
-    "found": "every patch resembles the background, or features that are not finite",
-}
-"""Why a method may find nothing."""
+from segtricks.losses.tau import Graph, Tau, measure_graph
 
 _EXPLAINED = 32  # empty masks whose graphs are measured
 
@@ -68,21 +55,15 @@ class Discoverer(nn.Module):
         layer: int | None = None,
     ) -> None:
         super().__init__()
-        if method not in DISCOVERY_METHODS:
-            raise UserError(f"Unknown method {method!r}. Allowed: {', '.join(DISCOVERY_METHODS)}.")
-        if head is not None and method != "found":
+        own = affinity_of(backbone, method, feature, layer) if method in METHODS else Affinity("key", -1, 0.0)
+        self.method = create_method(method, own.tau, tau, k, threshold)
+        if head is not None and not self.method.needs_attention:
             raise UserError(f"A head goes with the method found, not with {method}: leave out --head.")
-        if method == "found" and (feature not in (None, "key") or layer not in (None, -1)):
-            raise UserError("found takes the keys of the last layer: leave out --feature and --layer.")
-        own = affinity_of(backbone, method, feature, layer)
-        self.method, self.k = method, k
-        self.tau = own.tau if tau is None else tau
-        self.threshold = own.tau if threshold is None else threshold
-        for value in (self.tau, self.threshold):
-            share_of(value)  # out of range, it is refused before the weights are read
+        if self.method.needs_attention and (feature not in (None, "key") or layer not in (None, -1)):
+            raise UserError(f"{method} takes the keys of the last layer: leave out --feature and --layer.")
         self.head = None if head is None else load_found_head(head)
         self.backbone: nn.Module
-        if method == "found" and head is None:
+        if self.method.needs_attention and head is None:
             from segtricks.backbones.keys_and_attention import KeysAndAttention  # timm takes seconds to import
 
             self.backbone = KeysAndAttention(backbone, pretrained, checkpoint)
@@ -108,23 +89,17 @@ class Discoverer(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Masks (B, 1, h, w) on the patches of normalised images (B, 3, H, W)."""
-        if self.method == "found" and self.head is None:
+        if self.head is not None:
+            features = self.backbone(images).float()
+            masks: Tensor = self.head(features).sigmoid().nan_to_num(0.0)
+        elif self.method.needs_attention:
             features, attention = self.backbone(images)
-            masks = found_background(features, attention, self.threshold).mask
+            masks = self.method(features, attention)
         else:
             features = self.backbone(images).float()
-            masks = self._masks(features)
+            masks = self.method(features)
         self._note(features, masks)
         return masks
-
-    def _masks(self, features: Tensor) -> Tensor:
-        if self.head is not None:
-            return self.head(features).sigmoid().nan_to_num(0.0)
-        if self.method == "tokencut":
-            return tokencut(features, self.tau).mask
-        if self.method == "lost":
-            return lost(features, self.k, self.tau).mask
-        return deep_spectral(features, tau=self.tau).mask
 
     def _note(self, features: Tensor, masks: Tensor) -> None:
         """Keep what explains the first empty masks."""
@@ -132,7 +107,7 @@ class Discoverer(nn.Module):
             if len(self._empty) >= _EXPLAINED or bool((mask > 0.5).any()):
                 continue
             if bool(feature.isfinite().all()):
-                self._empty.append(measure_graph([feature], self.threshold if self.method == "found" else self.tau))
+                self._empty.append(measure_graph([feature], self.method.cosine))
             else:
                 self._broken += 1
 
@@ -145,10 +120,9 @@ class Discoverer(nn.Module):
             )
         if self.head is not None:
             return "Next: try another --head, or leave it out."
-        option = "threshold" if self.method == "found" else "tau"
-        given = self.threshold if self.method == "found" else self.tau
+        option, given = self.method.option, self.method.cosine
         other = "share:0.3" if given == "share:0.5" else "share:0.5"
-        more = "another --backbone" if self.method == "found" else "another --feature or --backbone"
+        more = "another --backbone" if self.method.needs_attention else "another --feature or --backbone"
         if not self._empty:
             return f"Next: try another --{option}, such as {other}, or {more}."
         graph = sorted(self._empty, key=lambda graph: graph.share)[len(self._empty) // 2]

@@ -44,7 +44,7 @@ def load_found_head(path: str | Path) -> FoundHead:
     The file holds ``{"decoder": {"weight": (1, D, 1, 1), "bias": (1,)}}`` and nothing else. Nothing in it is executed.
 
     Raises:
-        UserError: if the file is missing, is no such file, holds pickled code or values that are not finite.
+        UserError: if the file is missing, is not such a file, holds pickled code or values that are not finite.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

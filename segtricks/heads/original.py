@@ -31,7 +31,7 @@ def load_original_head(path: str | Path) -> SempartHead:
     patch size is two to the number of upsampling blocks). Nothing in the file is executed.
 
     Raises:
-        UserError: if the file is missing, is no such checkpoint, holds pickled code, or a key does not fit.
+        UserError: if the file is missing, is not such a checkpoint, holds pickled code, or a key does not fit.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

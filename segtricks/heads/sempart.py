@@ -22,7 +22,7 @@ class SempartHead(nn.Module):
 
     A 1x1 convolution and two transformer layers give the coarse logits; ``ceil(log2(patch_size))`` blocks of
     bilinear upsampling and convolution, each shown the image at its own size, give the fine ones. 748,165 parameters
-    at ``patch_size=8`` and 899,461 at 16. A patch size that is no power of two takes its last step to the image's
+    at ``patch_size=8`` and 899,461 at 16. A patch size that is not a power of two takes its last step to the image's
     size directly.
 
     Args:

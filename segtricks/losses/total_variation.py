@@ -62,7 +62,7 @@ def _variation(mask: Tensor, looks: Tensor, weight: Callable[[Tensor, Tensor], T
     """Mean over batch, eight directions and pixels; ``weight`` is symmetric and compares (B, C, ...) with (B, C, ...).
 
     Every pair of neighbours is looked at once, in the image with its reflected border, and counted from each of its
-    ends that is no reflection.
+    ends that is not a reflection.
     """
     height, width = mask.shape[-2:]
     if min(height, width) < 2:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from segtricks.discovery.predictor import WHY_EMPTY, Discoverer
+from segtricks.discovery.predictor import Discoverer
 from segtricks.errors import UserError
 from segtricks.methods.base import PLAIN, SegmentationModule
 from segtricks.metrics import get_protocol
@@ -35,7 +35,7 @@ class Discovery(SegmentationModule):
         bilateral_preset: cell sizes of the bilateral solver: two-tricks 24/4/4, tokencut 16/16/8.
         refine_at: refine at the model's or at the full resolution.
         protocol: how ``test`` scores; unless it says ``select``, boxes are those of the component of most pixels.
-        seed: unused, there is no chance in it.
+        seed: unused, nothing in it is random.
     """
 
     needs_checkpoint = False
@@ -76,12 +76,12 @@ class Discovery(SegmentationModule):
         outputs = super().test_step(batch, batch_idx, dataloader_idx)
         for mask, path in zip(outputs[PLAIN], batch["path"], strict=True):
             if not bool((mask > 0.5).any()):
-                log.warning("%s: empty mask (%s)", path, WHY_EMPTY[self.discoverer.method])
+                log.warning("%s: empty mask (%s)", path, self.discoverer.method.why_empty)
         return outputs
 
     def configure_optimizers(self) -> Any:
         """Refuse to train (``UserError``)."""
         raise UserError(
-            f"{self.discoverer.method} needs no training.\n"
+            f"{type(self.discoverer.method).__name__} needs no training.\n"
             "Next: segtricks test --config tokencut, or segtricks discover."
         )

@@ -8,8 +8,8 @@ from segtricks.methods.base import SegmentationModule, weights_of
 def provenance(module: SegmentationModule) -> dict[str, Any]:
     """Return plain data: ``weights`` in words; of a trained method also ``tau`` as a cosine, and ``inverted``.
 
-    ``inverted`` says whether the head's foreground is the background, None while nothing tells. What does not apply to
-    the method is left out.
+    ``inverted`` says whether the head's foreground is the background, None while that is unknown. What does not apply
+    to the method is left out.
     """
     found: dict[str, Any] = {"weights": weights_of(module)}
     if (tau := getattr(module, "affinity_threshold", None)) is not None:

@@ -63,7 +63,7 @@ class ImageMean(Metric):
 
 
 def keep_apart(metric: Metric, *options: object) -> None:
-    """Give a metric a state whose name tells its class and options, and whose value is always 0.
+    """Give a metric a state whose name holds its class and options, and whose value is always 0.
 
     ``torchmetrics.MetricCollection`` takes metrics for one and the same if their states have equal names, and equal
     values after the first batch, as sums of scores have that start with a perfect image; the others then copy the

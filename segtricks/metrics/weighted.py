@@ -74,7 +74,7 @@ def _weighted(pred: NDArray[np.float64], truth: NDArray[np.bool_], beta2: float)
     wrong = ~truth & (error > 0)
     hits = len(inside) - inside.sum()
     recall = 1 - inside.mean()
-    # A product and a sum: for a dot product numpy's BLAS wakes threads of its own, beside those that score images.
+    # A product and a sum: for a dot product numpy's BLAS starts threads of its own, next to those that score images.
     outside = error[wrong] * _BACKGROUND[np.minimum(squared[wrong], len(_BACKGROUND) - 1)]
     precision = hits / (hits + outside.sum() + _EPS)
     return float((1 + beta2) * recall * precision / (recall + beta2 * precision + _EPS))

@@ -1,6 +1,5 @@
 """Write predictions: a soft mask, a binary mask and an overlay for every photograph."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,8 @@ from PIL import Image, ImageChops
 from torch import Tensor
 from tqdm import tqdm
 
+from segtricks.data.label_entry import encode_mask, entry_names, write_entry
+from segtricks.data.label_store import FORMAT
 from segtricks.errors import UserError
 from segtricks.reports.writers import Writers, write_png
 from segtricks.runs import replacing
@@ -30,7 +31,7 @@ class MaskWriter(Callback):
 
     Soft masks are 8-bit PNG (0..255), binary ones 0/255 at probability 0.5, overlays JPEG; all at the photograph's own
     size. Of photographs that differ in their suffix alone, the masks keep it (``a.jpg.png``). A photograph counts as
-    written once all three pictures have their names.
+    written once all three pictures and its entry have their names: ``output`` is a store of pseudo-labels.
 
     Args:
         photos: folder of the photographs.
@@ -41,8 +42,7 @@ class MaskWriter(Callback):
     def __init__(self, photos: Path, output: Path, names: list[Path]) -> None:
         self.photos, self.output = photos, output
         relative = [self.relative(path) for path in names]
-        stems = Counter(name.with_suffix("") for name in relative)
-        self._shared = {stem for stem, count in stems.items() if count > 1}
+        self._names = entry_names(relative)
         self._places = {str(name): place for place, name in enumerate(relative)}
         self.written: list[str] = []
         self.skipped: list[tuple[str, str]] = []
@@ -112,18 +112,16 @@ class MaskWriter(Callback):
     def discard(self, paths: Iterable[Path]) -> None:
         """Remove the pictures of photographs that are to be made anew, so that none of another origin stays behind."""
         for path in paths:
-            for kind in KINDS:
-                self.file(path, kind).unlink(missing_ok=True)
+            for file in self._files(path):
+                file.unlink(missing_ok=True)
 
     def file(self, path: Path, kind: str) -> Path:
         """Return where a photograph's ``soft``, ``binary`` or ``overlay`` picture goes."""
-        relative = self.relative(path)
-        name = relative if relative.with_suffix("") in self._shared else relative.with_suffix("")
-        return self.output / kind / f"{name}.{'jpg' if kind == 'overlay' else 'png'}"
+        return self.output / kind / f"{self._name(path)}.{'jpg' if kind == 'overlay' else 'png'}"
 
     def exists(self, path: Path) -> bool:
-        """Whether all three pictures of a photograph are there."""
-        return all(self.file(path, kind).is_file() for kind in KINDS)
+        """Whether all three pictures of a photograph and its entry are there."""
+        return all(file.is_file() for file in self._files(path))
 
     def index(self, already_there: int) -> dict[str, Any]:
         """Return the content of ``index.json``: what was written, what was skipped, and how many were there before.
@@ -133,7 +131,9 @@ class MaskWriter(Callback):
         """
         skipped = sorted(self.skipped, key=lambda entry: self._place(str(self.relative(Path(entry[0])))))
         return {
+            "format": FORMAT,
             "images": len(self.written),
+            "masks": len(self.written) - len(self.empty),
             "written": sorted(self.written, key=self._place),
             "already_there": already_there,
             "empty": sorted(self.empty, key=self._place),
@@ -149,6 +149,14 @@ class MaskWriter(Callback):
         """Return a photograph's path below the folder of photographs."""
         return path.relative_to(self.photos) if path.is_relative_to(self.photos) else Path(path.name)
 
+    def _name(self, path: Path) -> str:
+        relative = self.relative(path)
+        return self._names.get(relative, relative.with_suffix("").as_posix())
+
+    def _files(self, path: Path) -> list[Path]:
+        pictures = [self.file(path, kind) for kind in KINDS]
+        return [*pictures, self.output / "entries" / f"{self._name(path)}.json"]
+
     def _note(self, name: str) -> None:
         self.written.append(name)
         self._bar.update()
@@ -157,12 +165,15 @@ class MaskWriter(Callback):
         return self._places.get(name, len(self._places))
 
     def _write(self, mask: NDArray[np.float32], photo: NDArray[np.uint8], path: Path) -> None:
+        inside = mask > 0.5
         soft = np.rint(np.nan_to_num(mask.clip(0, 1), copy=False) * 255).astype(np.uint8)
         try:
             write_png(self.file(path, "soft"), soft)
-            write_png(self.file(path, "binary"), (mask > 0.5).astype(np.uint8) * np.uint8(255))
+            write_png(self.file(path, "binary"), inside.astype(np.uint8) * np.uint8(255))
             with replacing(self.file(path, "overlay")) as temporary:
                 overlay(Image.fromarray(photo), Image.fromarray(soft)).save(temporary, quality=90)
+            masks = [encode_mask(inside)] if inside.any() else []
+            write_entry(self.output, self._name(path), self.relative(path).as_posix(), inside.shape, masks)
         except OSError as error:
             raise UserError(
                 f"The masks of {path} could not be written to {self.output} ({error.strerror or error}).\n"

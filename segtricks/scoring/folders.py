@@ -182,8 +182,8 @@ def _read(pair: Pair, protocol: Protocol, boxes: Mapping[str, ImageBoxes]) -> _R
 def _read_sample(dataset: SaliencyDataset, index: int, mask: Path, protocol: Protocol) -> tuple[Tensor, Tensor, Tensor]:
     """Mask (1, 1, H, W) in [0, 1], photograph (1, 3, H, W) in [0, 1] and target (1, 1, H, W) uint8, as scored."""
     sample = dataset[index]
-    photo, truth = sample["image"], sample["mask"]
-    assert truth is not None
+    photo, truth = sample["image"], sample["target"]
+    assert isinstance(truth, Tensor)
     soft, _ = read_prediction(mask)
     if protocol.crop is not None:
         photo = protocol.crop(photo)

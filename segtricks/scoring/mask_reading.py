@@ -1,4 +1,4 @@
-"""Masks from anywhere, read by fixed rules; what is unusual about a file is named, to be said once and counted.
+"""Masks from anywhere, read by fixed rules; what is unusual about a file is counted and reported once.
 
 A file whose largest value is exactly 1 is a 0/1 mask. Colour is read by its luminance. Values between, such as those
 of a JPEG or of a soft target, are kept for the protocol to cut. A prediction of another size is brought to the
@@ -85,7 +85,7 @@ def _oddities(path: Path, mask: Tensor) -> set[str]:
     with Image.open(path) as image:
         if image.mode not in ("1", "L", "F", "I") and not image.mode.startswith("I;16"):
             found.add("colour")
-        # Only a second look tells 0/1 from 0/255 once both are read as 0/255.
+        # Only a second look separates 0/1 from 0/255 once both are read as 0/255.
         elif image.mode != "1" and mask.max() == 255 and not _between(mask) and image.getextrema()[1] == 1:
             found.add("zero_one")
     return found

@@ -1,6 +1,6 @@
 """The numbers that "Two Tricks to Improve Unsupervised Segmentation Learning" prints (arXiv 2404.03392), as data.
 
-They stand beside measured ones, in a column of their own, and only where the whole published set was scored. The paper
+They stand next to measured ones, in a column of their own, and only where the whole published set was scored. The paper
 measures by the protocol ``two-tricks``.
 """
 
@@ -61,7 +61,7 @@ def is_whole(dataset: str, images: int | None = None) -> bool:
 
 
 def labels_of_run(options: Mapping[str, Any], row: str, protocol: str) -> dict[str, Any] | None:
-    """Return which of the paper's rows a row of a run stands beside, as arguments of :func:`published`.
+    """Return which of the paper's rows a row of a run is compared with, as arguments of :func:`published`.
 
     Args:
         options: of the model, with its class as ``class_path``.

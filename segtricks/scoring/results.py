@@ -98,13 +98,13 @@ def read_file(path: Path, run: str, options: dict[str, str]) -> Iterator[Result]
         options: the flat config of the run.
 
     Raises:
-        UserError: it is no result file.
+        UserError: it is not a result file.
     """
     content = read_json(path)
     for each in content.get("results", [content]):
         protocol = each.get("protocol")
         if not isinstance(protocol, dict) or not isinstance(each.get("metrics"), dict):
-            raise UserError(f"{path} is no result file of segtricks test or segtricks evaluate.")
+            raise UserError(f"{path} is not a result file of segtricks test or segtricks evaluate.")
         predictions = each.get("predictions")
         targets = each.get("targets") or (each.get("corloc") or {}).get("boxes")
         model: dict[str, Any] = {
@@ -149,9 +149,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no result file: {error}.") from error
+        raise UserError(f"{path} is not a result file: {error}.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no result file of segtricks test or segtricks evaluate.")
+        raise UserError(f"{path} is not a result file of segtricks test or segtricks evaluate.")
     return content
 
 
@@ -164,7 +164,9 @@ def read_config(run: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{run / 'config.yaml'} is no YAML: {getattr(error, 'problem', None) or error}.") from error
+        raise UserError(
+            f"{run / 'config.yaml'} is not valid YAML: {getattr(error, 'problem', None) or error}."
+        ) from error
     return content if isinstance(content, dict) else {}
 
 
@@ -202,7 +204,7 @@ def _table(path: Path) -> Iterator[Result]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [{key or "": value or "" for key, value in row.items() if key} for row in csv.DictReader(file)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no table: {error}.") from error
+        raise UserError(f"{path} is not a table: {error}.") from error
     columns = list(rows[0]) if rows else []
     metrics = _metric_columns(columns, rows)
     spreads = [f"{name}_std" for name in metrics]

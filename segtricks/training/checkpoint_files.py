@@ -50,5 +50,5 @@ def newest_checkpoint(run: Path) -> tuple[Path | None, list[str]]:
             return path, [str(error).splitlines()[0] for error in damaged]
     if damaged:
         told = "\n".join(str(error).splitlines()[0] for error in damaged)
-        raise UserError(f"{told}\nNext: train anew, under another --name.")
+        raise UserError(f"{told}\nNext: start a new training under another --name.")
     return None, []

@@ -31,7 +31,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "Next: pass another one with --ckpt_path FILE."
         ) from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "global_step"} <= set(checkpoint):
-        raise UserError(f"{path} is no checkpoint of a run.\nNext: pass one of runs/NAME/checkpoints with --ckpt_path.")
+        raise UserError(
+            f"{path} is not a checkpoint of a run.\nNext: pass one of runs/NAME/checkpoints with --ckpt_path."
+        )
     return checkpoint
 
 

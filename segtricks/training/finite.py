@@ -1,4 +1,4 @@
-"""Stop a run whose loss is no number, without waiting for the device in every step."""
+"""Stop a run whose loss is not finite, without waiting for the device in every step."""
 
 from torch import Tensor, stack
 

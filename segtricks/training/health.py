@@ -1,4 +1,4 @@
-"""The health of a run: speed and memory each epoch; masks that collapsed and loss terms that died, said once."""
+"""The health of a run: speed and memory each epoch, collapsed masks and dead loss terms, each reported once."""
 
 import logging
 import sys
@@ -47,7 +47,7 @@ class Health(Callback):
     The host waits for the device only at the steps that are logged, where it waits anyway.
 
     Args:
-        on_collapse: ``warn`` says it once and goes on; ``stop`` ends the run.
+        on_collapse: ``warn`` reports it once and goes on; ``stop`` ends the run.
     """
 
     def __init__(self, on_collapse: Literal["warn", "stop"] = "warn") -> None:
@@ -207,7 +207,7 @@ def _rethink(module: LightningModule) -> str:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MiB; nan where the system does not tell."""
+    """Largest resident memory of this process so far, in MiB; nan where the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

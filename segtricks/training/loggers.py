@@ -1,4 +1,4 @@
-"""Loggers beside the files: Weights & Biases and TensorBoard, made on request and given the whole config."""
+"""Loggers in addition to the files: Weights & Biases and TensorBoard, made on request and given the whole config."""
 
 import os
 from pathlib import Path

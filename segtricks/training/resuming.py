@@ -40,7 +40,7 @@ class StepSeeds(Callback):
 
 
 class KeepConfig(Callback):
-    """Write the run's config into every checkpoint, to tell on resume what has changed since.
+    """Write the run's config into every checkpoint, to show on resume what has changed since.
 
     Args:
         config: the complete config as plain data.

@@ -10,6 +10,7 @@ from PIL import Image
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
 from segtricks.commands import discover
+from segtricks.data.label_store import Store
 
 
 @pytest.fixture
@@ -79,7 +80,15 @@ def test_a_second_call_makes_what_is_missing_and_overwrite_makes_all(photos, tmp
 def test_shards_share_the_photographs_and_the_last_one_joins_their_boxes(photos, tmp_path):
     _discover(photos, tmp_path / "whole")
     for shard in ("1/2", "2/2"):
-        assert _discover(photos, tmp_path / "out", "--shard", shard) == 0
+        assert not (tmp_path / "out/page.html").exists()
+        assert _discover(photos, tmp_path / "out", "--shard", shard, "--page") == 0
+    assert (tmp_path / "out/page.html").read_text().count("<section") == 5
+    index, alone = (json.loads((tmp_path / name / "index.json").read_text()) for name in ("out", "whole"))
+    assert {key: index[key] for key in ("format", "settings", "source", "masks")} == {
+        key: alone[key] for key in ("format", "settings", "source", "masks")
+    }
+    assert index["source"]["method"] == "tokencut on descriptor"
+    assert Store.open(tmp_path / "out").names == ["a", "c", "d", "flat", "sub/b"]
     joined = json.loads((tmp_path / "out/boxes.json").read_text())
     parts = [json.loads((tmp_path / f"out/boxes-{i}-of-2.json").read_text())["images"] for i in (1, 2)]
     whole = json.loads((tmp_path / "whole/boxes.json").read_text())
@@ -117,7 +126,7 @@ def test_a_head_of_found_gives_soft_masks(photos, tmp_path):
     [
         (["--method", "found"], "Take a ViT such as dino_vits8"),
         (["--method", "cut"], "invalid choice: 'cut'"),
-        (["--shard", "3/2"], "--shard '3/2' is no part"),
+        (["--shard", "3/2"], "--shard '3/2' is not a part"),
         (["--size", "0"], "--size is 0: it lies in 1 to 8,192, for example --size 320."),
         (["--size", "1000000"], "--size is 1000000: it lies in"),
         (["--num_workers", "-1"], "--num_workers is -1: it lies in 0 to 1,024, for example --num_workers 4."),

@@ -8,6 +8,7 @@ from PIL import Image
 import segtricks
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
+from segtricks.data.label_store import Store
 from segtricks.reports.mask_writer import MaskWriter
 
 
@@ -105,6 +106,21 @@ def test_cached_features_give_the_same_masks(predict, tmp_path, monkeypatch, cap
     assert re.search(r"9 of 12 photographs written to .*warm in \d+ s, [\d.]+ images/s: soft/", capsys.readouterr().out)
 
 
+def test_the_output_is_a_store_that_says_what_it_is_of_and_has_a_page_if_asked(predict, photos, tmp_path):
+    index = predict("--page", "--limit", "2")
+    settings = json.loads((tmp_path / "out/settings.json").read_text())
+    assert index["settings"] == settings and index["masks"] == 9 - len(index["empty"])
+    assert index["source"]["method"] == "Sempart" and index["source"]["checkpoint"] == "checkpoints/best.ckpt"
+    store = Store.open(tmp_path / "out")
+    assert len(store) == 9 and store.index == index
+    for name in ("plain", "sub/plain", "rotated"):
+        binary = np.asarray(Image.open(tmp_path / "out/binary" / f"{name}.png"))
+        assert (store.entry(name).arrays().any(0) == (binary > 0)).all()
+    assert (tmp_path / "out/page.html").read_text().count("<section") == 2
+    predict(output="plain")
+    assert not (tmp_path / "plain/page.html").exists()
+
+
 def test_shards_share_the_photographs_and_the_last_one_joins_the_index(predict, tmp_path):
     whole = predict(output="whole")
     assert predict("--shard", "2/3") is None
@@ -161,7 +177,8 @@ def test_filter_at_full_resolution_follows_the_photograph_more_closely(trained, 
         (["--images", ".", "--output", "."], "pass another one"),
         (["--images", ".", "--output", "runs/masks"], "lies among the photographs"),
         (["--images", "."], "Usage: segtricks predict"),
-        (["--images", "runs", "--output", "o", "--shard", "0/2"], "--shard '0/2' is no part"),
+        (["--images", "runs", "--output", "o", "--limit", "0"], "'0' is not a number from 1"),
+        (["--images", "runs", "--output", "o", "--shard", "0/2"], "--shard '0/2' is not a part"),
     ],
 )
 def test_mistakes_are_named(trained, monkeypatch, capsys, words, said):

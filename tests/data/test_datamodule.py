@@ -1,7 +1,10 @@
+import json
 import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,10 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
-from segtricks.data.datamodule import SaliencyDataModule
+from segtricks.data.datamodule import RunData, SaliencyDataModule
 from segtricks.data.datasets.ecssd import ECSSD
 from segtricks.data.transforms import CenterCropTransform, EvalTransform, denormalize
 from segtricks.errors import UserError
@@ -362,3 +366,108 @@ def test_masks_are_found_and_lost_with_their_folder(tmp_path: Path, published) -
 def test_reading_images_imports_neither_lightning_nor_torchvision() -> None:
     code = "import sys, segtricks.data; print([m for m in ('lightning', 'torchvision') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+_opened: list[str] = []
+
+
+def _note(event: str, args: tuple[Any, ...]) -> None:
+    if event == "open":
+        _opened.append(str(args[0]))
+
+
+sys.addaudithook(_note)
+
+
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """The paths of all files that this process opens meanwhile."""
+    _opened.clear()
+    yield _opened
+
+
+@pytest.fixture
+def pseudo(tmp_path: Path, published) -> dict[str, Any]:  # type: ignore[no-untyped-def]
+    """Options of a published data set with masks of its own, and pseudo-masks: white at the top of each image."""
+    published(tmp_path / "ECSSD", ECSSD, "abcdefgh")
+    (tmp_path / "pseudo").mkdir()
+    mask = np.zeros((8, 12), np.uint8)
+    mask[:4] = 255
+    for stem in "abcdefgh":
+        Image.fromarray(mask).save(tmp_path / f"pseudo/{stem}.png")
+    options = {"train": "ecssd", "root": str(tmp_path), "masks": str(tmp_path / "pseudo")}
+    return options | {"size": 8, "resize": 8, "held_out": 2, "batch_size": 3}
+
+
+def test_without_being_asked_training_opens_no_mask(tmp_path: Path, pseudo: dict[str, Any]) -> None:
+    for path in (*(tmp_path / "pseudo").iterdir(), *(tmp_path / "ECSSD/ground_truth_mask").iterdir()):
+        path.write_bytes(b"no image")
+    data = module(**pseudo)
+    with watched() as opened:
+        batches = ready(data, data.train_dataloader())
+    assert [batch["skipped"] for batch in batches] == [[], []]
+    assert all(set(batch) == {"image", "path", "skipped"} for batch in batches)
+    assert any("/images/" in path for path in opened)
+    assert not [path for path in opened if "/pseudo/" in path or "/ground_truth_mask/" in path]
+
+
+@pytest.mark.parametrize("options", [{}, {"num_workers": 2}, {"colors_on": "workers"}, {"cache": True}])
+def test_targets_come_from_the_masks_option_and_never_from_the_set_itself(
+    tmp_path: Path, pseudo: dict[str, Any], options: dict[str, Any]
+) -> None:
+    data = module(**pseudo, **options, cache_dir=str(tmp_path / "cache"))
+    data.ask_for_targets("mask")
+    with watched() as opened:
+        batches = [*ready(data, data.train_dataloader()), *ready(data, data.val_dataloader())]
+    assert not [path for path in opened if "/ground_truth_mask/" in path]
+    assert [len(batch["path"]) for batch in batches] == [3, 3, 2]
+    for batch in batches:
+        assert batch["target"].dtype == torch.float32
+        assert batch["target"][:, :, :4].eq(1).all()
+        assert batch["target"][:, :, 4:].eq(0).all()
+        assert batch["empty"] == 0
+    plain = module(**pseudo)
+    for one, other in zip(ready(plain, plain.train_dataloader()), batches, strict=False):
+        assert torch.equal(one["image"], other["image"])  # targets change no image
+
+
+def test_a_mask_that_cannot_be_read_skips_its_photograph_and_an_empty_one_is_counted(
+    tmp_path: Path, pseudo: dict[str, Any]
+) -> None:
+    data = module(**pseudo | {"batch_size": 6})
+    data.ask_for_targets("mask")
+    broken, empty = (tmp_path / f"pseudo/{path.stem}.png" for path in data.train_dataset.images[:2])
+    broken.write_bytes(b"")
+    Image.new("L", (12, 8)).save(empty)
+    (batch,) = data.train_dataloader()
+    assert batch["skipped"] == [(str(broken), "empty file")]
+    assert batch["empty"] == 1
+    assert len(batch["path"]) == len(batch["image"]) == len(batch["target"]) == 4
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_instances_come_from_a_coco_file(tmp_path: Path, pseudo: dict[str, Any], workers: int) -> None:
+    top = [0, 0, 12, 0, 12, 4, 0, 4]
+    images = [{"id": i, "file_name": f"{stem}.jpg", "width": 12, "height": 8} for i, stem in enumerate("abcdefgh")]
+    objects = [{"id": i, "image_id": i, "category_id": 9, "segmentation": [top]} for i in range(8)]
+    (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": objects}))
+    data = module(**pseudo | {"masks": str(tmp_path / "coco.json"), "num_workers": workers})
+    data.ask_for_targets("instances")
+    batch = ready(data, data.train_dataloader())[0]
+    assert len(batch["target"]) == 3
+    for found in batch["target"]:
+        assert found.labels.tolist() == [9]
+        assert found.masks[:, :4].all()
+        assert not found.masks[:, 4:].any()
+
+
+def test_a_method_that_needs_targets_says_where_to_get_them() -> None:
+    data = module()
+    data.ask_for_targets("mask")
+    with pytest.raises(UserError, match=r"pseudo-labels of synthetic.*--data\.masks.*\nNext, .*: segtricks predict"):
+        data.check()
+
+
+def test_the_data_module_has_all_that_the_commands_ask_of_one() -> None:
+    asked = {*RunData.__annotations__, *(name for name in vars(RunData) if not name.startswith("_"))}
+    assert asked <= set(dir(module()))

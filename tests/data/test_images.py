@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segtricks.data.images import UnreadableImage, find_images, read_image, read_mask
+from segtricks.data.images import UnreadableImage, find_images, read_image, read_labels, read_mask
 from segtricks.errors import UserError
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
@@ -329,3 +329,40 @@ def test_a_real_photograph_that_is_not_rgb(photographs: Path) -> None:
 def test_real_masks_hold_both_values(photographs: Path) -> None:
     for path in find_images(photographs / "ECSSD/ground_truth_mask")[::40]:
         assert read_mask(path).unique().tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_label_ids_are_kept_as_they_are(tmp_path: Path, dtype: type) -> None:
+    ids = np.array([[0, 1, 2], [1, 80, 255]]).astype(dtype)
+    if dtype is not np.uint8:
+        ids[0, 0] = 800
+    path = save(tmp_path / ("a.tif" if dtype is np.int32 else "a.png"), Image.fromarray(ids))
+    labels = read_labels(path)
+    assert (labels.dtype, labels.shape) == (torch.int64, (1, 2, 3))
+    np.testing.assert_array_equal(labels[0].numpy(), ids)
+
+
+def test_label_ids_of_0_and_1_are_not_stretched(tmp_path: Path) -> None:
+    ids = np.eye(3, dtype=np.uint8)
+    np.testing.assert_array_equal(read_labels(save(tmp_path / "a.png", Image.fromarray(ids)))[0].numpy(), ids)
+    one_bit = save(tmp_path / "b.png", Image.fromarray(ids.astype(bool)))
+    np.testing.assert_array_equal(read_labels(one_bit)[0].numpy(), ids)
+
+
+def test_palette_labels_are_entry_numbers_whatever_their_colours(tmp_path: Path) -> None:
+    palette = Image.new("P", (3, 1))
+    palette.putpalette([128, 0, 0, 7, 7, 7, 7, 7, 7])  # 1 and 2 have one colour
+    palette.putdata([2, 0, 1])
+    assert read_labels(save(tmp_path / "a.png", palette)).tolist() == [[[2, 0, 1]]]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "F"])
+def test_labels_in_colours_are_refused_with_the_values_that_are_allowed(tmp_path: Path, mode: str) -> None:
+    path = save(tmp_path / "a.tif", Image.new(mode, (3, 2)))
+    with pytest.raises(UnreadableImage, match=rf"its mode is {mode}: .*\(0 to 255\) or 16 bits \(0 to 65535\)"):
+        read_labels(path)
+
+
+def test_negative_labels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImage, match="it has the value -1"):
+        read_labels(save(tmp_path / "a.tif", Image.fromarray(np.full((2, 2), -1, np.int32))))

@@ -9,6 +9,7 @@ from segtricks.data.datasets.folder import ImageFolder
 from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.loading import (
     CropItems,
+    Emptied,
     Skipped,
     TrainItems,
     WholeItems,
@@ -17,6 +18,7 @@ from segtricks.data.loading import (
     collate_stacked,
     finished,
 )
+from segtricks.data.sample import Instances, SegmentationDataset
 from segtricks.data.store import ImageCache
 from segtricks.data.transforms import CenterCropTransform, EvalTransform, TrainTransform, normalize
 
@@ -196,3 +198,75 @@ def test_finished_images_are_normalised_and_the_rest_is_left_alone() -> None:
     middle = finished({"image": photo[None], "mask": mask, "path": ["a"], "skipped": []})
     torch.testing.assert_close(middle["image"], expected[None])
     assert middle["mask"] is mask
+
+
+class Drawn(SegmentationDataset):
+    """One gray photograph of 40 x 20 pixels with a given target."""
+
+    def __init__(self, target: torch.Tensor | Instances) -> None:
+        super().__init__("drawn", [Path("a.png")], [Path("a-target.png")])
+        self.target = target
+
+    def read_image(self, index: int) -> torch.Tensor:
+        return torch.full((3, 20, 40), 90, dtype=torch.uint8)
+
+    def read_target(self, index: int) -> torch.Tensor | Instances:
+        return self.target
+
+
+def items_of(target: torch.Tensor | Instances) -> list[TrainItems | CropItems]:
+    dataset = Drawn(target)
+    return [
+        TrainItems(dataset, TrainTransform(16, 16, flip=0), seed=0, targets=True),
+        CropItems(dataset, CenterCropTransform(16, 16), targets=True),
+    ]
+
+
+def test_masks_are_cut_to_0_and_1_at_128() -> None:
+    mask = torch.full((1, 20, 40), 127, dtype=torch.uint8)
+    mask[:, :10] = 128
+    for items in items_of(mask):
+        target = items[0]["target"]  # type: ignore[call-overload]
+        assert (target.shape, target.dtype) == ((1, 16, 16), torch.uint8)
+        assert target[0, :8].eq(1).all()
+        assert target[0, 8:].eq(0).all()
+
+
+def test_masks_without_foreground_in_the_crop_are_counted_and_left_out() -> None:
+    mask = torch.full((1, 20, 40), 127, dtype=torch.uint8)
+    for items in items_of(mask):
+        assert items[0] == Emptied("a.png")
+        batch = collate_stacked([items[0], Skipped("b", "empty file")], ("image", "target", "path"), 16, "mask")
+        assert (batch["empty"], batch["skipped"], batch["path"]) == (1, [("b", "empty file")], [])
+        assert (batch["target"].shape, batch["target"].dtype) == ((0, 1, 16, 16), torch.uint8)
+
+
+def test_label_maps_are_integers_without_a_channel() -> None:
+    for items in items_of(torch.full((1, 20, 40), 300)):
+        batch = collate_stacked([items[0], items[0]], ("image", "target"), 16, "labels")
+        assert torch.equal(batch["target"], torch.full((2, 16, 16), 300))
+        assert "empty" not in batch
+        assert finished(batch)["target"].dtype == torch.int64
+    assert collate_stacked([], ("image", "target"), 16, "labels")["target"].shape == (0, 16, 16)
+
+
+def test_instances_are_lists_without_those_that_the_crop_lost() -> None:
+    masks = torch.zeros(3, 20, 40, dtype=torch.bool)
+    masks[0] = masks[2, :, 15:25] = True
+    masks[1, :, :1] = True  # not in the middle
+    objects = Instances(masks, torch.tensor([4, 5, 6]), torch.tensor([0.1, 0.2, 0.3]))
+    _, middle = items_of(objects)
+    batch = finished(collate_stacked([middle[0]], ("image", "target"), 16, "instances"))
+    (found,) = batch["target"]
+    assert found.labels.tolist() == [4, 6]
+    assert found.scores.tolist() == pytest.approx([0.1, 0.3])
+    assert (found.masks.shape, found.masks.dtype) == ((2, 16, 16), torch.bool)
+
+
+def test_targets_of_other_proportions_are_skipped_and_smaller_ones_are_enlarged() -> None:
+    for items in items_of(torch.full((1, 20, 30), 255, dtype=torch.uint8)):
+        item = items[0]
+        assert isinstance(item, Skipped)
+        assert item.reason == "its target a-target.png has other proportions: 30 x 20 pixels (width x height)"
+    for items in items_of(torch.full((1, 10, 20), 255, dtype=torch.uint8)):
+        assert items[0]["target"].all()  # type: ignore[call-overload]

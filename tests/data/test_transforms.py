@@ -4,18 +4,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from segtricks.data.sample import Instances
 from segtricks.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    VOID,
     CenterCropTransform,
     EvalTransform,
     TrainTransform,
+    View,
     denormalize,
     fit_short_side,
     normalize,
     resize_short_side,
+    resize_target,
     to_input,
 )
 from segtricks.errors import UserError
@@ -278,8 +283,116 @@ def test_eval_transform_keeps_the_whole_image() -> None:
         ({"scale_range": [1, float("nan")]}, "scale_range is"),
         ({"blur_sigma": [1]}, r"blur_sigma is \[1\]"),
         ({"scaled_to": "fit"}, "scaled_to is 'fit': pass square or crop"),
+        ({"placement": "left"}, r"placement is 'left': pass random or corner, for example --data\.placement"),
     ],
 )
 def test_options_out_of_range_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         TrainTransform(**options)  # type: ignore[arg-type]
+
+
+def object_and_mask(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A white rectangle off the middle on black, and its mask."""
+    mask = torch.zeros(1, height, width, dtype=torch.uint8)
+    mask[:, height // 5 : height // 2, width // 8 : width // 2] = 255
+    return mask.expand(3, -1, -1).clone(), mask
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"scale_range": (0.3, 2)},
+        {"scale_range": (0.3, 2), "scaled_to": "crop"},
+        {"scale_range": (0.3, 1), "scaled_to": "crop", "placement": "corner"},
+    ],
+)
+@pytest.mark.parametrize("shape", [(150, 200), (200, 150), (60, 300)])
+def test_image_and_target_are_cut_by_one_geometry(shape: tuple[int, int], options: dict[str, Any]) -> None:
+    image, mask = object_and_mask(*shape)
+    transform = TrainTransform(96, 110, jitter_p=0, grayscale_p=0, **options)
+    for seed in range(30):
+        view, target = transform(image, torch.Generator().manual_seed(seed), mask)
+        assert isinstance(target, torch.Tensor)
+        assert (target.shape, target.dtype) == ((1, 96, 96), torch.uint8)
+        assert ((denormalize(view)[0] > 0.5) != (target[0] > 0)).float().mean() < 0.03  # its edges
+        assert torch.equal(view, transform(image, torch.Generator().manual_seed(seed)))
+
+
+def test_targets_are_cropped_and_flipped_as_torchvision_does_it() -> None:
+    image = photo(45, 70)
+    ids = torch.randint(0, 400, (1, 45, 70), generator=torch.Generator().manual_seed(0))
+    reference = v2.Compose([v2.RandomCrop(32), v2.RandomHorizontalFlip(0.5)])
+    transform = TrainTransform(32, 45, jitter_p=0, grayscale_p=0)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        _, expected = reference(tv_tensors.Image(image), tv_tensors.Mask(ids))
+        _, target = transform(image, torch.Generator().manual_seed(seed), ids)
+        assert torch.equal(target, torch.as_tensor(expected))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [(45, 70), (7, 9), (90, 31), (1, 200)])
+def test_resized_targets_are_torchs_nearest_pixels(size: tuple[int, int]) -> None:
+    mask = torch.randint(0, 256, (1, 45, 70), dtype=torch.uint8)
+    expected = torch.nn.functional.interpolate(mask[None], size, mode="nearest-exact")[0]
+    assert torch.equal(resize_target(mask, *size), expected)  # type: ignore[arg-type]
+    assert torch.equal(resize_target(mask.long(), *size), expected.long())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("flip", [0, 1])
+def test_in_the_corner_means_top_left_and_top_right_after_a_flip(flip: int) -> None:
+    image = torch.full((3, 40, 40), 200, dtype=torch.uint8)
+    mask = torch.full((1, 40, 40), 255, dtype=torch.uint8)
+    options: dict[str, Any] = {
+        "flip": flip,
+        "jitter_p": 0,
+        "grayscale_p": 0,
+        "scaled_to": "crop",
+        "placement": "corner",
+    }
+    transform = TrainTransform(40, 40, scale_range=(0.5, 0.5), **options)
+    expected = torch.zeros(40, 40, dtype=torch.bool)
+    expected[:20, slice(20, 40) if flip else slice(0, 20)] = True
+    for seed in range(5):
+        _, target = transform(image, torch.Generator().manual_seed(seed), mask)
+        assert torch.equal(target[0] > 0, expected)  # type: ignore[arg-type]
+
+
+def test_label_maps_are_void_outside_of_the_photograph_and_masks_are_background() -> None:
+    transform = TrainTransform(40, 40, flip=0, scale_range=(0.5, 0.5), scaled_to="crop", placement="corner")
+    labels = torch.full((1, 40, 40), 7)
+    objects = Instances(torch.ones(2, 40, 40, dtype=torch.bool), torch.tensor([3, 4]), torch.tensor([0.5, 1]))
+    _, cut = transform(photo(40, 40), None, labels)
+    assert cut[:, :20, :20].eq(7).all()  # type: ignore[union-attr, call-overload]
+    assert cut[:, 20:].eq(VOID).all()  # type: ignore[union-attr, call-overload]
+    _, cut_objects = transform(photo(40, 40), None, objects)
+    assert isinstance(cut_objects, Instances)
+    assert (cut_objects.masks.shape, cut_objects.masks.dtype) == ((2, 40, 40), torch.bool)
+    assert cut_objects.masks.sum((1, 2)).tolist() == [400, 400]
+    assert cut_objects.labels.tolist() == [3, 4]
+
+
+def test_colours_and_blur_touch_images_alone() -> None:
+    image, mask = object_and_mask(50, 60)
+    plain = TrainTransform(32, 40, jitter_p=0, grayscale_p=0)
+    loud = TrainTransform(32, 40, jitter_p=1, grayscale_p=1, blur_p=1)
+    for seed in range(5):
+        views = [transform(image, torch.Generator().manual_seed(seed), mask) for transform in (plain, loud)]
+        assert not torch.equal(views[0][0], views[1][0])
+        assert torch.equal(views[0][1], views[1][1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("placement", ["random", "corner"])
+def test_random_numbers_are_drawn_in_an_order_that_runs_rely_on(placement: Any) -> None:
+    transform = TrainTransform(40, 40, scale_range=(0.3, 2), scaled_to="crop", blur_p=0.5, placement=placement)
+    for seed in range(40):
+        torch.manual_seed(seed)
+        factor = float(torch.empty(1).uniform_(0.3, 2))
+        scaled = int(40 * factor), int(60 * factor)
+        starts = [int(torch.randint(abs(side - 40) + 1, ())) if side != 40 else 0 for side in scaled]
+        mirrored = bool(torch.rand(1) < 0.5)
+        sigma = float(torch.empty(1).uniform_(0.1, 2)) if torch.rand(1) < 0.5 else None
+        inside = 0 if placement == "corner" else -1
+        top, left = (start if side > 40 else inside * start for start, side in zip(starts, scaled, strict=True))
+        view = transform.draw(40, 60, torch.Generator().manual_seed(seed))
+        assert view == View(40, scaled, top, left, mirrored, sigma)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segtricks.data.label_store import Store
 from segtricks.errors import UserError
 from segtricks.reports.mask_writer import MaskWriter, overlay
 
@@ -46,7 +47,9 @@ def test_index_lists_what_was_written_and_what_was_skipped(tmp_path):
         0,
     )
     assert writer.index(already_there=3) == {
+        "format": "segtricks pseudo-labels 1",
         "images": 1,
+        "masks": 0,
         "written": ["a.jpg"],
         "already_there": 3,
         "empty": ["a.jpg"],
@@ -124,3 +127,25 @@ def test_pictures_have_the_rights_of_any_new_file(tmp_path):
     writer.write(torch.zeros(1, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8), Path("photos/0.jpg"))
     (tmp_path / "plain").touch()
     assert os.stat(writer.file(Path("photos/0.jpg"), "soft")).st_mode == os.stat(tmp_path / "plain").st_mode
+
+
+def test_the_folder_is_a_store_of_pseudo_labels_and_an_entry_that_is_missing_is_made_again(tmp_path):
+    paths = [Path("photos/a.jpg"), Path("photos/sub/a.png"), Path("photos/sub/a.jpg")]
+    writer = MaskWriter(Path("photos"), tmp_path, paths)
+    masks = torch.rand(3, 1, 6, 4).round()
+    masks[2] = 0
+    for mask, path in zip(masks, paths, strict=True):
+        writer.write(mask, torch.zeros(3, 6, 4, dtype=torch.uint8), path)
+    store = Store.open(tmp_path)
+    assert store.names == ["a", "sub/a.jpg", "sub/a.png"]
+    assert store.match(paths, Path("photos")) == dict(zip(paths, ("a", "sub/a.png", "sub/a.jpg"), strict=True))
+    for mask, path in zip(masks[:2], paths, strict=False):
+        entry = store.entry(store.match(paths)[path])
+        assert entry.image == path.relative_to("photos").as_posix()
+        assert (entry.arrays() == mask.bool().numpy()).all()
+        assert (entry.read_soft() == mask[0].numpy()).all()
+    assert store.entry("sub/a.jpg").masks == ()
+    (tmp_path / "entries/a.json").unlink()
+    assert [writer.exists(path) for path in paths] == [False, True, True]
+    writer.discard(paths)
+    assert not list(tmp_path.rglob("*.json"))

@@ -32,7 +32,10 @@ def test_scores_before_training_are_left_out_whatever_the_set_is_called(make_run
 
 def test_config_is_flat_in_the_names_of_the_command_line_without_folders(make_run):
     config = {
-        "model": {"class_path": "segtricks.methods.Sempart", "init_args": {"optimizer": None, "refiner": {"radius": 9}}},
+        "model": {
+            "class_path": "segtricks.methods.Sempart",
+            "init_args": {"optimizer": None, "refiner": {"radius": 9}},
+        },
         "data": {"init_args": {"root": "/home/x", "size": 320, "test": ["ecssd"]}},
         "trainer": {"max_epochs": 5, "enable_progress_bar": False},
     }
@@ -81,9 +84,9 @@ def test_main_row_is_the_one_whose_figures_are_the_files_own():
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.json", "{", "no result file"),
-        ("a.json", "[1]", "no result file"),
-        ("a.json", '{"images": 3}', "no result file"),
+        ("a.json", "{", "not a result file"),
+        ("a.json", "[1]", "not a result file"),
+        ("a.json", '{"images": 3}', "not a result file"),
         ("a.csv", "name,words\na,b\n", "name, words"),
         ("a.csv", "", "no column"),
         ("missing", None, "config.yaml"),

@@ -9,14 +9,14 @@ from torch import Tensor
 from segtricks.data.boxes import read_coco_boxes
 from segtricks.data.datasets.published import check_count, how_to_get
 from segtricks.data.download.archive import Archive
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
 _LIST = "coco_20k_filenames.txt"
 _BOXES = "annotations/instances_train2014.json"
 
 
-class COCO20K(SaliencyDataset):
+class COCO20K(SegmentationDataset):
     """A list of COCO train2014 images with the boxes of all objects that are no crowds.
 
     Size: 19,817 images of about 640 x 480 pixels, in an archive of all 82,783, 13.5 GB. Format:

@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, ImageDraw
 from torch import Tensor
 
 from segtricks.data.pairing import LeftOut
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
 INSTALL = 'pip install "segtricks[examples]"'
@@ -52,7 +52,7 @@ class Photograph(NamedTuple):
     objects: list[Drawn]
 
 
-class ExamplePhotographs(SaliencyDataset):
+class ExamplePhotographs(SegmentationDataset):
     """Nine photographs of common objects, for a first run and for pictures.
 
     Size: 9 images of 384 x 303 to 640 x 427 pixels, sorted by name: astronaut, camera, chelsea (a cat), china (a
@@ -79,6 +79,7 @@ class ExamplePhotographs(SaliencyDataset):
         UserError: None of the photographs is there, or one is left out with ``strict``.
     """
 
+    target_kinds = ("mask",)
     expected = 9
     """Number of photographs where all packages are installed."""
     license_note = "public domain, CC0, CC BY 2.0"

@@ -7,11 +7,11 @@ from typing import ClassVar
 from segtricks.data.download.archive import Archive
 from segtricks.data.images import find_images
 from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, Pairs, doubles, one_per_stem, pair
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
 
-class PublishedDataset(SaliencyDataset):
+class PublishedDataset(SegmentationDataset):
     """A published set of photographs with one mask each; a subclass says what is where.
 
     Args:

@@ -2,10 +2,12 @@
 
 import difflib
 import re
+import warnings
 from pathlib import Path
+from typing import TypeVar
 
+from segtricks.data.boxes import read_boxes
 from segtricks.data.datasets.coco20k import COCO20K
-from segtricks.data.datasets.detection import attach_boxes
 from segtricks.data.datasets.dut_omron import DUTOMRON
 from segtricks.data.datasets.duts import DUTSTest, DUTSTrain
 from segtricks.data.datasets.ecssd import ECSSD
@@ -15,7 +17,7 @@ from segtricks.data.datasets.published import PublishedDataset
 from segtricks.data.datasets.shards import TarShards
 from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.datasets.voc import VOC07, VOC12
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
 PUBLISHED: dict[str, type[PublishedDataset | VOC07 | VOC12 | COCO20K]] = {
@@ -31,12 +33,14 @@ PUBLISHED: dict[str, type[PublishedDataset | VOC07 | VOC12 | COCO20K]] = {
 
 DATASET_NAMES = (*PUBLISHED, "examples", "synthetic")
 
+Dataset = TypeVar("Dataset", bound=SegmentationDataset)
+
 _SLICE = re.compile(r"(?P<name>.+)\[(?P<range>[^\[\]]*)\]")
 
 
 def create_dataset(
     name: str, root: str | Path = "data", *, require_masks: bool = True, strict: bool = False, hard: bool = True
-) -> SaliencyDataset:
+) -> SegmentationDataset:
     """The dataset of this name.
 
     Args:
@@ -71,7 +75,7 @@ def open_dataset(
     require_masks: bool = True,
     strict: bool = False,
     hard: bool = True,
-) -> SaliencyDataset:
+) -> SegmentationDataset:
     """The dataset that an option names: ``ecssd``, ``photos/``, ``list.txt``, or a part of one, ``ecssd[:320]``.
 
     Args:
@@ -93,7 +97,7 @@ def open_dataset(
             f"No data set given. Allowed: {', '.join(DATASET_NAMES)}, or the path of a folder of photographs."
         )
     name, start, stop = _parse(str(spec))
-    dataset: SaliencyDataset
+    dataset: SegmentationDataset
     if name in DATASET_NAMES:
         dataset = create_dataset(name, root, require_masks=require_masks, strict=strict, hard=hard)
     elif name.lower().endswith(".tar"):
@@ -113,6 +117,35 @@ def open_dataset(
             f"Pass the path of a folder of photographs or one of {', '.join(DATASET_NAMES)}."
         )
     return dataset if start is stop is None else dataset.part(start, stop)
+
+
+def attach_boxes(dataset: Dataset, path: str | Path, hard: bool = True) -> Dataset:
+    """The photographs that a file of boxes knows, by the stem of their names, with these boxes.
+
+    Args:
+        dataset: Photographs.
+        path: Folder of VOC XML files, or a COCO JSON file.
+        hard: Keep difficult and truncated objects; without them, images that have no others are left out.
+
+    Raises:
+        UserError: The boxes cannot be read, or belong to none of the photographs.
+    """
+    known = read_boxes(path, hard)
+    kept = [i for i, image in enumerate(dataset.images) if image.stem in known]
+    if not kept:
+        raise UserError(
+            f"None of the {len(dataset):,} images of {dataset.name} has boxes in {path}: they are matched by name, "
+            f"for example {dataset.images[0].stem}."
+        )
+    if len(kept) < len(dataset):
+        missing = next(image.name for image in dataset.images if image.stem not in known)
+        message = f"{len(dataset) - len(kept):,} of {len(dataset):,} images of {dataset.name} have no boxes in {path}"
+        warnings.warn(f"{message} and are left out, the first is {missing}.", stacklevel=2)
+    if not hard:
+        kept = [i for i in kept if len(known[dataset.images[i].stem].boxes)]
+    chosen = dataset.select(kept)
+    chosen.annotations = [known[image.stem] for image in chosen.images]
+    return chosen
 
 
 def is_photographs(path: Path) -> bool:

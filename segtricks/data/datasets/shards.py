@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, read_image, read_mask
+from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, read_image, read_labels, read_mask
 from segtricks.data.pairing import MAX_UNPAIRED, pair
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
 
@@ -25,7 +25,7 @@ class _Place(NamedTuple):
     size: int
 
 
-class TarShards(SaliencyDataset):
+class TarShards(SegmentationDataset):
     """Photographs in tar files, and the masks beside them; ``name`` is the pattern.
 
     Size and format: any number of uncompressed ``.tar`` files. A photograph is ``KEY.jpg`` (or another image suffix),
@@ -74,8 +74,11 @@ class TarShards(SaliencyDataset):
 
     def read_mask(self, index: int) -> Tensor | None:
         """Mask alone, uint8 (1, H, W), or None where masks are not read."""
-        path = None if self.masks is None else self.masks[index]
-        return None if path is None else read_mask(path, self._read(path))
+        return None if self.masks is None else read_mask(self.masks[index], self._read(self.masks[index]))
+
+    def read_labels(self, index: int) -> Tensor | None:
+        """Label map alone, int64 (1, H, W), or None where masks are not read."""
+        return None if self.masks is None else read_labels(self.masks[index], self._read(self.masks[index]))
 
     def _read(self, path: Path) -> bytes:
         archive, start, size = self._places[path]

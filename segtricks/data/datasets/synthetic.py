@@ -10,13 +10,13 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
 Plane = NDArray[np.floating[Any]]  # float32 wherever it is as large as an image
 
 
-class SyntheticShapes(SaliencyDataset):
+class SyntheticShapes(SegmentationDataset):
     """Ellipses, rounded polygons and wavy blobs, at times of two parts, with exact masks.
 
     Size: any number of images, drawn when they are read; image ``i`` is a function of ``seed`` and ``i`` alone.
@@ -29,6 +29,8 @@ class SyntheticShapes(SaliencyDataset):
         size: Their side in pixels, at least 16.
         seed: Another seed is another dataset.
     """
+
+    target_kinds = ("mask",)
 
     def __init__(self, count: int = 1000, size: int = 128, seed: int = 0) -> None:
         if count < 1 or size < 16 or seed < 0:

@@ -12,11 +12,11 @@ from segtricks.data.boxes import read_voc_boxes
 from segtricks.data.datasets.published import check_count, how_to_get
 from segtricks.data.download.archive import Archive
 from segtricks.data.images import UnreadableImage
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
 
-class _VOC(SaliencyDataset):
+class _VOC(SegmentationDataset):
     """Photographs of one year's trainval list with the boxes of their XML files.
 
     Args:

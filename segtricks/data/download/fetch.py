@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from segtricks.data.download.archive import Archive, checksum_of, in_words
 from segtricks.data.download.transfer import TransferFailed, check_address, remembered, transfer
 from segtricks.data.download.unpack import unpack
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.runs import replacing
 
@@ -40,7 +40,7 @@ def look(kind: Kind, root: Path) -> Found:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the count is what is asked for here
-            dataset: SaliencyDataset = kind(root, False)
+            dataset: SegmentationDataset = kind(root, False)
     except UserError:
         return Found(0, False)
     # VOC and COCO have a folder of their own, with boxes in it; the others pair each image with a mask.

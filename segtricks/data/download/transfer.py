@@ -104,50 +104,72 @@ def _attempt(url: str, part: Path, size: int | None, unpacked: int) -> None:
     done = _length(part) if resumable else 0
     if done and done == known.length:
         return  # stopped between the last byte and the check
-    headers = {"User-Agent": f"segtricks/{__version__}", "Accept-Encoding": "identity"}
-    if done:
-        headers["Range"] = f"bytes={done}-"
-        if known.validator:
-            headers["If-Range"] = known.validator
-    with _open(Request(url, headers=headers), done > 0) as response:
-        remote = _remote(url, response.headers)
-        if response.status == 206:
-            remote, start = _continued(remote, response.headers)
-        else:
-            start = 0
-        if response.status == 416 or (response.status == 206 and not (start == done > 0 and known.agrees(remote))):
-            # The answer does not continue what is here: the file was changed, or the server confuses ranges.
+    with _open(_request(url, known, done), done > 0) as response:
+        remote, start = _answer(url, response, known, done)
+        if start is None:
             part.unlink(missing_ok=True)
             raise _Broken("the file at this address has changed")
-        total = remote.length
-        if size is not None and total is not None and total != size:
-            raise TransferFailed(f"{url} is a file of {total:,} bytes, {size:,} were published.")
-        if (expected := total or size) is not None:
+        expected = _checked_size(remote, size)
+        if expected is not None:
             what = f"{part.stem} ({in_words(expected)}), with the room to unpack it,"
             check_room(part.parent, expected - start + expected + unpacked, what)
         if start:
             print(f"{part.stem}: going on after {in_words(start)}", flush=True)
         elif done:
-            print(f"{part.stem}: the server begins anew (changed file, or no resuming)", flush=True)
-        with part.open("ab" if start else "wb") as file:
-            if not start:
-                with replacing(remembered(part)) as temporary:
-                    temporary.write_text(json.dumps(asdict(remote)))
-            bar = tqdm(
-                total=expected,
-                initial=start,
-                desc=part.stem,
-                unit="B",
-                unit_scale=True,
-                disable=None,
-                leave=False,
-            )
-            with bar:
-                while chunk := _read(response):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-    if total is not None and _length(part) != total:
-        raise _Broken(f"the connection ended after {in_words(_length(part))} of {in_words(total)}")
+            print(f"{part.stem}: the server starts over (changed file, or no resuming)", flush=True)
+        _save(response, part, remote, start, expected)
+    if remote.length is not None and _length(part) != remote.length:
+        raise _Broken(f"the connection ended after {in_words(_length(part))} of {in_words(remote.length)}")
+
+
+def _request(url: str, known: _Remote, done: int) -> Request:
+    headers = {"User-Agent": f"segtricks/{__version__}", "Accept-Encoding": "identity"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+        if known.validator:
+            headers["If-Range"] = known.validator
+    return Request(url, headers=headers)
+
+
+def _answer(url: str, response: Any, known: _Remote, done: int) -> tuple[_Remote, int | None]:
+    """The server's file and where the answer starts in it; None where it does not continue the part that is here.
+
+    Then the file was changed, or the server confuses ranges.
+    """
+    remote = _remote(url, response.headers)
+    if response.status == 416:
+        return remote, None
+    if response.status != 206:
+        return remote, 0
+    remote, start = _continued(remote, response.headers)
+    return remote, start if start == done > 0 and known.agrees(remote) else None
+
+
+def _checked_size(remote: _Remote, size: int | None) -> int | None:
+    """Bytes to expect, if anybody says so."""
+    if None not in (size, remote.length) and remote.length != size:
+        raise TransferFailed(f"{remote.url} is a file of {remote.length:,} bytes, {size:,} were published.")
+    return remote.length or size
+
+
+def _save(response: IO[bytes], part: Path, remote: _Remote, start: int, expected: int | None) -> None:
+    with part.open("ab" if start else "wb") as file:
+        if not start:
+            with replacing(remembered(part)) as temporary:
+                temporary.write_text(json.dumps(asdict(remote)))
+        bar = tqdm(
+            total=expected,
+            initial=start,
+            desc=part.stem,
+            unit="B",
+            unit_scale=True,
+            disable=None,
+            leave=False,
+        )
+        with bar:
+            while chunk := _read(response):
+                file.write(chunk)
+                bar.update(len(chunk))
 
 
 def _open(request: Request, resuming: bool) -> Any:

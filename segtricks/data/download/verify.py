@@ -19,7 +19,7 @@ from segtricks.data.datasets.published import PublishedDataset, count_difference
 from segtricks.data.datasets.registry import PUBLISHED, create_dataset, is_photographs, open_dataset
 from segtricks.data.datasets.voc import VOC07, VOC12
 from segtricks.data.images import UnreadableImage
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
 FAULTS: Mapping[str, str] = {
@@ -62,7 +62,7 @@ class Checked(NamedTuple):
     values: str | None
 
 
-def open_whole(spec: str, root: str | Path, masks: str | Path | None = None) -> SaliencyDataset:
+def open_whole(spec: str, root: str | Path, masks: str | Path | None = None) -> SegmentationDataset:
     """The dataset that :func:`open_dataset` would open, whatever its files lack; no part of one.
 
     Raises:
@@ -84,7 +84,7 @@ def open_whole(spec: str, root: str | Path, masks: str | Path | None = None) -> 
     raise UserError(f"'{spec}' has no files of its own to check: pass a whole published set, a folder or a list.")
 
 
-def check_names(dataset: SaliencyDataset) -> list[Finding]:
+def check_names(dataset: SegmentationDataset) -> list[Finding]:
     """What can be told without opening a file: names, partners, and files that are there twice."""
     left_out = getattr(dataset, "left_out", [])
     found = [Finding(why, str(path)) for path, why in left_out]
@@ -93,13 +93,13 @@ def check_names(dataset: SaliencyDataset) -> list[Finding]:
     return found + [Finding("same_name", str(path)) for path in dataset.images if stems[path.with_suffix("")] > 1]
 
 
-def check_count(dataset: SaliencyDataset) -> str:
+def check_count(dataset: SegmentationDataset) -> str:
     """How the number of images differs from the published one, or nothing."""
     expected = getattr(dataset, "expected", None)
     return "" if expected is None else count_difference(len(dataset), expected)
 
 
-def check_item(dataset: SaliencyDataset, index: int) -> Checked:
+def check_item(dataset: SegmentationDataset, index: int) -> Checked:
     """Open an image with its mask and boxes."""
     path = dataset.images[index]
     found: list[Finding] = []
@@ -129,13 +129,13 @@ def check_item(dataset: SaliencyDataset, index: int) -> Checked:
     return Checked(found, values)
 
 
-def mask_file(dataset: SaliencyDataset, index: int) -> Path | None:
+def mask_file(dataset: SegmentationDataset, index: int) -> Path | None:
     """The file of an image's mask, if it has one to itself."""
     path = None if dataset.masks is None else dataset.masks[index]
     return None if path is None or path.suffix.lower() == ".json" else path
 
 
-def common_folder(dataset: SaliencyDataset) -> Path:
+def common_folder(dataset: SegmentationDataset) -> Path:
     """The folder above all photographs and masks."""
     files = [*dataset.images, *(dataset.masks or []), *(path for path, _ in getattr(dataset, "left_out", []))]
     return Path(os.path.commonpath([path.parent.absolute() for path in files]))
@@ -172,7 +172,7 @@ def _raw(file: Path) -> tuple[str, float, bool]:
         return image.mode, 255, bool(np.ptp(np.asarray(image.convert("RGB")), axis=2).any())
 
 
-def _boxes(dataset: SaliencyDataset, index: int) -> ImageBoxes | None:
+def _boxes(dataset: SegmentationDataset, index: int) -> ImageBoxes | None:
     if isinstance(dataset, (VOC07, VOC12)):
         return read_voc_boxes(dataset.folder / "Annotations" / f"{dataset.images[index].stem}.xml")
     return None if dataset.annotations is None else dataset.annotations[index]

@@ -92,7 +92,7 @@ def test_files_are_the_ones_that_were_drawn_on(photograph: Photograph) -> None:
 @pytest.mark.parametrize("index", range(len(NAMES)), ids=NAMES)
 def test_each_photograph_opens_with_a_plausible_mask(index: int) -> None:
     sample = ExamplePhotographs()[index]
-    image, mask = sample["image"], sample["mask"]
+    image, mask = sample["image"], sample["target"]
     assert mask is not None
     assert Path(sample["path"]).stem == NAMES[index]
     assert (image.dtype, mask.dtype) == (torch.uint8, torch.uint8)
@@ -163,7 +163,7 @@ def test_without_masks_there_are_none() -> None:
     dataset = open_dataset("examples", require_masks=False)
     assert dataset.masks is None
     assert dataset.read_mask(0) is None
-    assert dataset[0]["mask"] is None
+    assert dataset[0]["target"] is None
     assert open_dataset("examples").masks == [MASKS] * len(NAMES)
 
 
@@ -212,7 +212,7 @@ def test_a_file_of_another_version_is_left_out_and_named(tmp_path: Path, monkeyp
         dataset = ExamplePhotographs()
     assert dataset.images == [package / "kept.png"]
     assert dataset.left_out == [(package / "other.png", "changed")]
-    assert dataset[0]["mask"].sum() == 25 * 255  # type: ignore[union-attr]
+    assert dataset[0]["target"].sum() == 25 * 255  # type: ignore[union-attr]
 
 
 def test_the_masks_file_has_one_polygon_a_line() -> None:

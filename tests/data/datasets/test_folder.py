@@ -105,6 +105,6 @@ def test_real_video_frames_pair(photographs: Path) -> None:
     dataset = ImageFolder(photographs / "DAVIS/JPEGImages", photographs / "DAVIS/Annotations")
     assert len(dataset) == 46
     sample = dataset[20]
-    assert sample["mask"] is not None
-    assert sample["mask"].unique().tolist() == [0, 255]
+    assert sample["target"] is not None
+    assert sample["target"].unique().tolist() == [0, 255]
     assert Path(sample["path"]).parent.name != "JPEGImages"

@@ -91,7 +91,7 @@ def test_photographs_of_other_formats_pair_by_stem(tmp_path: Path, write, suffix
     mask = write(tmp_path / "ECSSD/ground_truth_mask/a.bmp", mask=True)
     dataset = ECSSD(tmp_path)
     assert (dataset.images, dataset.masks) == ([image], [mask])
-    assert dataset[0]["mask"] is not None
+    assert dataset[0]["target"] is not None
 
 
 def test_unpaired_files_are_named(tmp_path: Path, published) -> None:  # type: ignore[no-untyped-def]
@@ -129,7 +129,7 @@ def test_training_needs_no_masks(tmp_path: Path, published, missing: str) -> Non
     dataset = DUTSTrain(tmp_path, require_masks=False)
     assert len(dataset) == 3
     assert dataset.masks is None
-    assert dataset[0]["mask"] is None
+    assert dataset[0]["target"] is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

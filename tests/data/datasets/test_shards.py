@@ -46,7 +46,7 @@ def test_samples_are_those_of_the_folders(both):
     assert len(shards) == len(folder) == 10
     for mine, theirs in zip(shards, folder, strict=True):
         assert torch.equal(mine["image"], theirs["image"])
-        assert torch.equal(mine["mask"], theirs["mask"])
+        assert torch.equal(mine["target"], theirs["target"])
     assert str(shards.images[7]) == f"{both}/shards/0001.tar/07.jpg"
 
 

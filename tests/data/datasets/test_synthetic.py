@@ -11,17 +11,17 @@ from segtricks.errors import UserError
 @pytest.mark.parametrize("size", [16, 96, 160])
 def test_images_and_masks_are_uint8_of_the_wanted_size(size: int) -> None:
     sample = SyntheticShapes(3, size)[2]
-    assert sample["mask"] is not None
-    assert (sample["image"].dtype, sample["mask"].dtype) == (torch.uint8, torch.uint8)
-    assert (sample["image"].shape, sample["mask"].shape) == ((3, size, size), (1, size, size))
-    assert sample["mask"].unique().tolist() == [0, 255]
+    assert sample["target"] is not None
+    assert (sample["image"].dtype, sample["target"].dtype) == (torch.uint8, torch.uint8)
+    assert (sample["image"].shape, sample["target"].shape) == ((3, size, size), (1, size, size))
+    assert sample["target"].unique().tolist() == [0, 255]
 
 
 def test_an_image_depends_on_seed_and_index_alone() -> None:
     first, again = SyntheticShapes(5, 64, seed=3), SyntheticShapes(50, 64, seed=3)
     later = again.select([40, 4])
     assert torch.equal(first[4]["image"], later[1]["image"])
-    assert torch.equal(first[4]["mask"], later.read_mask(1))  # type: ignore[arg-type]
+    assert torch.equal(first[4]["target"], later.read_mask(1))  # type: ignore[arg-type]
     assert not torch.equal(first[4]["image"], first[3]["image"])
     assert not torch.equal(first[4]["image"], SyntheticShapes(5, 64, seed=4)[4]["image"])
 

@@ -80,7 +80,7 @@ def test_a_server_without_ranges_begins_anew(server, part, monkeypatch, capsys) 
     _stopped(server, part, monkeypatch)
     transfer(server.url("a.zip"), part)
     assert part.read_bytes() == CONTENT
-    assert "begins anew" in capsys.readouterr().out
+    assert "starts over" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("length", [len(CONTENT), 80_000, 60_000])

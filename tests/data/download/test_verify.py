@@ -19,23 +19,23 @@ from segtricks.data.download.verify import (
     mask_file,
     open_whole,
 )
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(were published|left out):UserWarning")
 
-Pair = Callable[..., SaliencyDataset]
+Pair = Callable[..., SegmentationDataset]
 
 
 @pytest.fixture
 def one(tmp_path: Path, write) -> Pair:  # type: ignore[no-untyped-def]
     """A dataset of one photograph, 4 x 2, whose mask has the given pixels."""
 
-    def one(pixels: object, mode: str | None = None) -> SaliencyDataset:
+    def one(pixels: object, mode: str | None = None) -> SegmentationDataset:
         image = write(tmp_path / "a.jpg", size=(4, 2))
         mask = Image.fromarray(np.asarray(pixels, np.uint8))
         mask.convert(mode or mask.mode).save(tmp_path / "a.png")
-        return SaliencyDataset("one", [image], [tmp_path / "a.png"])
+        return SegmentationDataset("one", [image], [tmp_path / "a.png"])
 
     return one
 

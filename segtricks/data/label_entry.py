@@ -1,0 +1,238 @@
+"""One entry of a store of pseudo-labels: the masks of a photograph, and how they lie on disk."""
+
+import json
+import math
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco
+
+from segtricks.data.coco import draw_outline, expand_runs
+from segtricks.data.images import UnreadableImage, read_labels, read_mask, read_size
+from segtricks.runs import replacing
+
+DAMAGE = (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
+"""Errors of files and texts that are not what they should be."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One mask of a photograph.
+
+    Args:
+        rle: COCO's compressed run-length code.
+        box: half-open x0, y0, x1, y1 in pixels; zeros around nothing.
+        score: any finite number, higher for a better mask, or None.
+        class_id: from 0, or None.
+    """
+
+    rle: str
+    box: tuple[int, int, int, int]
+    score: float | None = None
+    class_id: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise a ``TypeError`` or ``ValueError`` unless score and class are what they should be."""
+        if not isinstance(self.rle, str):
+            raise TypeError("a mask's rle is not a text")
+        if self.score is not None and not (_is_number(self.score) and math.isfinite(self.score)):
+            raise ValueError(f"the score {self.score!r} is not a finite number")
+        if self.class_id is not None and not (_is_integer(self.class_id) and self.class_id >= 0):
+            raise ValueError(f"the class id {self.class_id!r} is not an integer from 0")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a store holds for one photograph; pixels are read and decoded by the methods.
+
+    Args:
+        name: in the store.
+        height: of the photograph in pixels.
+        width: of the photograph in pixels.
+        masks: any number, which may overlap.
+        soft: file of the soft mask.
+        labels: file of the label map.
+        image: path of the photograph below its folder, as far as the store knows it.
+    """
+
+    name: str
+    height: int
+    width: int
+    masks: tuple[Mask, ...] = ()
+    soft: Path | None = None
+    labels: Path | None = None
+    image: str = ""
+
+    def arrays(self) -> NDArray[np.bool_]:
+        """Return the masks, (n, H, W) bool.
+
+        Raises:
+            UnreadableImage: a code is damaged, or is of another size.
+        """
+        arrays = np.zeros((len(self.masks), self.height, self.width), bool)
+        for array, mask in zip(arrays, self.masks, strict=True):
+            array[:] = self._decode(draw_outline, {"size": [self.height, self.width], "counts": mask.rle})
+        return arrays
+
+    def areas(self) -> list[int]:
+        """Return the number of pixels of each mask, from its code alone; raises as :meth:`arrays` does."""
+        return [self._decode(_area, mask.rle) for mask in self.masks]
+
+    def usable(self) -> "Entry":
+        """Return the entry without the masks that are empty or full; raises as :meth:`arrays` does."""
+        pixels = self.height * self.width
+        kept = [mask for mask, area in zip(self.masks, self.areas(), strict=True) if 0 < area < pixels]
+        return replace(self, masks=tuple(kept))
+
+    def read_soft(self) -> NDArray[np.float32] | None:
+        """Return the soft mask, (H, W) in [0, 1], or None; raises as :meth:`arrays` does."""
+        if self.soft is None:
+            return None
+        soft = read_mask(self.soft)[0].numpy()
+        return self._of_size(soft, self.soft).astype(np.float32) / np.float32(255)
+
+    def read_labels(self) -> NDArray[np.int64] | None:
+        """Return the label map, (H, W) class ids as they are, or None; raises as :meth:`arrays` does."""
+        if self.labels is None:
+            return None
+        return self._of_size(read_labels(self.labels)[0].numpy(), self.labels)
+
+    def check_sizes(self, photograph: Path) -> None:
+        """Raise an ``UnreadableImage`` unless the photograph and all files are of the entry's size; reads headers."""
+        for path in filter(None, (photograph, self.soft, self.labels)):
+            self._same(read_size(path), path)
+
+    def _of_size(self, array: NDArray[Any], path: Path) -> NDArray[Any]:
+        self._same(array.shape, path)
+        return array
+
+    def _same(self, size: tuple[int, ...], path: Path) -> None:
+        if size != (self.height, self.width):
+            text = f"is {size[1]} x {size[0]} pixels, its entry {self.width} x {self.height} (width x height)"
+            raise UnreadableImage(path, text)
+
+    def _decode(self, function: Callable[..., Any], code: Any) -> Any:
+        try:
+            return function(code, self.height, self.width)
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise UnreadableImage(self.name, f"a mask is damaged: {error}") from error
+
+
+def entry_names(photographs: Iterable[PurePath]) -> dict[PurePath, str]:
+    """Return the entry's name of each photograph, given by its path below their folder.
+
+    It is the path without its suffix; photographs that differ in their suffix alone keep it (``a.jpg``).
+    """
+    paths = list(photographs)
+    stems = Counter(without_suffix(path) for path in paths)
+    shared = {stem for stem, count in stems.items() if count > 1}
+    names = {}
+    for path in paths:
+        stem = without_suffix(path)
+        names[path] = path.as_posix() if stem in shared else stem
+    return names
+
+
+def encode_mask(mask: NDArray[np.bool_], score: float | None = None, class_id: int | None = None) -> Mask:
+    """Return a mask (H, W) bool as it is stored; score and class id may be numbers of any library.
+
+    Raises:
+        ValueError: the score is not finite, or the class id is negative.
+    """
+    code = coco.encode(np.asfortranarray(mask, np.uint8))
+    left, top, width, height = (int(value) for value in coco.toBbox(code))
+    return Mask(
+        rle=code["counts"].decode(),
+        box=(left, top, left + width, top + height),
+        score=None if score is None else float(score),
+        class_id=None if class_id is None else operator.index(class_id),
+    )
+
+
+def write_entry(folder: Path, name: str, image: str, size: tuple[int, int], masks: Sequence[Mask]) -> None:
+    """Write one entry, in one step: ``image`` is the photograph's path below its folder, ``size`` (H, W).
+
+    An entry vouches for ``soft/`` and ``labels/`` of its name, so write these first.
+    """
+    items = [{"rle": mask.rle, "box": mask.box, "score": mask.score, "class_id": mask.class_id} for mask in masks]
+    content = {"image": image, "height": size[0], "width": size[1], "masks": items}
+    with replacing(folder / "entries" / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_labels(folder: Path, name: str, labels: NDArray[np.integer[Any]]) -> None:
+    """Write a map (H, W) of class ids, in one step: with 8 bits where they suffice, else with 16.
+
+    Raises:
+        ValueError: an id is not within 0..65535.
+    """
+    if labels.min() < 0 or labels.max() > 65535:
+        raise ValueError(f"class ids lie in 0..65535, not in {labels.min()}..{labels.max()}")
+    kind = np.uint8 if labels.max() < 256 else np.uint16
+    with replacing(folder / "labels" / f"{name}.png") as temporary:
+        Image.fromarray(labels.astype(kind)).save(temporary)
+
+
+def read_entry(folder: Path, name: str) -> Entry:
+    """Read what :func:`write_entry` wrote.
+
+    Raises:
+        UnreadableImage: it is damaged.
+    """
+    path = folder / "entries" / f"{name}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        height, width = checked_size(content["height"], content["width"])
+        masks = tuple(_read_stored(item, height, width) for item in content["masks"])
+        image = str(content["image"])
+    except DAMAGE as error:
+        raise UnreadableImage(path, f"damaged: {type(error).__name__} {error}") from error
+    soft, labels = (folder / kind / f"{name}.png" for kind in ("soft", "labels"))
+    return Entry(name, height, width, masks, _if_there(soft), _if_there(labels), image)
+
+
+def _read_stored(item: Any, height: int, width: int) -> Mask:
+    left, top, right, bottom = box = tuple(int(side) for side in item["box"])
+    if not (0 <= left <= right <= width and 0 <= top <= bottom <= height):
+        raise ValueError(f"the box {list(box)} leaves the image")
+    return Mask(item["rle"], (left, top, right, bottom), item.get("score"), item.get("class_id"))
+
+
+def _area(rle: str, height: int, width: int) -> int:
+    runs = expand_runs(rle)
+    if min(runs, default=-1) < 0 or sum(runs) != height * width:
+        raise ValueError(f"its runs do not add up to {height} x {width} pixels")
+    return sum(runs[1::2])
+
+
+def checked_size(height: Any, width: Any) -> tuple[int, int]:
+    """Return both, or raise a ``ValueError`` unless they are the size of a picture."""
+    if not (_is_integer(height) and _is_integer(width) and min(height, width) > 0):
+        raise ValueError(f"{height!r} x {width!r} is not a size in pixels")
+    if Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"more than {Image.MAX_IMAGE_PIXELS} pixels, Pillow's limit")
+    return height, width
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def without_suffix(path: PurePath) -> str:
+    """Return a path as text, with ``/`` between its parts."""
+    return path.with_suffix("").as_posix()

@@ -1,0 +1,86 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from segtricks.data.datasets.folder import ImageFolder
+from segtricks.data.datasets.synthetic import SyntheticShapes
+from segtricks.data.images import read_image
+from segtricks.data.targets import WithTargets
+from segtricks.errors import UserError
+
+
+@pytest.fixture
+def photographs(tmp_path: Path, write: Callable[..., Path]) -> ImageFolder:
+    """Photographs a and b, and one of another folder that is called a, too."""
+    for i, name in enumerate(("a", "b", "more/a")):
+        write(tmp_path / f"photos/{name}.jpg", seed=i)
+    return ImageFolder(tmp_path / "photos")
+
+
+def test_masks_are_found_by_the_end_of_the_photographs_path(
+    tmp_path: Path, photographs: ImageFolder, write: Callable[..., Path]
+) -> None:
+    for name in ("photos/a", "b", "photos/more/a"):
+        write(tmp_path / f"masks/{name}.png", mask=True)
+    dataset = WithTargets(photographs, tmp_path / "masks")
+    assert dataset.name == "photos"
+    pairs = zip(dataset.images, dataset.masks or [], strict=True)
+    names = [(image.parent.name, image.stem, mask.parent.name) for image, mask in pairs]
+    assert names == [("photos", "a", "photos"), ("photos", "b", "masks"), ("more", "a", "more")]
+    assert torch.equal(dataset[1]["image"], read_image(photographs.images[1]))
+    assert dataset[1]["target"].unique().tolist() == [0, 255]  # type: ignore[union-attr]
+
+
+def test_photographs_without_a_mask_are_left_out_with_a_warning(
+    tmp_path: Path, photographs: ImageFolder, write: Callable[..., Path]
+) -> None:
+    write(tmp_path / "masks/b.png", mask=True)
+    write(tmp_path / "masks/unknown.png", mask=True)
+    with pytest.warns(UserWarning, match="2 of its images have no mask of the same name.* They are left out"):
+        dataset = WithTargets(photographs, tmp_path / "masks")
+    assert [path.stem for path in dataset.images] == ["b"]
+    assert torch.equal(dataset.select([0]).read_image(0), read_image(photographs.images[1]))
+
+
+def test_masks_of_other_photographs_are_refused(
+    tmp_path: Path, photographs: ImageFolder, write: Callable[..., Path]
+) -> None:
+    write(tmp_path / "masks/c.png", mask=True)
+    with pytest.raises(UserError, match=r"None of the 3 photographs .* for example a with c\.\nNext: .*--data\.masks"):
+        WithTargets(photographs, tmp_path / "masks")
+
+
+def test_masks_within_the_folder_of_the_photographs_are_not_photographs(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    write(tmp_path / "photos/a.jpg")
+    write(tmp_path / "photos/masks/a.png", mask=True)
+    dataset = WithTargets(ImageFolder(tmp_path / "photos"), tmp_path / "photos/masks")
+    assert [path.name for path in dataset.images] == ["a.jpg"]
+
+
+def test_a_data_sets_own_masks_are_replaced(tmp_path: Path, write: Callable[..., Path]) -> None:
+    shapes = SyntheticShapes(4, 16)
+    for number in (1, 2):
+        write(tmp_path / f"{number:06d}.png", mask=True, size=(16, 16))
+    with pytest.warns(UserWarning, match="2 of its images have no mask"):
+        dataset = WithTargets(shapes, tmp_path)
+    assert torch.equal(dataset.select([1]).read_image(0), shapes.read_image(2))
+    assert dataset.read_mask(1)[0, :, :8].eq(255).all()  # type: ignore[index]
+    assert not torch.equal(dataset.read_mask(1), shapes.read_mask(2))  # type: ignore[arg-type]
+
+
+def test_a_coco_file_gives_instances(tmp_path: Path, photographs: ImageFolder) -> None:
+    images = [{"id": 1, "file_name": "b.jpg", "width": 12, "height": 8}]
+    square = {"id": 1, "image_id": 1, "category_id": 5, "segmentation": [[1, 2, 4, 2, 4, 6, 1, 6]]}
+    (tmp_path / "c.json").write_text(json.dumps({"images": images, "annotations": [square]}))
+    with pytest.warns(UserWarning, match="2 of its images"):
+        dataset = WithTargets(photographs, tmp_path / "c.json").with_targets("instances")
+    objects = dataset[0]["target"]
+    assert objects.masks.sum() == 12  # type: ignore[union-attr]
+    assert objects.labels.tolist() == [5]  # type: ignore[union-attr]
+    with pytest.raises(UserError, match="'labels'; what it has is mask or instances"):
+        dataset.with_targets("labels")
