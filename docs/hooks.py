@@ -17,7 +17,7 @@ ELSEWHERE = (
     "experiments/*/*.py",
     "segtricks/released/*.md",
 )
-ROLE = re.compile(r":(?:func|class|meth|mod|attr):<code>~?([^<]*)</code>")
+ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):<code>~?([^<]*)</code>")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
