@@ -11,7 +11,7 @@ _CONTEXT.set_forkserver_preload(
         "segtricks.commands.fit",
         "segtricks.commands.predict",
         "segtricks.commands.discover",
-        "segtricks.reports.pictures",
+        "segtricks.reports.figures",
         "matplotlib.backends.backend_agg",
         "torch.distributed",
     ]

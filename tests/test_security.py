@@ -1,7 +1,7 @@
 """Files and configs from elsewhere run no code, and what leaves the machine names neither keys nor folders.
 
 Archives that try to leave their folder: ``tests/data/test_unpack.py``. Checksums of downloads:
-``tests/data/test_download.py``. What the HTML page escapes: ``tests/reports/test_html_page.py``.
+``tests/data/test_download.py``. What the HTML page escapes: ``tests/reports/test_page.py``.
 """
 
 import os

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segtricks.commands.options import OptionParser
-from segtricks.reports.comparison_tables import markdown, write_table
 from segtricks.runs import replacing
-from segtricks.scoring.compare import compare
 from segtricks.scoring.results import read_results
 
 USAGE = """runs/A runs/B … [--metric iou …] [--baseline RUN] [--output DIR]
 
   runs/A …             runs, result files of test or evaluate (JSON), tables of experiments (CSV, or their folders)
   --metric NAME …      acc, iou, max_fbeta, corloc or any other figure of the results; by default these four
-  --baseline RUN       the row that the others are held against: a run, or by its columns: crop=false,row=mask
+  --baseline RUN       the row that the others are compared with: a run, or by its columns: crop=false,row=mask
   --average-seeds      runs that differ in nothing but their seed become one row: mean ± standard deviation
   --output DIR         also write compare.md, compare.csv and compare.png
 
@@ -29,12 +27,16 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--average-seeds", action="store_true")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(list(words))
+    # Later than the options: pandas takes a second to import, and matplotlib and torch some more.
+    from segtricks.reports.comparison_tables import markdown, write_table
+    from segtricks.scoring.compare import compare
+
     results = [result for path in dict.fromkeys(options.runs) for result in read_results(path)]
     comparison = compare(results, options.metric, options.baseline, options.average_seeds)
     print(markdown(comparison, differences=options.baseline is not None), end="")
     if options.output is None:
         return
-    from segtricks.reports.comparison_figure import comparison_figure, not_drawn
+    from segtricks.reports.figures import comparison_figure, not_drawn, save_figure
 
     missing = list(not_drawn(comparison))
     with replacing(options.output / "compare.md") as path:
@@ -43,7 +45,6 @@ def main(words: Sequence[str]) -> None:
     files = ["compare.md", "compare.csv"]
     figure = comparison_figure(comparison)
     if figure is not None:
-        with replacing(options.output / "compare.png") as path:
-            figure.savefig(path, dpi=130)
+        save_figure(figure, options.output / "compare.png", dpi=130)
         files.append("compare.png")
     print("\n".join(["", *missing, f"{', '.join(files)} in {options.output}"]))

@@ -20,7 +20,7 @@ from segtricks.data.download.verify import (
     common_folder,
     open_whole,
 )
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.parallel import in_threads
 from segtricks.reports.tables import text_table
@@ -125,7 +125,7 @@ def _name(finding: Finding, folder: Path) -> str:
 
 
 def _content(
-    dataset: SaliencyDataset, found: Sequence[Finding], good: Sequence[Path], values: Counter[str]
+    dataset: SegmentationDataset, found: Sequence[Finding], good: Sequence[Path], values: Counter[str]
 ) -> dict[str, Any]:
     return {
         "dataset": dataset.name,
@@ -138,7 +138,7 @@ def _content(
     }
 
 
-def _first(dataset: SaliencyDataset) -> str:
+def _first(dataset: SegmentationDataset) -> str:
     """An image and a mask that do not pair, to see why."""
     left_out = getattr(dataset, "left_out", [])
     names = [next((str(path) for path, why in left_out if why == kind), "none") for kind in ("no_mask", "no_image")]

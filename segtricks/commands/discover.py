@@ -31,7 +31,7 @@ from segtricks.commands.processes import (
 )
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.loading import WholeItems, collate_lists, make_loader, processors
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.data.transforms import denormalize, to_input
 from segtricks.discovery.methods import METHODS
 from segtricks.discovery.predictor import Discoverer
@@ -40,9 +40,7 @@ from segtricks.losses.tau import Tau, share_of
 from segtricks.metrics import apply_polarity
 from segtricks.pseudo_labels import Store, write_page
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
-from segtricks.reports.boxes import coco_boxes
-from segtricks.reports.mask_writer import MaskWriter
-from segtricks.reports.one_sided import count_one_sided, warn_one_sided
+from segtricks.reports.writer import MaskWriter, coco_boxes, count_one_sided, warn_one_sided
 from segtricks.runs import shown_path, write_json
 
 USAGE = "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--option value]"
@@ -228,7 +226,7 @@ def _loader(paths: list[Path], patch_size: int, options: Namespace) -> DataLoade
         free = processors() - 2 if options.device == "cpu" else processors()
         workers = max(0, min(free, len(paths) // 8))
     transform = partial(fit_short_side, size=options.size, multiple=patch_size)
-    items = WholeItems(SaliencyDataset("photographs", paths), transform)
+    items = WholeItems(SegmentationDataset("photographs", paths), transform)
     return make_loader(items, 1, partial(collate_lists, names=("image", "photo", "path")), workers, None)
 
 

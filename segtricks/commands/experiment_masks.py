@@ -11,7 +11,7 @@ from segtricks.commands.options import OptionParser
 from segtricks.data.datasets.registry import open_dataset
 from segtricks.data.images import find_images
 from segtricks.data.pairing import MAX_UNPAIRED, by_ending, few, one_per_stem
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.metrics import get_protocol
 from segtricks.metrics.measures import title
@@ -99,7 +99,7 @@ def mask_files(folder: Path) -> dict[str, Path]:
     return one_per_stem(find_images(place), lambda path: path.relative_to(place).with_suffix("").as_posix(), ".png")
 
 
-def paired(dataset: SaliencyDataset, files: Mapping[str, Path], folder: Path) -> list[Path | None]:
+def paired(dataset: SegmentationDataset, files: Mapping[str, Path], folder: Path) -> list[Path | None]:
     """Return the mask of each photograph: that of its name, as much of the path as the folder of masks has.
 
     Raises:
@@ -116,7 +116,7 @@ def paired(dataset: SaliencyDataset, files: Mapping[str, Path], folder: Path) ->
     return found
 
 
-def _spare(dataset: SaliencyDataset, files: Mapping[str, Path]) -> list[str]:
+def _spare(dataset: SegmentationDataset, files: Mapping[str, Path]) -> list[str]:
     used = set(by_ending(dataset.images, files).values())
     return [path.name for name, path in sorted(files.items()) if name not in used]
 

@@ -22,17 +22,17 @@ from segtricks.commands.options import OptionParser, config_name, config_words, 
 from segtricks.commands.processes import one_voice, place
 from segtricks.commands.scoring import Stage, print_scores, score
 from segtricks.errors import Stopped, UserError
-from segtricks.reports.callbacks import BadFiles, RunCheckpoint, TestPanels, ValidationPanels
-from segtricks.reports.dashboard import TestDashboard
-from segtricks.reports.examples import TestExamples
-from segtricks.reports.pictures import curve_figure, save_figure
+from segtricks.reports.figures import curve_figure, save_figure
+from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
 from segtricks.runs import RUNS, alone, check_name, checkpoint_of, existing_run, new_run, sweep
+from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoint_files import CheckpointFiles, newest_checkpoint
 from segtricks.training.checkpoints import check_identity, read_checkpoint
 from segtricks.training.health import Health
 from segtricks.training.loggers import asked_loggers, finish_loggers, start_loggers, wandb_logger
 from segtricks.training.metrics_file import MetricsFile
 from segtricks.training.resuming import KeepConfig, KeepProvenance, StepSeeds, StopSignals, resume_words
+from segtricks.training.run_checkpoint import RunCheckpoint
 
 USAGE = "--config CONFIG [--name NAME] [--resume] [--any.option value]"
 _CHOSEN = "SEGTRICKS_RUN"  # passes the run that the first process has chosen to those that Lightning starts
@@ -93,7 +93,8 @@ def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool =
         loggers=lambda config: [metrics, *_wandb(run, config)],
         default_root_dir=str(run),
     )
-    data, trainer = cli.saliency_data, cli.trainer
+    data, trainer = cli.run_data, cli.trainer
+    cli.ask_for_targets()
     if cli.config.test == "none":
         data.test = []
     data.check()
@@ -186,12 +187,12 @@ def _train(
         Stopped: a signal.
         UserError: the model is trained and cannot be scored.
     """
-    data, trainer = cli.saliency_data, cli.trainer
+    data, trainer = cli.run_data, cli.trainer
     stages = [score(cli, run, "before")] if cli.config.test == "both" and checkpoint is None else []
     if step is not None:
         metrics.truncate(step)
     started = time.perf_counter()
-    trainer.fit(cli.model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
     seconds = round(time.perf_counter() - started)
     print(f"Trained to step {trainer.global_step:,} in {seconds // 60} min {seconds % 60} s.", flush=True)
     if trainer.is_global_zero and (curves := curve_figure(metrics.rows())) is not None:

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import yaml
 from jsonargparse import Namespace, set_parsing_settings
@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from segtricks.commands.feature_options import take_cache_options
 from segtricks.commands.parser import Parser, check_ranges, chosen_method, plain_mistakes
 from segtricks.data import SaliencyDataModule
+from segtricks.data.datamodule import RunData
 from segtricks.errors import UserError
 from segtricks.methods import SegmentationModule, Sempart
 from segtricks.methods.provenance import provenance
@@ -148,8 +149,8 @@ class SegtricksCLI(LightningCLI):
                 "Next: pass --trainer.precision 32-true, or bf16-mixed for less memory."
             )
         patch = getattr(getattr(self.model, "backbone", None), "patch_size", None)
-        if patch and isinstance(self.datamodule, SaliencyDataModule):
-            self.datamodule.fit_patches(patch)
+        if patch:
+            self.run_data.fit_patches(patch)
 
     def _method_defaults(self) -> dict[str, Any]:
         optimizer = getattr(self._method, "default_optimizer", None)
@@ -170,16 +171,27 @@ class SegtricksCLI(LightningCLI):
         plain: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         return plain
 
+    def ask_for_targets(self) -> None:
+        """Let training batches have the targets that the method wants, if it wants any."""
+        if self.model.target_kind is not None:
+            self.run_data.ask_for_targets(self.model.target_kind)
+
     @property
-    def saliency_data(self) -> SaliencyDataModule:
-        """The data module.
+    def run_data(self) -> RunData:
+        """The data module, whatever its class.
 
         Raises:
-            UserError: if the config names another kind.
+            UserError: if it lacks something that the commands use.
         """
-        if not isinstance(self.datamodule, SaliencyDataModule):
-            raise UserError(f"data.class_path must be SaliencyDataModule, got {type(self.datamodule).__name__}.")
-        return self.datamodule
+        data: RunData = self.datamodule
+        wanted = [*get_type_hints(RunData), *(name for name in vars(RunData) if not name.startswith("_"))]
+        if missing := [name for name in wanted if not hasattr(type(data), name) and name not in vars(data)]:
+            raise UserError(
+                f"{type(data).__name__} cannot be used as data.class_path: it lacks {', '.join(missing)}.\n"
+                "Next: derive it from segtricks.data.SaliencyDataModule, or give it what "
+                "segtricks.data.datamodule.RunData lists."
+            )
+        return data
 
 
 def quiet() -> None:

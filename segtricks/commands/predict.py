@@ -15,16 +15,15 @@ from segtricks.commands.options import OptionParser, add_page_options, add_run_o
 from segtricks.commands.processes import Share, check_settings, digest, join_indices, one_voice, publish, share
 from segtricks.commands.signs import find_sign
 from segtricks.data import ImageFolder, fit_short_side
-from segtricks.data.datamodule import SaliencyDataModule
+from segtricks.data.datamodule import RunData
 from segtricks.data.loading import Item, Skipped, WholeItems, collate_lists, finished, make_loader
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.methods.base import weights_of
 from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.pseudo_labels import Store, write_page
-from segtricks.reports.mask_writer import MaskWriter
-from segtricks.reports.one_sided import count_one_sided, warn_one_sided
+from segtricks.reports.writer import MaskWriter, count_one_sided, warn_one_sided
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint
 
@@ -101,7 +100,7 @@ def _predict(
     todo = [path for path in chosen if overwrite or not writer.exists(path)]
     trainer.callbacks.append(_Begin(writer, todo if overwrite else [], settings))  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
-        loader = _loader(todo, cli.saliency_data)
+        loader = _loader(todo, cli.run_data)
         with writer.at_work(len(todo), "predict", cli.wants_bar and trainer.is_global_zero):
             ckpt = None if checkpoint is None else str(checkpoint)
             trainer.predict(cli.model, loader, ckpt_path=ckpt, return_predictions=False, weights_only=True)
@@ -165,13 +164,13 @@ def _settings(cli: SegtricksCLI, checkpoint: Path | None) -> dict[str, Any]:
     """What the masks depend on."""
     with (checkpoint or WEIGHTS).open("rb") as file:
         hashed = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    data = cli.saliency_data
+    data = cli.run_data
     return {"checkpoint": hashed, "model": cli.plain_config()["model"], "size": data.size, "multiple": data.multiple}
 
 
-def _loader(paths: list[Path], data: SaliencyDataModule) -> DataLoader[Any]:
+def _loader(paths: list[Path], data: RunData) -> DataLoader[Any]:
     transform = partial(fit_short_side, size=data.size, multiple=data.multiple)
-    items = WholeItems(SaliencyDataset("photographs", paths), transform)
+    items = WholeItems(SegmentationDataset("photographs", paths), transform)
     return make_loader(items, data.eval_batch_size, _collate, data.num_workers, None)
 
 

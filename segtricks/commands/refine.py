@@ -18,8 +18,7 @@ from segtricks.metrics import apply_polarity
 from segtricks.metrics.protocols import fit
 from segtricks.parallel import in_threads
 from segtricks.refine import BILATERAL_PRESETS, BilateralSolver, GuidedFilter
-from segtricks.reports.one_sided import count_one_sided, warn_one_sided
-from segtricks.reports.writers import write_png
+from segtricks.reports.writer import count_one_sided, warn_one_sided, write_png
 from segtricks.runs import write_json
 from segtricks.scoring.mask_pairs import Pair, pair_masks, prediction_folder
 from segtricks.scoring.mask_reading import PREDICTION_NOTES, read_prediction

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segtricks.commands.options import OptionParser
-from segtricks.reports.run_report import run_page
+from segtricks.reports.page import run_page
 from segtricks.runs import existing_run, replacing
 
 USAGE = """runs/NAME [--output FILE]
 
   --output FILE  where to write the page; by default runs/NAME/report.html
 
-Config, training curves, scores beside score floors and published numbers, pictures, IoU by object size and the worst
+Config, training curves, scores next to score floors and published numbers, pictures, IoU by object size and the worst
 images. The score floors read the targets again, if they are still where they were."""
 
 

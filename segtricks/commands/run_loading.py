@@ -60,5 +60,5 @@ def _made(words: list[str]) -> SegtricksCLI:
 
 def _ready(cli: SegtricksCLI) -> SegmentationModule:
     module: SegmentationModule = cli.model
-    module.input_size, module.input_multiple = cli.saliency_data.size, cli.saliency_data.multiple
+    module.input_size, module.input_multiple = cli.run_data.size, cli.run_data.multiple
     return module.eval()

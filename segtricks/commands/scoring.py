@@ -34,7 +34,7 @@ def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path
 
 
 def _content(cli: SegtricksCLI, evaluation: Evaluation, checkpoint: Path | None) -> dict[str, Any]:
-    model, data = cli.model, cli.saliency_data
+    model, data = cli.model, cli.run_data
     content = evaluation.as_dict(
         REFINED if model.refine_predictions else PLAIN,
         model.refine_at,

@@ -59,13 +59,13 @@ def find_sign(cli: SegtricksCLI, checkpoint: dict[str, Any], photographs: Sequen
 
 def _training_images(cli: SegtricksCLI) -> list[Tensor]:
     try:
-        return list(cli.saliency_data.sample_images(_LOOKED_AT))
+        return list(cli.run_data.sample_images(_LOOKED_AT))
     except UserError:
         return []
 
 
 def _images(photographs: Sequence[Path], cli: SegtricksCLI) -> list[Tensor]:
-    data, images = cli.saliency_data, []
+    data, images = cli.run_data, []
     for i in spread(len(photographs), _LOOKED_AT):
         try:
             images.append(to_input(fit_short_side(read_image(photographs[i]), data.size, data.multiple)))

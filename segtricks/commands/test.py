@@ -12,10 +12,9 @@ from segtricks.commands.signs import find_sign
 from segtricks.errors import UserError
 from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import load_released_weights
-from segtricks.reports.callbacks import BadFiles, TestPanels
-from segtricks.reports.dashboard import TestDashboard
-from segtricks.reports.examples import TestExamples
+from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels
 from segtricks.runs import new_run
+from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoints import read_checkpoint
 from segtricks.training.loggers import finish_loggers, start_loggers, wandb_logger
 
@@ -90,9 +89,9 @@ def _make_ready(cli: SegtricksCLI, folder: Path, checkpoint: Path | None, releas
         load_released_weights(cli.model)
     elif checkpoint is None and cli.model.needs_checkpoint:
         raise UserError(NO_MODEL)
-    if not cli.saliency_data.test:
+    if not cli.run_data.test:
         raise UserError("No test set. Next: add --data ecssd, or the path of a folder of photographs.")
-    datasets = cli.saliency_data.test_datasets  # a missing one is an error before there is a folder
+    datasets = cli.run_data.test_datasets  # a missing one is an error before there is a folder
     if checkpoint is None:
         folder.mkdir(parents=True)
         cli.keep(folder)

@@ -21,8 +21,9 @@ def main(words: Sequence[str]) -> None:
     _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
     quiet()
     cli = SegtricksCLI([*model_words, *rest], enable_checkpointing=False)
+    cli.ask_for_targets()
     (terms,) = cli.trainer.validate(
-        cli.model, datamodule=cli.saliency_data, ckpt_path=str(checkpoint), verbose=False, weights_only=True
+        cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True
     )
     rows = [(name.removeprefix("val/"), f"{value:.6f}") for name, value in terms.items()]
     print(text_table(("term", "held-out mean"), rows))

@@ -1,10 +1,9 @@
-"""Masks and objects from the outlines of a COCO annotation file."""
+"""Masks from the outlines of a COCO annotation file."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,17 +12,9 @@ from torch import Tensor
 
 from segtricks.data.images import UnreadableImage
 from segtricks.data.pairing import by_ending
-from segtricks.data.sample import Instances
 from segtricks.errors import UserError
 
 _FARTHEST = 100_000  # pixels; the drawing takes memory by the length of an outline
-
-
-class _Object(NamedTuple):
-    key: Any
-    outline: Any
-    label: int
-    score: float
 
 
 @dataclass
@@ -31,7 +22,7 @@ class _Outlines:
     """What is drawn for one image: ``size`` is height and width, keys are the annotations' ids."""
 
     size: tuple[int, int]
-    objects: list[_Object] = field(default_factory=list)
+    objects: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 class CocoMasks:
@@ -54,7 +45,7 @@ class CocoMasks:
             images = {image["id"]: _Outlines((image["height"], image["width"])) for image in content["images"]}
             objects = [item for item in content["annotations"] if not item.get("iscrowd", 0)]
             for item in objects:
-                images[item["image_id"]].objects.append(_object(item))
+                images[item["image_id"]].objects.append((item["id"], _compact(item.get("segmentation"))))
             names = [(PurePosixPath(image["file_name"]), images[image["id"]]) for image in content["images"]]
         except FileNotFoundError as error:
             raise UserError(f"No file {self.path}: pass a COCO JSON file or a folder of masks.") from error
@@ -77,44 +68,17 @@ class CocoMasks:
         Raises:
             UnreadableImage: The file does not know the photograph, or an outline of it is damaged.
         """
-        outlines = self._outlines(image)
-        mask = np.zeros(outlines.size, np.uint8)
-        for drawn in self._draw_all(image, outlines):
-            mask |= drawn
-        return torch.from_numpy(mask * 255).unsqueeze(0)
-
-    def read_instances(self, image: Path) -> Instances:
-        """Objects of a photograph in the file's order: ``category_id`` is the label, ``score`` is 1 if not given.
-
-        Raises:
-            UnreadableImage: As for :meth:`read`.
-        """
-        outlines = self._outlines(image)
-        masks = np.zeros((len(outlines.objects), *outlines.size), bool)
-        for number, drawn in enumerate(self._draw_all(image, outlines)):
-            masks[number] = drawn
-        labels = torch.tensor([item.label for item in outlines.objects], dtype=torch.int64)
-        scores = torch.tensor([item.score for item in outlines.objects], dtype=torch.float32)
-        return Instances(torch.from_numpy(masks), labels, scores)
-
-    def _outlines(self, image: Path) -> _Outlines:
         outlines = self.names.get(by_ending([image], self.names)[image])
         if outlines is None:
             raise UnreadableImage(image, f"is not in {self.path}")
-        return outlines
-
-    def _draw_all(self, image: Path, outlines: _Outlines) -> Iterator[NDArray[np.uint8]]:
-        drawing = _drawing()
-        for item in outlines.objects:
+        drawing, (height, width) = _drawing(), outlines.size
+        mask = np.zeros((height, width), np.uint8)
+        for key, outline in outlines.objects:
             try:
-                yield _draw(drawing, item.outline, *outlines.size)
+                mask |= _draw(drawing, outline, height, width)
             except (ValueError, TypeError, KeyError, OverflowError) as error:
-                raise UnreadableImage(image, f"its annotation {item.key} in {self.path} is damaged: {error}") from error
-
-
-def _object(item: dict[str, Any]) -> _Object:
-    label, score = int(item.get("category_id", 1)), float(item.get("score", 1))
-    return _Object(item["id"], _compact(item.get("segmentation")), label, score)
+                raise UnreadableImage(image, f"its annotation {key} in {self.path} is damaged: {error}") from error
+        return torch.from_numpy(mask * 255).unsqueeze(0)
 
 
 def _drawing() -> Any:

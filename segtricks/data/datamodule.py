@@ -139,7 +139,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         cache_dir: Folder of that cache; null is segtricks/images in ``$XDG_CACHE_HOME`` or ``~/.cache``. Any number of
             runs may share it.
         masks: Folder of masks, or a COCO JSON file, for a folder or list of photographs in ``test``. A method that
-            trains on pseudo-labels takes them from here too, whatever ``train`` is; its own masks are never used.
+            trains on pseudo-labels takes them from here too, whatever ``train`` is (its own masks are never used):
+            then also the output of ``segtricks predict`` or ``discover``.
         boxes: Folder of VOC XML files, or a COCO JSON file, for a folder or list of photographs in ``test``.
         hard: Keep VOC's difficult and truncated objects in ``test``.
         center_crop: Test on the middle of each image and mask (``resize``, then ``size``), as the ``two-tricks``
@@ -223,7 +224,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         ``masks`` then names the targets of the training set. Of kind mask they are float (B, 1, size, size) of 0 and 1,
         and ``empty`` counts the photographs left out because the mask has no foreground (there); of kind labels int64
         (B, size, size), 255 outside of the photograph; of kind instances a list of B
-        :class:`segtricks.data.sample.Instances`. What cannot be read, or has other proportions than its photograph, is
+        :class:`segtricks.data.sample.Instances`. Test sets do not take their masks
+        from ``masks`` then. What cannot be read, or has other proportions than its photograph, is
         ``skipped``.
         """
         self.targets = kind
@@ -262,11 +264,21 @@ class SaliencyDataModule(lightning.LightningDataModule):
     def test_datasets(self) -> list[SegmentationDataset]:
         """Test sets in the order of ``test``, each with masks, boxes or both."""
         if self._tests is None:
-            opened = [
-                open_dataset(spec, self.root, masks=self.masks, boxes=self.boxes, hard=self.hard) for spec in self.test
-            ]
+            opened = [self._open_test(spec) for spec in self.test]
             self._tests = [dataset.select(range(len(dataset))[: self.test_limit]) for dataset in opened]
         return self._tests
+
+    def _open_test(self, spec: str) -> SegmentationDataset:
+        if self.targets is None:
+            return open_dataset(spec, self.root, masks=self.masks, boxes=self.boxes, hard=self.hard)
+        # Pseudo-labels of the training set are not the truth of a test set.
+        dataset = open_dataset(spec, self.root, boxes=self.boxes, hard=self.hard, require_masks=False)
+        if dataset.masks is None and dataset.annotations is None:
+            raise UserError(
+                f"The test set {spec} has no masks of its own, and --data.masks holds pseudo-labels to train on.\n"
+                "Next: fit with --test none, then segtricks test --run runs/NAME --data.masks GROUND_TRUTH"
+            )
+        return dataset
 
     @property
     def test_names(self) -> list[str]:
@@ -403,9 +415,9 @@ class SaliencyDataModule(lightning.LightningDataModule):
             return dataset
         if self.masks is None:
             raise UserError(
-                f"This method trains on pseudo-labels of {self.train}, and there are none: pass their folder or COCO "
-                "JSON file as --data.masks.\n"
-                "Next, to make them: segtricks predict or segtricks discover."
+                f"This method trains on pseudo-labels of {self.train}, and there are none: pass their folder or JSON "
+                "file as --data.masks.\n"
+                "Next, to make them: segtricks discover --images PHOTOS --output MASKS, or segtricks predict."
             )
         return WithTargets(dataset, self.masks).with_targets(self.targets)
 

@@ -1,115 +1,98 @@
-"""Targets to train on: photographs of any data set with the masks of a folder or a COCO file."""
+"""Targets to train on: photographs of any data set with pseudo-labels of a store."""
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from segtricks.data.coco import CocoMasks
-from segtricks.data.images import find_images
-from segtricks.data.pairing import LeftOut, by_ending, doubles, one_per_stem, pair
-from segtricks.data.sample import Instances, SegmentationDataset, TargetKind
+from segtricks.data.images import UnreadableImage, read_labels
+from segtricks.data.label_entry import Entry
+from segtricks.data.label_store import Store
+from segtricks.data.sample import Instances, SegmentationDataset
 from segtricks.errors import UserError
 
 
-class MaskFiles:
-    """Masks by name: the files of a folder, or the images of a COCO JSON file.
+class WithTargets(SegmentationDataset):
+    """Photographs of a data set with pseudo-labels, which take the place of its own masks if it has any.
 
-    Args:
-        path: Folder, whose masks go by their path below it without suffix (of several, the ``.png``), or JSON file.
-
-    Raises:
-        UserError: There is no such folder or file, or it holds no masks.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
-        self.coco: CocoMasks | None = None
-        self.left_out: list[LeftOut] = []
-        if self.path.suffix.lower() == ".json" and not self.path.is_dir():
-            self.coco = CocoMasks(self.path)
-            self.files = dict.fromkeys(self.coco.names, self.path)
-            return
-        found = find_images(self.path)
-        self.files = one_per_stem(found, lambda path: path.relative_to(self.path).with_suffix("").as_posix(), ".png")
-        self.left_out = doubles(found, self.files)
-
-    @property
-    def kinds(self) -> tuple[TargetKind, ...]:
-        """What the masks can be read as."""
-        return ("mask", "labels") if self.coco is None else ("mask", "instances")
-
-    def without(self, images: Sequence[Path]) -> list[Path]:
-        """The images that are not among the masks: a folder of masks may lie within that of the photographs."""
-        if self.coco is not None:
-            return list(images)
-        masks = _real(self.path)
-        outside = [path for path in images if not _real(path).is_relative_to(masks)]
-        return outside or list(images)  # photographs and masks lie in one folder
-
-
-class FromMaskFiles(SegmentationDataset):
-    """Photographs whose targets may be drawn from a COCO file instead of read from images."""
-
-    coco: CocoMasks | None = None
-
-    def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W), or None where the dataset has no masks."""
-        if self.masks is None or self.coco is None:
-            return super().read_mask(index)
-        return self.coco.read(self.images[index])
-
-    def read_instances(self, index: int) -> Instances | None:
-        """Objects alone, of a COCO file."""
-        if self.masks is None or self.coco is None:
-            return super().read_instances(index)
-        return self.coco.read_instances(self.images[index])
-
-
-class WithTargets(FromMaskFiles):
-    """Photographs of a data set whose own masks, if it has any, are replaced by others.
-
-    A mask belongs to the photograph whose path ends in its name, the longest first: ``cats/1.png``, else ``1.png``.
-    Photographs without a mask are left out with a warning.
+    Pseudo-labels go to the photograph whose path ends in their name; see :meth:`Store.match`. Photographs without any
+    are left out with a warning. As a mask, all masks of a photograph count together; masks that are empty or full do
+    not count.
 
     Args:
         photographs: Any data set.
-        masks: Folder of masks or COCO JSON file; see :class:`MaskFiles`.
+        labels: What :meth:`Store.open` reads: the output of ``segtricks predict`` or ``discover``, a folder of masks or
+            of label maps, or a JSON file.
 
     Raises:
-        UserError: The masks cannot be found, or none belongs to a photograph.
+        UserError: There are no pseudo-labels, or none belongs to a photograph.
     """
 
-    def __init__(self, photographs: SegmentationDataset, masks: str | Path) -> None:
-        source = MaskFiles(masks)
-        images = source.without(photographs.images)
-        names = by_ending(images, source.files)
-        known = {name: source.files[name] for name in names.values() if name in source.files}
-        if not known:
+    target_kinds = ("mask", "labels", "instances")
+
+    def __init__(self, photographs: SegmentationDataset, labels: str | Path) -> None:
+        self.store = Store.open(labels)
+        self._photographs = photographs
+        self._places = {path: index for index, path in enumerate(photographs.images)}
+        images = _outside(self.store.path, photographs.images)
+        self._names = self.store.match(images)
+        if not self._names:
             raise UserError(
-                f"None of the {len(images):,} photographs of {photographs.name} has a mask in {source.path}: they are "
-                f"matched by name, for example {images[0].stem} with {next(iter(source.files))}.\n"
-                "Next: pass the folder or COCO JSON file with their masks as --data.masks."
+                f"None of the {len(images):,} photographs of {photographs.name} has pseudo-labels in "
+                f"{self.store.path}: they are matched by name, for example {images[0].stem} with "
+                f"{self.store.names[0]}.\nNext: pass the folder or JSON file with theirs as --data.masks."
             )
-        pairs = pair(photographs.name, images, names.__getitem__, known, max_unpaired=1)
-        super().__init__(photographs.name, pairs.images, pairs.masks)
-        places = {path: index for index, path in enumerate(photographs.images)}
-        self._photographs = photographs.select([places[path] for path in pairs.images])
-        self.coco = source.coco
-        self.target_kinds = source.kinds
+        if len(self._names) < len(images):
+            first = next(path.name for path in images if path not in self._names)
+            warnings.warn(
+                f"{len(images) - len(self._names):,} of the {len(images):,} photographs of {photographs.name} have no "
+                f"pseudo-labels in {self.store.path} and are left out, the first is {first}.",
+                stacklevel=2,
+            )
+        files = [self.store.path / name for name in self._names.values()]
+        super().__init__(photographs.name, list(self._names), files)
 
     def read_image(self, index: int) -> Tensor:
         """Photograph alone, uint8 (3, H, W)."""
-        return self._photographs.read_image(index)
+        return self._photographs.read_image(self._places[self.images[index]])
 
-    def select(self, indices: Sequence[int]) -> Self:
-        """The same dataset with only these items, in this order."""
-        chosen = super().select(indices)
-        chosen._photographs = self._photographs.select(indices)
-        return chosen
+    def read_mask(self, index: int) -> Tensor:
+        """All masks together, uint8 (1, H, W) of 0 and 255."""
+        pixels = self._entry(index).usable().arrays().any(axis=0, keepdims=True)
+        return torch.from_numpy(pixels.astype(np.uint8) * 255)
+
+    def read_labels(self, index: int) -> Tensor:
+        """Label map alone, int64 (1, H, W)."""
+        entry = self._entry(index)
+        # In a folder of image files, which image it is decides what it is read as.
+        path = entry.labels or (None if self._has_entries else entry.soft)
+        if path is None:
+            raise UnreadableImage(self.images[index], f"has no label map in {self.store.path}")
+        return read_labels(path)
+
+    def read_instances(self, index: int) -> Instances:
+        """All masks: those without a class have the label 1, those without a score the score 1."""
+        entry = self._entry(index).usable()
+        labels = [1 if mask.class_id is None else mask.class_id for mask in entry.masks]
+        scores = [1.0 if mask.score is None else mask.score for mask in entry.masks]
+        masks = torch.from_numpy(entry.arrays())
+        return Instances(masks, torch.tensor(labels, dtype=torch.int64), torch.tensor(scores, dtype=torch.float32))
+
+    @property
+    def _has_entries(self) -> bool:
+        return (self.store.path / "entries").is_dir()
+
+    def _entry(self, index: int) -> Entry:
+        return self.store.entry(self._names[self.images[index]])
 
 
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # Path.resolve fails where links go in a circle
+def _outside(folder: Path, images: Iterable[Path]) -> list[Path]:
+    """The images that do not lie in a folder of masks, which may itself lie among the photographs."""
+    images = list(images)
+    masks = os.path.realpath(folder)
+    outside = [path for path in images if not Path(os.path.realpath(path)).is_relative_to(masks)]
+    return outside or images  # photographs and masks may share one folder

@@ -28,7 +28,7 @@ def collect(experiment: Experiment) -> list[str]:
     if not results:
         return ["table.md"]
     _write_csv(experiment, measured)
-    from segtricks.reports.comparison_figure import comparison_figure
+    from segtricks.reports.figures import comparison_figure
 
     # In the picture a row is called by its labels alone.
     named = [

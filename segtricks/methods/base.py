@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, ClassVar, Literal, TypeVar, overload
 
 import lightning
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset, TargetKind
 from segtricks.data.transforms import denormalize, fit_short_side, to_input
 from segtricks.errors import UserError
 from segtricks.methods.photographs import Photograph, Photographs, as_pixels, is_one
@@ -40,6 +40,9 @@ class SegmentationModule(lightning.LightningModule):
     """
 
     needs_checkpoint = True
+
+    target_kind: ClassVar[TargetKind | None] = None
+    """What training batches hold besides photographs; None trains without any mask or label."""
 
     input_size = 320
     """Short side in pixels at which :meth:`masks` shows a photograph to the network; ``load_run`` sets the run's."""
@@ -132,7 +135,7 @@ class SegmentationModule(lightning.LightningModule):
         if stage == "test" and choice.resize and choice.size and choice.batch_size:
             self.trainer.datamodule.crop_tests(choice.resize, choice.size, choice.batch_size)  # type: ignore[attr-defined]
 
-    def make_evaluator(self, dataset: SaliencyDataset, name: str) -> Evaluator:
+    def make_evaluator(self, dataset: SegmentationDataset, name: str) -> Evaluator:
         """Return what scores a test set: by masks where it has masks, by CorLoc where it has boxes.
 
         A method whose predictions are not soft masks of one object returns an evaluator of its own.

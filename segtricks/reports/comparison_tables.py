@@ -1,14 +1,12 @@
 """A comparison as Markdown and as CSV."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from segtricks.reports.tables import figure
+import pandas as pd
+
 from segtricks.runs import replacing
-from segtricks.scoring.compare import Comparison, Group, differing_options, short_names
-from segtricks.scoring.results import Result
+from segtricks.scoring.compare import Comparison, Group, short_names
 
 
 def markdown(comparison: Comparison, differences: bool = True, notes: Sequence[str] = ()) -> str:
@@ -16,77 +14,52 @@ def markdown(comparison: Comparison, differences: bool = True, notes: Sequence[s
 
     Args:
         comparison: what to show.
-        differences: add a column with the difference to the baseline row beside each metric.
+        differences: add a column with the difference to the baseline row after each metric.
         notes: sentences to stand below the comparison's own.
     """
     parts = []
     for group in comparison.groups:
-        rows = [_cells(comparison, group, result, differences) for result in group.results]
-        header = _header(comparison, group, differences)
-        used = [i for i in range(len(header)) if any(row[i] for row in rows)]
-        lines = ["| " + " | ".join(_plain(line[i]) for i in used) + " |" for line in (header, *rows)]
-        first = len(group.differing) + 2
-        lines.insert(1, "|" + "|".join(" ---: " if i >= first else " --- " for i in used) + "|")
-        parts.append("\n".join([f"### {_plain(group.title)}\n", *lines]))
+        parts.append(f"### {_plain(group.title)}\n\n{_table(group, comparison.metrics, differences)}")
         if differences and group.baseline is not None and len(group.results) > 1:
             parts.append(f"Δ: difference to {_plain(group.label(group.baseline))}.")
-    return "\n\n".join([*parts, *map(_plain, (*comparison.notes(), *notes))]) + "\n"
+    parts += [_plain(note) for note in (*comparison.notes(), *notes)]
+    return "\n\n".join(parts) + "\n"
 
 
 def write_table(path: Path, comparison: Comparison) -> None:
-    """Write every group into one CSV, a line for each row.
-
-    Each metric has its value, its standard deviation over seeds, its difference to the baseline row and the published
-    number in columns of their own.
-    """
-    options = differing_options([result for group in comparison.groups for result in group.results])
-    rows = []
-    for group in comparison.groups:
-        for result in group.results:
-            row: dict[str, Any] = {"run": result.run, "dataset": group.dataset, "protocol": group.protocol}
-            row |= {name: result.options.get(name, "") for name in options}
-            row |= {"row": result.row, "images": "" if result.images is None else result.images, "seeds": result.seeds}
-            for metric in comparison.metrics:
-                values = {
-                    metric: result.metrics.get(metric),
-                    f"{metric}_std": result.spread.get(metric),
-                    f"{metric}_difference": group.difference(result, metric),
-                    f"{metric}_published": result.published(metric),
-                }
-                row |= {name: "" if value is None else round(value, 6) for name, value in values.items()}
-            rows.append(row)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    """Write every group into one CSV, a line for each row, with the columns of ``Group.table``."""
+    with replacing(path) as temporary:
+        comparison.table().round(6).to_csv(temporary, index=False, lineterminator="\r\n")
 
 
-def _header(comparison: Comparison, group: Group, differences: bool) -> list[str]:
-    figures = [
-        text for name in comparison.metrics for text in (name, f"Δ {name}" if differences else "", f"published {name}")
-    ]
-    return ["run", *(short for _, short in short_names(group.differing)), "row", "images", *figures]
+def _table(group: Group, metrics: Sequence[str], differences: bool) -> str:
+    table = group.table(metrics, group.differing)
+    words = [table["run"], *(table[name].rename(short) for name, short in short_names(group.differing)), table["row"]]
+    figures = [_shown(table["images"], "{:,}")]
+    for metric in metrics:
+        figures.append(_with_spread(table, metric))
+        if differences:
+            figures.append(_shown(table[f"{metric}_difference"], "{:+.4f}").rename(f"Δ {metric}"))
+        figures.append(_shown(table[f"{metric}_published"], "{:.3f}").rename(f"published {metric}"))
+    columns = [(column, " --- ") for column in words] + [(column, " ---: ") for column in figures]
+    columns = [(column, rule) for column, rule in columns if column.any()]
+    header = [str(column.name) for column, _ in columns]
+    rows = zip(*(column for column, _ in columns), strict=True)
+    lines = ["| " + " | ".join(map(_plain, cells)) + " |" for cells in (header, *rows)]
+    lines.insert(1, "|" + "|".join(rule for _, rule in columns) + "|")
+    return "\n".join(lines)
 
 
-def _cells(comparison: Comparison, group: Group, result: Result, differences: bool) -> list[str]:
-    cells = [result.run, *(result.options.get(name, "") for name in group.differing), result.row]
-    cells.append("" if result.images is None else f"{result.images:,}")
-    for name in comparison.metrics:
-        difference = group.difference(result, name) if differences else None
-        published = result.published(name)
-        cells.append(_figure(result, name))
-        cells.append("" if difference is None else f"{difference:+.4f}")
-        cells.append("" if published is None else f"{published:.3f}")
-    return cells
+def _shown(column: pd.Series, form: str) -> pd.Series:
+    """Numbers as text, and nothing where there is none."""
+    return column.map(form.format, na_action="ignore").astype(object).fillna("")
 
 
-def _figure(result: Result, name: str) -> str:
-    if name not in result.metrics:
-        return ""
-    text = figure(result.metrics[name])
-    if name in result.spread:
-        text += f" ± {result.spread[name]:.4f}"
-    return f"{text} (n = {result.seeds})" if result.seeds > 1 else text
+def _with_spread(table: pd.DataFrame, metric: str) -> pd.Series:
+    seeds = table["seeds"].map(" (n = {})".format).where(table["seeds"] > 1, "")
+    spread = _shown(table[f"{metric}_std"], " ± {:.4f}")
+    values = _shown(table[metric], "{:.4f}")
+    return (values + spread + seeds).where(values != "", "").rename(metric)
 
 
 def _plain(text: str) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 from segtricks.data.images import UnreadableImage, find_images, read_image
 from segtricks.metrics import Protocol
 from segtricks.metrics.base import binary_target
-from segtricks.reports.evaluation_figures import Verdict, f_figure, pr_figure, size_figure, verdict_figure
-from segtricks.reports.pictures import save_figure
+from segtricks.reports.figures import Verdict, bins_figure, f_figure, pr_figure, save_figure, verdict_figure
 from segtricks.scoring.folders import ROW, FolderEvaluation
 from segtricks.scoring.mask_reading import read_pair
 
@@ -24,21 +23,24 @@ def write_figures(
         folder: where to.
         evaluations: by the name of the set of masks.
         protocol: by which they were scored.
-        images: folder of the photographs, to show them beside the masks.
+        images: folder of the photographs, to show them next to the masks.
     """
     scores = {name: found.sums for name, found in evaluations.items()}
     save_figure(pr_figure(scores), folder / "pr.png")
     save_figure(f_figure(scores), folder / "f.png")
-    save_figure(size_figure(scores), folder / "iou-by-size.png")
+    sizes = bins_figure({name: score.size_bins() for name, score in scores.items()})
+    if sizes is not None:
+        save_figure(sizes, folder / "iou-by-size.png")
     photos = _photos(images) if images else {}
     for name, found in evaluations.items():
         ranked = _ranked(found)
         worst = ranked[: min(_SHOWN, len(ranked) // 2)]
         best = ranked[len(worst) :][-_SHOWN:]
         path = folder / ("best-worst.png" if len(evaluations) == 1 else f"best-worst-{name.replace('/', '-')}.png")
-        pictures = [[_verdict(found, *entry, protocol, photos) for entry in some] for some in (best[::-1], worst)]
         if best:
-            save_figure(verdict_figure(*pictures), path)
+            above = [_verdict(found, *entry, protocol, photos) for entry in reversed(best)]
+            below = [_verdict(found, *entry, protocol, photos) for entry in worst]
+            save_figure(verdict_figure(above, below), path)
 
 
 def _photos(folder: Path) -> dict[str, Path]:

@@ -4,91 +4,67 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import Tensor
 
-from segtricks.reports.pictures import Panel, as_array
+from segtricks.reports.figures import Panel, as_array
 from segtricks.training.loggers import of_kind
-
-
-def section(trainer: Trainer, module: LightningModule) -> str:
-    """Return the first part of a test's keys: ``before`` for a model that has yet to be trained, else ``test``."""
-    return "before" if module.needs_checkpoint and trainer.ckpt_path is None else "test"
 
 
 def log_panels(trainer: Trainer, key: str, panels: Sequence[Panel], figure: Figure) -> None:
     """Give W&B the images with their masks as layers that can be switched, and TensorBoard the figure of them."""
-    if loggers := of_kind(trainer, WandbLogger):
-        import wandb
-
-        images = [
-            wandb.Image(
-                as_array(panel.image),
-                caption=panel.title,
-                masks={
-                    name.replace(" ", "_"): {
-                        "mask_data": (mask[0] > 0.5).int().cpu().numpy(),
-                        "class_labels": {0: "background", 1: "foreground"},
-                    }
-                    for name, mask in panel.masks.items()
-                },
-            )
-            for panel in panels
-        ]
-        for logger in loggers:
-            _log(trainer, logger, key, images)
+    images = [as_array(panel.image) for panel in panels]
+    titles = [panel.title for panel in panels]
+    layers = [{name.replace(" ", "_"): _layer(mask) for name, mask in panel.masks.items()} for panel in panels]
+    for logger in of_kind(trainer, WandbLogger):
+        logger.log_image(key, images, trainer.global_step, caption=titles, masks=layers)
     _add_figure(trainer, key, figure)
 
 
 def log_figure(trainer: Trainer, key: str, figure: Figure) -> None:
     """Give W&B and TensorBoard a figure."""
-    if loggers := of_kind(trainer, WandbLogger):
-        import wandb
-
+    for logger in of_kind(trainer, WandbLogger):
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=110)
-        for logger in loggers:
-            _log(trainer, logger, key, wandb.Image(Image.open(file)))
+        logger.log_image(key, [Image.open(file)], trainer.global_step)
     _add_figure(trainer, key, figure)
 
 
 def log_scores(trainer: Trainer, name: str, scores: Mapping[str, float], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Give the figures of a test to W&B, as summary values and as the table ``NAME/scores``, and to TensorBoard.
+    """Give the scores of a test to W&B, as summary values and as the table ``NAME/scores``, and to TensorBoard.
 
-    Args:
-        trainer: of the test.
-        name: first part of the table's key.
-        scores: by key.
-        rows: of the table, all with the same columns.
+    ``scores`` are by key; ``rows`` of the table all have the same columns.
     """
     for logger in of_kind(trainer, WandbLogger):
-        import wandb
-
         logger.experiment.summary.update(scores)
-        table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
-        _log(trainer, logger, f"{name}/scores", table)
+        data = [list(row.values()) for row in rows]
+        logger.log_table(f"{name}/scores", list(rows[0]), data, step=trainer.global_step)
     for board in of_kind(trainer, TensorBoardLogger):
         board.log_metrics(scores, trainer.global_step)
 
 
 def log_images(trainer: Trainer, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Give W&B a table of images, whose cells are figures, names and JPEG files (bytes)."""
+    """Give W&B a table of images, whose cells are numbers, names and JPEG files (bytes)."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     for logger in of_kind(trainer, WandbLogger):
-        import wandb
-
-        columns: list[str | int] = list(dict.fromkeys(column for row in rows for column in row))
-        data = [[_cell(wandb, row.get(str(column))) for column in columns] for row in rows]
-        _log(trainer, logger, key, wandb.Table(columns=columns, data=data))
+        data = [[_cell(row.get(column)) for column in columns] for row in rows]
+        logger.log_table(key, columns, data, step=trainer.global_step)
 
 
-def _cell(wandb: Any, value: Any) -> Any:
-    return wandb.Image(Image.open(io.BytesIO(value)), file_type="jpg") if isinstance(value, bytes) else value
+def _layer(mask: Tensor) -> dict[str, Any]:
+    binary = (mask[0] > 0.5).int().cpu().numpy()
+    return {"mask_data": binary, "class_labels": {0: "background", 1: "foreground"}}
 
 
-def _log(trainer: Trainer, logger: WandbLogger, key: str, value: Any) -> None:
-    logger.experiment.log({key: value, "trainer/global_step": trainer.global_step})
+def _cell(value: Any) -> Any:
+    import wandb
+
+    if isinstance(value, bytes):
+        return wandb.Image(Image.open(io.BytesIO(value)), file_type="jpg")
+    return value
 
 
 def _add_figure(trainer: Trainer, key: str, figure: Figure) -> None:

@@ -1,14 +1,17 @@
 """Compare results: one table for each data set and protocol, with the options in which the runs differ as columns."""
 
-import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from math import nan
+from typing import Any, Literal
+
+import pandas as pd
 
 from segtricks.errors import UserError
 from segtricks.scoring.results import Result
 
+Reference = Literal["baseline", "published"]
 SEEDS = ("seed", "seed_everything")
 _FIRST = ("acc", "iou", "max_fbeta", "corloc")
 
@@ -21,7 +24,7 @@ class Group:
         dataset: its name.
         protocol: name of the protocol, with its choices where another group has the same name.
         results: in the order in which they were given.
-        baseline: the row that the others are held against; None if it was not scored here.
+        baseline: the row that the others are compared with; None if it was not scored here.
         choices: of the protocol.
     """
 
@@ -42,17 +45,52 @@ class Group:
         return differing_options(self.results)
 
     def label(self, result: Result) -> str:
-        """Return what tells a result from the others: its run, options where the run is not enough, its row."""
+        """Return what distinguishes a result: its run, options where the run is not enough, its row."""
         names = self.differing
-        own = {tuple(r.options.get(name) for name in names) for r in self.results if r.run == result.run}
-        options = [f"{short} {result.options[name]}" for name, short in short_names(names) if result.options.get(name)]
-        several = len({r.run for r in self.results}) > 1
-        return ", ".join(filter(None, (result.run if several else "", *(options if len(own) > 1 else ()), result.row)))
+        parts = []
+        if len({each.run for each in self.results}) > 1:
+            parts.append(result.run)
+        variants = {tuple(r.options.get(name) for name in names) for r in self.results if r.run == result.run}
+        if len(variants) > 1:
+            shown = [(short, result.options.get(name)) for name, short in short_names(names)]
+            parts += [f"{short} {value}" for short, value in shown if value]
+        return ", ".join(filter(None, [*parts, result.row]))
 
-    def difference(self, result: Result, metric: str) -> float | None:
-        """Return a result's figure minus the baseline's; None for the baseline itself or where either is missing."""
-        held = None if self.baseline is None or result is self.baseline else self.baseline.metrics.get(metric)
-        return None if held is None or metric not in result.metrics else result.metrics[metric] - held
+    def values(self, metric: str) -> pd.Series:
+        """Return the metric of each result; nan where it was not scored."""
+        return pd.Series([result.metrics.get(metric) for result in self.results], dtype=float)
+
+    def published(self, metric: str) -> pd.Series:
+        """Return the published number for each result; nan where there is none."""
+        return pd.Series([result.published(metric) for result in self.results], dtype=float)
+
+    def differences(self, metric: str, reference: Reference = "baseline") -> pd.Series:
+        """Return the metric minus the baseline row's or the published one; nan for the baseline row itself."""
+        if reference == "published":
+            return self.values(metric) - self.published(metric)
+        if self.baseline is None:
+            return self.values(metric) * nan
+        differences = self.values(metric) - self.baseline.metrics.get(metric, nan)
+        return differences.mask([result is self.baseline for result in self.results])
+
+    def table(self, metrics: Sequence[str], options: Sequence[str]) -> pd.DataFrame:
+        """Return a row for each result.
+
+        After run, data set, protocol, options, row, images and seeds, each metric has four columns: value, standard
+        deviation over seeds, difference to the baseline row, published number.
+        """
+        rows = []
+        for result in self.results:
+            row: dict[str, Any] = {"run": result.run, "dataset": self.dataset, "protocol": self.protocol}
+            row |= {name: result.options.get(name, "") for name in options}
+            rows.append(row | {"row": result.row, "images": result.images, "seeds": result.seeds})
+        table = pd.DataFrame(rows).astype({"images": "Int64"})
+        for metric in metrics:
+            table[metric] = self.values(metric)
+            table[f"{metric}_std"] = pd.Series([result.spread.get(metric) for result in self.results], dtype=float)
+            table[f"{metric}_difference"] = self.differences(metric)
+            table[f"{metric}_published"] = self.published(metric)
+        return table
 
 
 @dataclass
@@ -61,13 +99,18 @@ class Comparison:
 
     Args:
         groups: never of different data sets or protocols within one.
-        metrics: columns of figures.
+        metrics: columns of metrics.
         baseline: as it was asked for; None if the first row of each group is it.
     """
 
     groups: list[Group]
     metrics: list[str]
     baseline: str | None = None
+
+    def table(self) -> pd.DataFrame:
+        """Return the tables of all groups as one, with the options in which any two results differ."""
+        options = differing_options([result for group in self.groups for result in group.results])
+        return pd.concat([group.table(self.metrics, options) for group in self.groups], ignore_index=True)
 
     def notes(self) -> Iterator[str]:
         """Yield what a reader must know before comparing."""
@@ -80,15 +123,8 @@ class Comparison:
         for group in self.groups:
             if group.baseline is None:
                 yield f"{group.title}: no differences, no row is the baseline {self.baseline}."
-        if any(result.published(metric) is not None for _, result, metric in self.cells()):
+        if any(group.published(metric).notna().any() for group in self.groups for metric in self.metrics):
             yield "Published: arXiv 2404.03392, measured by its own protocol (two-tricks)."
-
-    def cells(self) -> Iterator[tuple[Group, Result, str]]:
-        """Yield every group, result and metric."""
-        for group in self.groups:
-            for result in group.results:
-                for metric in self.metrics:
-                    yield group, result, metric
 
 
 def compare(
@@ -97,7 +133,7 @@ def compare(
     baseline: str | None = None,
     average_seeds: bool = False,
 ) -> Comparison:
-    """Group results and hold them against a baseline.
+    """Group results and compare them with a baseline.
 
     Args:
         results: of ``read_results``.
@@ -139,7 +175,7 @@ def averaged(results: Sequence[Result], runs_too: bool = False) -> list[Result]:
     """Return results with those that differ only in their seed as one: mean, and standard deviation (n - 1).
 
     Raises:
-        UserError: two rows have the same seed too, so that no column tells them apart.
+        UserError: two rows have the same seed too, so that no column distinguishes them.
     """
     together: dict[Any, list[Result]] = {}
     for number, result in enumerate(results):
@@ -154,10 +190,9 @@ def averaged(results: Sequence[Result], runs_too: bool = False) -> list[Result]:
 
 def differing_options(results: Sequence[Result]) -> list[str]:
     """Return the options that not all results agree on, among those that have them."""
-    names = dict.fromkeys(name for result in results for name in result.options)
-    values = {name: {result.options[name] for result in results if name in result.options} for name in names}
     averaged = any(result.seeds > 1 for result in results)
-    return [name for name in names if len(values[name]) > 1 and not (averaged and name in SEEDS)]
+    values = pd.DataFrame([result.options for result in results]).nunique()
+    return [str(name) for name in values.index[values > 1] if not (averaged and name in SEEDS)]
 
 
 def short_names(options: Sequence[str]) -> list[tuple[str, str]]:
@@ -167,23 +202,20 @@ def short_names(options: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _mean(group: Sequence[Result]) -> Result:
+    first = group[0]
     seeds = [result.options.get("seed", result.options.get("seed_everything", "")) for result in group]
     if len(set(seeds)) < len(seeds):
         raise UserError(
-            f"{group[0].run}: rows of the same seed {seeds[0]} that no other column tells apart"
-            f"{' (' + group[0].dataset + ', ' + group[0].row + ')' if group[0].dataset else ''}.\n"
-            "Next: remove one, or add the column in which they differ."
+            f"{first.run}: rows of the same seed {seeds[0]} that no other column distinguishes "
+            f"({first.dataset}, {first.row}).\nNext: remove one, or add the column in which they differ."
         )
-    values = {
-        name: [result.metrics[name] for result in group if name in result.metrics]
-        for name in dict.fromkeys(name for result in group for name in result.metrics)
-    }
+    metrics = pd.DataFrame([result.metrics for result in group])
     return replace(
-        group[0],
+        first,
         run=", ".join(dict.fromkeys(result.run for result in group)),
-        metrics={name: statistics.fmean(figures) for name, figures in values.items()},
-        spread={name: statistics.stdev(figures) for name, figures in values.items() if len(figures) > 1},
-        options={name: value for name, value in group[0].options.items() if name not in SEEDS},
+        metrics=metrics.mean().to_dict(),
+        spread=metrics.std().dropna().to_dict(),
+        options={name: value for name, value in first.options.items() if name not in SEEDS},
         seeds=len(group),
     )
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,23 +46,22 @@ def ellipse(size: tuple[int, int]) -> Tensor:
     return (y[:, None] ** 2 + x[None, :] ** 2 < ELLIPSE).float()[None, None]
 
 
-def find_targets(
-    name: str, images: Sequence[str], data: Mapping[str, Any], source: Mapping[str, Any] | None = None
-) -> SaliencyDataset | None:
-    """Return the data set that was scored, its targets readable; None if it is not found any more.
+def find_targets(name: str, images: Sequence[str], source: Mapping[str, Any]) -> SaliencyDataset | None:
+    """Return the data set that was scored, its targets readable; None if they are not there any more.
 
     Args:
         name: of the test set in the result.
         images: paths of the scored images.
-        data: the ``data`` options of the run.
-        source: ``test``, ``root`` and ``masks`` as they were when the set was scored, if the result says so.
+        source: ``test``, ``root`` and ``masks`` as the result file has them.
     """
-    for spec, root, masks in _places(name, images, data, source or {}):
+    for spec in source.get("test") or []:
+        if name not in (spec, Path(spec).name):
+            continue
         with suppress(UserError, OSError), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of parts of a published set, told when it was scored
-            dataset = open_dataset(spec, root, masks=masks)
-            numbers = {Path(path): number for number, path in enumerate(dataset.images)}
-            chosen = [numbers[Path(image)] for image in images if Path(image) in numbers]
+            warnings.simplefilter("ignore")  # of parts of a published set: the test has warned
+            dataset = open_dataset(spec, source["root"], masks=source["masks"])
+            numbers = {str(path): number for number, path in enumerate(dataset.images)}
+            chosen = [numbers[image] for image in images if image in numbers]
             if chosen and len(chosen) == len(images):
                 return dataset.select(chosen)
     return None
@@ -72,16 +71,3 @@ def protocol_of(choices: Mapping[str, Any]) -> Protocol:
     """Return the protocol that a result file describes."""
     known = {each.name for each in dataclasses.fields(Protocol)}
     return Protocol(**{key: value for key, value in choices.items() if key in known})
-
-
-def _places(
-    name: str, images: Sequence[str], data: Mapping[str, Any], source: Mapping[str, Any]
-) -> Iterator[tuple[str, str, str | None]]:
-    for options in (source, data):
-        tests = options.get("test") or []
-        for spec in [tests] if isinstance(tests, str) else tests:
-            if name in (spec, Path(spec).name):
-                yield spec, str(options.get("root") or "data"), options.get("masks")
-        yield name, str(options.get("root") or "data"), options.get("masks")
-    for folder in list(Path(images[0]).parents)[:4] if images else []:
-        yield name, str(folder), None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segtricks.data.boxes import ImageBoxes
 from segtricks.data.images import UnreadableImage
-from segtricks.data.sample import SaliencyDataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.metrics import Protocol, SaliencyScores
 from segtricks.parallel import in_threads
@@ -102,7 +102,7 @@ def evaluate_folder(
 
 
 def evaluate_dataset(
-    dataset: SaliencyDataset,
+    dataset: SegmentationDataset,
     masks: Sequence[Path | None],
     protocol: Protocol,
     rows: Mapping[str, Refine | None],
@@ -179,7 +179,9 @@ def _read(pair: Pair, protocol: Protocol, boxes: Mapping[str, ImageBoxes]) -> _R
     return _Read(pair, mask, Target(name, truth, own, size), notes)
 
 
-def _read_sample(dataset: SaliencyDataset, index: int, mask: Path, protocol: Protocol) -> tuple[Tensor, Tensor, Tensor]:
+def _read_sample(
+    dataset: SegmentationDataset, index: int, mask: Path, protocol: Protocol
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mask (1, 1, H, W) in [0, 1], photograph (1, 3, H, W) in [0, 1] and target (1, 1, H, W) uint8, as scored."""
     sample = dataset[index]
     photo, truth = sample["image"], sample["target"]

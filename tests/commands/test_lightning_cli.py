@@ -5,6 +5,7 @@ import yaml
 from segtricks.cli import main
 from segtricks.commands.lightning_cli import SegtricksCLI
 from segtricks.commands.parser import chosen_method
+from segtricks.errors import UserError
 from segtricks.methods import Found, Sempart
 
 from .conftest import SMALL
@@ -89,3 +90,14 @@ def test_one_seed_gives_bit_equal_weights_twice_and_another_seed_others(trained,
     assert first.keys() == again.keys()
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_data_module_that_lacks_something_is_refused_with_what_it_lacks(tmp_path, monkeypatch):
+    (tmp_path / "bare_data.py").write_text(
+        "from lightning.pytorch import LightningDataModule\n\n\nclass Bare(LightningDataModule):\n    size = 32\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        UserError, match=r"Bare cannot be used as data.class_path: it lacks test, root,.* test_datasets"
+    ):
+        SegtricksCLI(["--model", "Sempart", "--model.backbone", "descriptor", "--data", "bare_data.Bare"])

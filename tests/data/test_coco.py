@@ -161,25 +161,3 @@ def test_real_images_with_nothing_but_crowds_have_an_empty_mask(photographs: Pat
     dataset = ImageFolder(photographs / "coco/images", photographs / "coco/annotations/instances_train2017.json")
     empty = [path.stem for i, path in enumerate(dataset.images) if not dataset.read_mask(i).any()]  # type: ignore[union-attr]
     assert empty == ["000000000250", "000000000508"]
-
-
-def test_objects_are_instances_with_class_and_score(tmp_path: Path) -> None:
-    other = [8, 0, 12, 0, 12, 3, 8, 3]
-    file = coco(tmp_path / "c.json", [[SQUARE], [other]], names=("a.jpg", "empty.jpg"))
-    content = json.loads(file.read_text())
-    content["annotations"][0] |= {"category_id": 7, "score": 0.25}
-    content["annotations"][1]["category_id"] = 300
-    file.write_text(json.dumps(content))
-    found = CocoMasks(file).read_instances(Path("a.jpg"))
-    assert found.masks.dtype == torch.bool
-    assert torch.equal(found.masks[:1], square() > 0)
-    assert found.masks[1].nonzero().amin(0).tolist() == [0, 8]
-    assert found.labels.tolist() == [7, 300]
-    assert found.scores.tolist() == [0.25, 1]
-    none = CocoMasks(file).read_instances(Path("empty.jpg"))
-    assert (none.masks.shape, none.labels.shape, none.scores.shape) == ((0, 8, 12), (0,), (0,))
-
-
-def test_a_class_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="ValueError invalid literal for int"):
-        CocoMasks(coco(tmp_path / "c.json", [[SQUARE]], category_id="cat"))

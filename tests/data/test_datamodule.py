@@ -464,10 +464,21 @@ def test_instances_come_from_a_coco_file(tmp_path: Path, pseudo: dict[str, Any],
 def test_a_method_that_needs_targets_says_where_to_get_them() -> None:
     data = module()
     data.ask_for_targets("mask")
-    with pytest.raises(UserError, match=r"pseudo-labels of synthetic.*--data\.masks.*\nNext, .*: segtricks predict"):
+    with pytest.raises(UserError, match=r"pseudo-labels of synthetic.*--data\.masks.*\nNext, .*: segtricks discover"):
         data.check()
 
 
 def test_the_data_module_has_all_that_the_commands_ask_of_one() -> None:
     asked = {*RunData.__annotations__, *(name for name in vars(RunData) if not name.startswith("_"))}
     assert asked <= set(dir(module()))
+
+
+def test_pseudo_labels_of_the_training_set_are_not_the_truth_of_a_test_set(
+    tmp_path: Path, pseudo: dict[str, Any]
+) -> None:
+    photos = str(tmp_path / "ECSSD/images")
+    asked, plain = (module(**pseudo | {"test": [photos]}) for _ in range(2))
+    asked.ask_for_targets("mask")
+    assert plain.test_datasets[0].masks is not None
+    with pytest.raises(UserError, match="no masks of its own"):
+        _ = asked.test_datasets

@@ -2,12 +2,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segtricks.data.datasets.folder import ImageFolder
 from segtricks.data.datasets.synthetic import SyntheticShapes
-from segtricks.data.images import read_image
+from segtricks.data.images import UnreadableImage, read_image
+from segtricks.data.label_entry import write_entry, write_labels
+from segtricks.data.sample import Instances
 from segtricks.data.targets import WithTargets
 from segtricks.errors import UserError
 
@@ -39,7 +43,7 @@ def test_photographs_without_a_mask_are_left_out_with_a_warning(
 ) -> None:
     write(tmp_path / "masks/b.png", mask=True)
     write(tmp_path / "masks/unknown.png", mask=True)
-    with pytest.warns(UserWarning, match="2 of its images have no mask of the same name.* They are left out"):
+    with pytest.warns(UserWarning, match="2 of the 3 photographs of photos have no pseudo-labels in"):
         dataset = WithTargets(photographs, tmp_path / "masks")
     assert [path.stem for path in dataset.images] == ["b"]
     assert torch.equal(dataset.select([0]).read_image(0), read_image(photographs.images[1]))
@@ -66,7 +70,7 @@ def test_a_data_sets_own_masks_are_replaced(tmp_path: Path, write: Callable[...,
     shapes = SyntheticShapes(4, 16)
     for number in (1, 2):
         write(tmp_path / f"{number:06d}.png", mask=True, size=(16, 16))
-    with pytest.warns(UserWarning, match="2 of its images have no mask"):
+    with pytest.warns(UserWarning, match="2 of the 4 photographs"):
         dataset = WithTargets(shapes, tmp_path)
     assert torch.equal(dataset.select([1]).read_image(0), shapes.read_image(2))
     assert dataset.read_mask(1)[0, :, :8].eq(255).all()  # type: ignore[index]
@@ -75,12 +79,34 @@ def test_a_data_sets_own_masks_are_replaced(tmp_path: Path, write: Callable[...,
 
 def test_a_coco_file_gives_instances(tmp_path: Path, photographs: ImageFolder) -> None:
     images = [{"id": 1, "file_name": "b.jpg", "width": 12, "height": 8}]
-    square = {"id": 1, "image_id": 1, "category_id": 5, "segmentation": [[1, 2, 4, 2, 4, 6, 1, 6]]}
-    (tmp_path / "c.json").write_text(json.dumps({"images": images, "annotations": [square]}))
-    with pytest.warns(UserWarning, match="2 of its images"):
+    objects = [
+        {"id": 1, "image_id": 1, "category_id": 5, "score": 0.25, "segmentation": [[1, 2, 4, 2, 4, 6, 1, 6]]},
+        {"id": 2, "image_id": 1, "segmentation": [[8, 0, 12, 0, 12, 3, 8, 3]]},
+        {"id": 3, "image_id": 1, "segmentation": [[0, 0, 12, 0, 12, 8, 0, 8]]},  # everything
+    ]
+    (tmp_path / "c.json").write_text(json.dumps({"images": images, "annotations": objects}))
+    with pytest.warns(UserWarning, match="2 of the 3 photographs"):
         dataset = WithTargets(photographs, tmp_path / "c.json").with_targets("instances")
-    objects = dataset[0]["target"]
-    assert objects.masks.sum() == 12  # type: ignore[union-attr]
-    assert objects.labels.tolist() == [5]  # type: ignore[union-attr]
-    with pytest.raises(UserError, match="'labels'; what it has is mask or instances"):
-        dataset.with_targets("labels")
+    found = dataset[0]["target"]
+    assert isinstance(found, Instances)
+    assert found.masks.sum((1, 2)).tolist() == [12, 12]
+    assert found.labels.tolist() == [5, 1]
+    assert found.scores.tolist() == [0.25, 1]
+    mask = dataset.with_targets("mask")[0]["target"]
+    assert torch.equal(mask, found.masks.any(0, keepdim=True) * torch.tensor(255, dtype=torch.uint8))  # type: ignore[arg-type]
+    with pytest.raises(UnreadableImage, match="has no label map in"):
+        dataset.with_targets("labels")[0]
+
+
+def test_a_folder_of_label_maps_gives_labels_and_so_does_a_store(tmp_path: Path, photographs: ImageFolder) -> None:
+    ids = np.arange(96, dtype=np.uint8).reshape(8, 12)
+    (tmp_path / "maps").mkdir()
+    for stem, image in zip("ab", photographs.images, strict=False):
+        Image.fromarray(ids).save(tmp_path / f"maps/{stem}.png")
+        write_labels(tmp_path / "store", stem, ids.astype(np.int64) * 9)
+        write_entry(tmp_path / "store", stem, image.name, (8, 12), [])
+    alone = photographs.select([0, 1])
+    for folder, factor in (("maps", 1), ("store", 9)):
+        labels = WithTargets(alone, tmp_path / folder).with_targets("labels")[1]["target"]
+        assert labels.dtype == torch.int64  # type: ignore[union-attr]
+        np.testing.assert_array_equal(labels[0].numpy(), ids.astype(int) * factor)  # type: ignore[index, union-attr]

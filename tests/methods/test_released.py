@@ -33,7 +33,7 @@ def test_it_cuts_the_objects_out_of_photographs_that_it_was_not_trained_on(dinov
     for name in ("flower", "coffee", "chelsea"):
         sample = dataset[names.index(name)]
         mask = torch.from_numpy(module.masks(sample["path"])) > 0.5
-        truth = sample["mask"][0] >= 128
+        truth = sample["target"][0] >= 128
         assert mask.shape == truth.shape
         assert (mask & truth).sum() / (mask | truth).sum() > 0.6, name
 

@@ -24,7 +24,7 @@ def test_markdown_shows_what_was_changed_and_keeps_published_numbers_apart(make_
 
 
 @pytest.mark.parametrize(("dataset", "images"), [("ecssd", 400), ("ecssd[:1000]", 1000)])
-def test_parts_of_a_set_stand_beside_no_published_number(make_run, dataset, images):
+def test_parts_of_a_set_have_no_published_number(make_run, dataset, images):
     run = make_run("a", {"e": result(dataset, images=images, mask={"iou": 0.5})}, crop=False)
     assert "published" not in markdown(compare(read_results(run)))
 

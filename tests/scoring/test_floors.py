@@ -54,21 +54,16 @@ def test_crop_protocol_scores_the_crop(tmp_path):
     assert found["everything foreground"]["iou"] == pytest.approx(0.5, abs=0.01)
 
 
-def test_targets_are_found_again_by_the_config_the_result_or_the_paths(tmp_path):
+def test_targets_are_found_again_where_the_result_says_and_only_for_its_images(tmp_path):
     folder = pairs(tmp_path / "photos")
     images = [str(folder / "images" / f"{i}.png") for i in range(3)]
-    where = {"test": [str(folder / "images")], "masks": str(folder / "masks")}
-    for data, source in ((where, None), ({}, where)):
-        found = find_targets("images", images[:2], data, source)
-        assert [str(path) for path in found.images] == images[:2]
-        assert [path.name for path in found.masks] == ["0.png", "1.png"]
+    source = {"test": ["ecssd", str(folder / "images")], "root": "data", "masks": str(folder / "masks")}
+    found = find_targets("images", images[:2], source)
+    assert [str(path) for path in found.images] == images[:2]
+    assert [path.name for path in found.masks] == ["0.png", "1.png"]
     assert find_targets("images", images, {}) is None
-    assert find_targets("images", [str(tmp_path / "other.png")], where) is None
-    ecssd = tmp_path / "ECSSD"
-    (folder / "masks").rename(folder / "ground_truth_mask")
-    folder.rename(ecssd)
-    images = [str(ecssd / "images" / "1.png")]
-    assert [path.name for path in find_targets("ecssd[:3]", images, {}).masks] == ["1.png"]
+    assert find_targets("ecssd", images, source) is None
+    assert find_targets("images", [str(tmp_path / "other.png")], source) is None
 
 
 def test_protocol_of_a_result_file_is_the_protocol_again():

@@ -6,14 +6,17 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
+from segtricks.data.coco import CocoMasks
 from segtricks.data.images import find_images
-from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, by_ending, few, pair
-from segtricks.data.targets import FromMaskFiles, MaskFiles
+from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, by_ending, doubles, few, one_per_stem, pair
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.runs import replacing
 
 
-class ImageFolder(FromMaskFiles):
+class ImageFolder(SegmentationDataset):
     """Your own photographs, however nested; ``name`` is the folder's or the list's name.
 
     Size and format: any number of files with the suffixes of ``IMAGE_SUFFIXES``, or those that a list names.
@@ -47,26 +50,39 @@ class ImageFolder(FromMaskFiles):
         name = root.stem if listed else root.resolve().name
         limit = 0.0 if strict else max_unpaired
         self.left_out: list[LeftOut] = []
+        self._drawn: CocoMasks | None = None
         images = self._listed(root, name, limit) if listed else find_images(root)
         self.root = Path(os.path.commonpath([path.parent.absolute() for path in images])) if listed else root
         """The folder that the photographs' names are relative to: of a list, the one that holds them all."""
         if masks is None:
             super().__init__(name, images)
             return
-        source = MaskFiles(masks)
-        self.coco = source.coco
-        self.left_out += source.left_out
-        self.target_kinds = source.kinds
-        known = source.files
-        if listed or source.coco is not None:
-            keys = by_ending(images, known)
-            known = {key: known[key] for key in keys.values() if key in known}
+        place = Path(masks).expanduser()
+        if place.suffix.lower() == ".json" and not place.is_dir():
+            self._drawn = CocoMasks(place)
+            keys = by_ending(images, self._drawn.names)
+            known = {key: place for key in keys.values() if key in self._drawn.names}
         else:
-            images = source.without(images)
-            keys = {path: path.relative_to(root).with_suffix("").as_posix() for path in images}
-        pairs = pair(name, images, keys.__getitem__, known, limit)
+            found = find_images(place)
+            within, above = _real(place), _real(root)
+            if not listed and within != above and within.is_relative_to(above):
+                images = [path for path in images if not _real(path).is_relative_to(within)]
+            known = one_per_stem(found, lambda path: _key(path, place), ".png")
+            self.left_out += doubles(found, known)
+            if listed:
+                keys = by_ending(images, known)
+                known = {key: known[key] for key in keys.values() if key in known}
+            else:
+                keys = {path: _key(path, root) for path in images}
+        pairs = pair(name, images, lambda path: keys[path], known, limit)
         self.left_out += pairs.left_out
         super().__init__(name, pairs.images, pairs.masks)
+
+    def read_mask(self, index: int) -> Tensor | None:
+        """Mask alone, uint8 (1, H, W), or None where the dataset has no masks."""
+        if self.masks is not None and self._drawn is not None:
+            return self._drawn.read(self.images[index])
+        return super().read_mask(index)
 
     def _listed(self, root: Path, name: str, limit: float) -> list[Path]:
         paths = read_list(root)
@@ -124,3 +140,11 @@ def fits_list(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return not any(unicodedata.category(character) == "Cc" for character in str(path.absolute()))
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve fails where links go in a circle
+
+
+def _key(path: Path, root: Path) -> str:
+    return path.relative_to(root).with_suffix("").as_posix()

@@ -166,7 +166,7 @@ def _parse(spec: str) -> tuple[str, int | None, int | None]:
     bounds = re.fullmatch(r"\s*(-?\d+)?\s*:\s*(-?\d+)?\s*", match["range"])
     if bounds is None:
         raise UserError(
-            f"'[{match['range']}]' in '{spec}' is no part: write NAME[start:stop], for example ecssd[:320]."
+            f"'[{match['range']}]' in '{spec}' is not a part: write NAME[start:stop], for example ecssd[:320]."
         )
     start, stop = (None if bound is None else int(bound) for bound in bounds.groups())
     return match["name"], start, stop

@@ -1,5 +1,7 @@
+import base64
 import csv
 import html
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -10,7 +12,8 @@ import pytest
 from PIL import Image
 
 from segtricks.errors import UserError
-from segtricks.reports.run_report import run_page
+from segtricks.reports.page import Table, page_template, photo, run_page
+from segtricks.runs import shown_path
 
 from ..conftest import result
 
@@ -52,11 +55,10 @@ def run(make_run, tmp_path: Path) -> Path:
     content = result("images", images=3, mask={"iou": 0.4}, refined={"iou": 0.5, "acc": 0.75})
     content["size_bins"] = {"mask": [{"from": 0.0, "to": 0.5, "images": 3, "iou": 0.4}]}
     content["skipped"] = [{"path": str(folder / "bad<b>.jpg"), "reason": f"damaged: {folder / 'bad<b>.jpg'} & more"}]
+    content["source"] = {"test": [str(folder / "images")], "root": str(folder), "masks": str(folder / "masks")}
     content["checkpoint"] = str(tmp_path / "runs/a/checkpoints/best.ckpt")
     before = result("images", images=3, mask={"iou": 0.125})
     run = make_run("a", {"images": content, "images-before": before}, crop=True, guided_filter=True)
-    config = (run / "config.yaml").read_text().replace("root: a", f"root: {folder}\n    masks: {folder / 'masks'}")
-    (run / "config.yaml").write_text(config.replace("    masks", f"    test: [{folder / 'images'}]\n    masks"))
     with (run / "test" / "images-per-image.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["mask", "image", "iou", "acc", "size"])
@@ -74,12 +76,70 @@ def page(run: Path) -> str:
     return run_page(run, run / "report.html")
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("<script>alert('&')</script>", "&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;"),
+        ("no file /home/alice/photos/1.jpg: gone", "no file …/1.jpg: gone"),
+        ("['/home/alice/a.png', '~/b/c.png']", "[&#39;…/a.png&#39;, &#39;…/c.png&#39;]"),
+        (r"C:\Users\alice\a.png", "…/a.png"),
+        (
+            "runs/a/test/ecssd.json and 1/2 of https://arxiv.org/abs/1",
+            "runs/a/test/ecssd.json and 1/2 of https://arxiv.org/abs/1",
+        ),
+        ("a\udcff.jpg", "a\\udcff.jpg"),
+    ],
+)
+def test_text_is_escaped_and_names_no_folder_of_the_machine(written, shown):
+    assert page_template().environment.from_string("{{ text }}").render(text=written) == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/home/alice/x.jpg", "…/x.jpg"),
+        ("photos/cats/1.jpg", "cats/1.jpg"),
+        ("../1.jpg", "1.jpg"),
+        ("~/1.jpg", "…/1.jpg"),
+    ],
+)
+def test_place_is_the_end_of_a_path(path, shown):
+    assert shown_path(path) == shown
+
+
+def test_table_holds_every_cell_escaped_in_a_box_that_scrolls():
+    table = Table(["mask", "iou"], [["<b>", "0.5"], ["floor", "0.2"]], "Scores", dim=[1])
+    drawn = page_template().render(name="a", headline=table, options=Table([], []))
+    drawn = drawn[drawn.index('<div class="box"') : drawn.index("</table>")]
+    assert re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", drawn) == ["mask", "iou", "&lt;b&gt;", "0.5", "floor", "0.2"]
+    assert drawn.count('<tr class="dim">') == 1
+    assert drawn.count('class="number"') == 3
+
+
+def test_photo_is_embedded_small(tmp_path: Path):
+    Image.new("RGBA", (3000, 1500), (200, 100, 0, 255)).save(tmp_path / "a.png")
+    picture = photo(tmp_path / "a.png", side=300)
+    kind, _, data = picture.data.partition(",")
+    assert (kind, picture.width, picture.height) == ("data:image/webp;base64", 300, 150)
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert image.size == (300, 150)
+        assert image.getpixel((5, 5)) == pytest.approx((200, 100, 0), abs=6)
+
+
 def test_page_is_whole_html_without_scripts_or_anything_from_elsewhere(page):
     tags = Checker(page).tags
+    policy = next(attributes for _, attributes in tags if attributes.get("http-equiv") == "Content-Security-Policy")
+    assert policy["content"] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in tags}
     assert not [key for _, attributes in tags for key in attributes if key.startswith("on")]
     assert all(attributes["src"].startswith("data:image/") for tag, attributes in tags if tag == "img")
     assert all(attributes["alt"] for tag, attributes in tags if tag == "img")
+
+
+def test_page_is_for_phones_dark_screens_and_paper(page):
+    assert 'name="viewport"' in page
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
 
 
 def test_file_names_are_shown_and_not_obeyed(page):
@@ -94,7 +154,7 @@ def test_page_names_no_folder_of_the_machine(page, tmp_path):
     assert tmp_path.name not in page
 
 
-def test_scores_stand_beside_floors_and_those_before_training(page):
+def test_scores_stand_next_to_floors_and_those_before_training(page):
     rows = [[html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in page.split("<tr")]
     rows = {row[0]: row[1:] for row in rows if row and row[0] != "images"}
     assert rows["before training"] == ["", "0.1250"]
@@ -139,10 +199,13 @@ def test_examples_of_the_test_take_the_place_of_the_first_images(run):
     drawn = run_page(run, run / "report.html")
     assert "first images" not in drawn
     assert "gone.jpg cannot be read" in Checker(drawn).text
-    assert any("photograph, best" in attributes.get("alt", "") for _, attributes in Checker(drawn).tags)
+    (alt,) = [
+        attributes["alt"] for _, attributes in Checker(drawn).tags if "photograph, best" in attributes.get("alt", "")
+    ]
+    assert EVIL.rpartition("/")[2] in alt
 
 
-def test_links_lead_to_files_beside_the_page_and_nowhere_from_elsewhere(run, tmp_path):
+def test_links_lead_to_files_next_to_the_page_and_nowhere_from_elsewhere(run, tmp_path):
     def links(output):
         return [attributes["href"] for tag, attributes in Checker(run_page(run, output)).tags if tag == "a"]
 

@@ -1,4 +1,5 @@
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from PIL import Image
 
 from segtricks.data.label_store import Store
 from segtricks.errors import UserError
-from segtricks.reports.mask_writer import MaskWriter, overlay
+from segtricks.reports import writer as writer_module
+from segtricks.reports.writer import MaskWriter, count_one_sided, overlay, warn_one_sided
 
 
 def test_files_keep_names_folders_and_size(tmp_path):
@@ -127,6 +129,44 @@ def test_pictures_have_the_rights_of_any_new_file(tmp_path):
     writer.write(torch.zeros(1, 4, 4), torch.zeros(3, 4, 4, dtype=torch.uint8), Path("photos/0.jpg"))
     (tmp_path / "plain").touch()
     assert os.stat(writer.file(Path("photos/0.jpg"), "soft")).st_mode == os.stat(tmp_path / "plain").st_mode
+
+
+def test_no_more_than_twice_as_many_photographs_as_threads_are_under_way(tmp_path, monkeypatch):
+    paths, gate, begun = _photos(5), threading.Event(), []
+    monkeypatch.setattr(writer_module, "THREADS", 2)
+    writer = MaskWriter(Path("photos"), tmp_path, paths)
+    monkeypatch.setattr(writer, "_write", lambda *job: (begun.append(job), gate.wait(10)))
+    picture = torch.zeros(1, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)
+    with writer.at_work(5, "test", bar=False):
+        fourth = threading.Thread(target=lambda: [writer.write(*picture, path) for path in paths])
+        fourth.start()
+        fourth.join(0.2)
+        assert fourth.is_alive(), "the fourth is queued, and the caller waits until one has ended"
+        assert len(begun) == 2
+        gate.set()
+        fourth.join(10)
+    assert writer.index(0)["written"] == [path.name for path in paths]
+
+
+def test_an_error_of_the_caller_is_not_hidden_by_that_of_a_photograph(tmp_path):
+    writer = MaskWriter(Path("photos"), tmp_path, _photos(1))
+    writer.file(_photos(1)[0], "overlay").mkdir(parents=True)
+    with pytest.raises(KeyError, match="of the caller"), writer.at_work(1, "test", bar=False):
+        writer.write(torch.zeros(1, 8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8), _photos(1)[0])
+        raise KeyError("of the caller")
+
+
+def test_counts_are_always_said():
+    assert count_one_sided(1200, 3) == "1,200 empty masks, 3 of everything"
+
+
+def test_the_reason_is_said_past_a_twentieth_of_the_masks(capsys):
+    warn_one_sided(3, 2, 100, "Because.")
+    assert not capsys.readouterr().out
+    warn_one_sided(4, 2, 100, "Because.")
+    assert capsys.readouterr().out == "segtricks: warning: 6% of the masks are empty or full. Because.\n"
+    warn_one_sided(0, 0, 0, "Because.")
+    assert not capsys.readouterr().out
 
 
 def test_the_folder_is_a_store_of_pseudo_labels_and_an_entry_that_is_missing_is_made_again(tmp_path):
