@@ -2,8 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from segtricks.metrics import connected_components
-from segtricks.refine.components import component_of, fill_holes, label_components, largest_component
+from segtricks.refine.components import (
+    component_of,
+    connected_components,
+    fill_holes,
+    label_components,
+    largest_component,
+)
 
 
 def _flood(mask, start):
