@@ -52,8 +52,8 @@ def main(words: Sequence[str]) -> None:
         checkpoint = None
         if resume:
             checkpoint, damaged = newest_checkpoint(run)
-            for told in damaged:
-                print(told)
+            for message in damaged:
+                print(message)
             print(f"{run} goes on from {checkpoint}." if checkpoint else f"{run} holds no checkpoint yet: from step 0.")
             configs = configs or [str(run / "config.yaml")]
         quiet()
@@ -201,8 +201,8 @@ def _train(
         try:
             stages.append(score(cli, run, "after", checkpoint_of(run)))
         except UserError as error:
-            told = str(error).splitlines()[0]
-            raise UserError(f"The model is trained, but: {told}\nNext: segtricks test --run {run}") from error
+            message = str(error).splitlines()[0]
+            raise UserError(f"The model is trained, but: {message}\nNext: segtricks test --run {run}") from error
     return stages
 
 

@@ -191,10 +191,10 @@ def _unknown(name: str, options: list[str]) -> str:
 def _reason(message: str) -> str | None:
     """Of the errors that jsonargparse lists for the types of a class option, the one that is about the class."""
     reasons = [line.strip(" -") for line in message.splitlines() if line.strip().startswith("- ")]
-    told = [reason for reason in reasons if not re.match(r"Expected an? <class 'NoneType'>", reason)]
-    if told and (unknown := re.match(r"Problem with given class_path '([^']+)'", told[0])):
+    about = [reason for reason in reasons if not re.match(r"Expected an? <class 'NoneType'>", reason)]
+    if about and (unknown := re.match(r"Problem with given class_path '([^']+)'", about[0])):
         return _unknown_class(unknown[1], "")
-    return told[0] if told else None
+    return about[0] if about else None
 
 
 def _unknown_class(name: str, message: str) -> str:
@@ -205,8 +205,8 @@ def _unknown_class(name: str, message: str) -> str:
         return f"{option} has a wrong value, {name!r}. {_MORE}"
     if "optim" in message.split("Given value")[0].lower() or "scheduler" in message.lower()[:200]:
         return f"Unknown class {name!r}. Allowed: a class of torch.optim, such as torch.optim.AdamW."
-    told = f"Unknown class {name!r}. Allowed: {', '.join(_class_names())}, or a dotted import path."
-    return told + path_hint(name.split(".")[0])
+    unknown = f"Unknown class {name!r}. Allowed: {', '.join(_class_names())}, or a dotted import path."
+    return unknown + path_hint(name.split(".")[0])
 
 
 def _same_leaf(name: str, options: list[str]) -> list[str]:
