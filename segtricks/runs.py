@@ -51,7 +51,7 @@ def existing_run(path: str | Path) -> Path:
 
 
 @contextmanager
-def alone(run: Path) -> Iterator[None]:
+def hold_run(run: Path) -> Iterator[None]:
     """Hold a run folder, so that no second process trains in it.
 
     The lock is the process's own: it ends with it, however that ends, and a loader's workers do not inherit it.

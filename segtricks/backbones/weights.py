@@ -28,10 +28,10 @@ def load_checkpoint(model: VisionTransformer | Eva, path: str | Path, name: str)
     Raises:
         UserError: No such file, unreadable, holds code, or does not fit the model in every key and shape.
     """
-    load_strictly(model, official_layout(read_checkpoint(path), model, path), path, name)
+    load_strictly(model, official_layout(read_weights(path), model, path), path, name)
 
 
-def read_checkpoint(path: str | Path) -> StateDict:
+def read_weights(path: str | Path) -> StateDict:
     """State dict in a file, with wrappers and prefixes taken off.
 
     Raises:

@@ -12,7 +12,7 @@ import torch
 from segtricks.backbones.factory import FEATURES
 from segtricks.commands.feature_options import add_cache_options
 from segtricks.commands.options import OptionParser
-from segtricks.commands.prediction import Model, add_job_options, job_of, write_masks
+from segtricks.commands.prediction import Model, add_task_options, task_of, write_masks
 from segtricks.discovery.methods import METHODS
 from segtricks.errors import UserError
 from segtricks.methods.base import PLAIN, REFINED, SOLVED
@@ -36,15 +36,15 @@ def main(words: Sequence[str]) -> None:
         value = getattr(options, name)
         if value is not None and not lowest <= value <= highest:
             raise UserError(f"--{name} is {value}: it lies in {lowest} to {highest:,}, for example --{name} {example}.")
-    job = job_of(options, boxes=True)
+    task = task_of(options, boxes=True)
     model = Model(_words(options), row=_ROWS[options.refine], polarity=options.polarity)
-    write_masks(job, model, options.method)
+    write_masks(task, model, options.method)
 
 
 def _parser() -> OptionParser:
     parser = OptionParser("discover", USAGE)
     add = parser.add_argument
-    add_job_options(parser)
+    add_task_options(parser)
     add("--method", choices=tuple(METHODS), default="tokencut", help="what finds the object (default tokencut)")
     add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16)")
     add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")

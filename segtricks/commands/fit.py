@@ -24,7 +24,7 @@ from segtricks.commands.scoring import Stage, print_scores, score
 from segtricks.errors import Stopped, UserError
 from segtricks.reports.figures import curve_figure, save_figure
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
-from segtricks.runs import RUNS, alone, check_name, checkpoint_of, existing_run, new_run, sweep
+from segtricks.runs import RUNS, check_name, checkpoint_of, existing_run, hold_run, new_run, sweep
 from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoint_files import CheckpointFiles, newest_checkpoint
 from segtricks.training.checkpoints import check_identity, read_checkpoint
@@ -58,7 +58,7 @@ def main(words: Sequence[str]) -> None:
             configs = configs or [str(run / "config.yaml")]
         quiet()
         with demo_explained(configs):
-            fit(run, checkpoint, [*config_words(configs), *rest], resume)
+            _fit(run, checkpoint, [*config_words(configs), *rest], resume)
 
 
 def _choose(name: str | None, resume: bool, configs: list[str]) -> tuple[Path, bool]:
@@ -84,7 +84,7 @@ def _choose(name: str | None, resume: bool, configs: list[str]) -> tuple[Path, b
     return new_run(name, config_name(configs[-1])), False
 
 
-def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool = False) -> None:
+def _fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool = False) -> None:
     """Train in the folder ``run``, new unless ``resume``, going on from ``checkpoint`` if there is one."""
     metrics = MetricsFile(run)
     cli = SegtricksCLI(
@@ -170,7 +170,7 @@ def _ways_on(trainer: Trainer, run: Path) -> Iterator[None]:
 @contextmanager
 def _held(run: Path) -> Iterator[None]:
     """Hold the run, and pass its name to the processes that Lightning starts meanwhile."""
-    with alone(run):
+    with hold_run(run):
         os.environ[_CHOSEN] = str(run)
         try:
             yield

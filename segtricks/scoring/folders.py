@@ -14,7 +14,7 @@ from segtricks.metrics import Protocol, SaliencyScores
 from segtricks.parallel import in_threads
 from segtricks.scoring.evaluation import Evaluation
 from segtricks.scoring.evaluator import SaliencyEvaluator, Target, Verdict
-from segtricks.scoring.mask_pairs import Pair, Pairs
+from segtricks.scoring.mask_pairs import MaskPairs, Pair
 from segtricks.scoring.mask_reading import read_pair, read_prediction
 
 ROW = "mask"
@@ -55,7 +55,7 @@ class _Outcome:
 
 def evaluate_folder(
     name: str,
-    pairs: Pairs,
+    pairs: MaskPairs,
     protocol: Protocol,
     boxes: Mapping[str, ImageBoxes] | None = None,
     masks: bool = True,
