@@ -127,6 +127,15 @@ def sweep(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested options as one level, by the names of the command line: ``model.tau``."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        name = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".")
+        found |= flat(value, name) if isinstance(value, Mapping) and value else {name: value}
+    return found
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` to ``path`` in one step; nan becomes null."""
     clean = json.loads(json.dumps(content, default=str), parse_constant=lambda name: None)

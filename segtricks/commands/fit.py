@@ -19,12 +19,12 @@ from segtricks.commands.demo import demo_explained
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import OptionParser, config_name, config_words, take_configs
-from segtricks.commands.processes import flat, one_voice, place
 from segtricks.commands.scoring import Stage, print_scores, score
 from segtricks.errors import Stopped, UserError
+from segtricks.parallel import one_voice, place
 from segtricks.reports.figures import curve_figure, save_figure
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
-from segtricks.runs import RUNS, check_name, checkpoint_of, existing_run, hold_run, new_run, sweep
+from segtricks.runs import RUNS, check_name, checkpoint_of, existing_run, flat, hold_run, new_run, sweep
 from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoint_files import CheckpointFiles, newest_checkpoint
 from segtricks.training.checkpoints import check_identity, read_checkpoint

@@ -16,17 +16,6 @@ from torch.utils.data import DataLoader
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, add_page_options
-from segtricks.commands.processes import (
-    Share,
-    check_settings,
-    digest,
-    join_boxes,
-    join_indices,
-    one_voice,
-    place,
-    publish,
-    share,
-)
 from segtricks.commands.signs import find_sign
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import RunData
@@ -35,7 +24,9 @@ from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.methods.base import weights_of
 from segtricks.methods.released import WEIGHTS, load_released_weights
+from segtricks.parallel import one_voice, place
 from segtricks.pseudo_labels import Store, write_page
+from segtricks.pseudo_labels.parts import Share, check_settings, digest, join_boxes, join_indices, publish, share
 from segtricks.reports.writer import MaskWriter, coco_boxes, count_one_sided, warn_one_sided
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint

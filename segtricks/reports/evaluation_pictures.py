@@ -38,8 +38,8 @@ def write_figures(
         best = ranked[len(worst) :][-_SHOWN:]
         path = folder / ("best-worst.png" if len(evaluations) == 1 else f"best-worst-{name.replace('/', '-')}.png")
         if best:
-            above = [_verdict(found, *entry, protocol, photos) for entry in reversed(best)]
-            below = [_verdict(found, *entry, protocol, photos) for entry in worst]
+            above = [_ranked_image(found, *entry, protocol, photos) for entry in reversed(best)]
+            below = [_ranked_image(found, *entry, protocol, photos) for entry in worst]
             save_figure(best_worst_figure(above, below), path)
 
 
@@ -56,7 +56,7 @@ def _ranked(found: FolderEvaluation) -> list[tuple[str, float]]:
     return sorted((entry for entry in ious if entry[1] == entry[1]), key=lambda entry: entry[1])
 
 
-def _verdict(
+def _ranked_image(
     found: FolderEvaluation, name: str, iou: float, protocol: Protocol, photos: Mapping[str, Path]
 ) -> RankedImage:
     prediction, target = found.files[name]
