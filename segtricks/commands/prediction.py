@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, add_page_options
-from segtricks.commands.signs import find_sign
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import RunData
 from segtricks.data.loading import OnHost, WholeItems, collate_lists, finished, make_loader
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.methods.base import weights_of
+from segtricks.methods.foreground import find_sign
 from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.parallel import one_voice, place
 from segtricks.pseudo_labels import Store, write_page
@@ -130,7 +130,7 @@ def _make_ready(cli: SegtricksCLI, model: Model, paths: list[Path]) -> None:
     if model.released:
         load_released_weights(cli.model)
     elif model.checkpoint is not None:
-        find_sign(cli, read_checkpoint(model.checkpoint), paths)
+        find_sign(cli.model, read_checkpoint(model.checkpoint), partial(cli.sample_images, paths))
     elif cli.model.needs_checkpoint:
         raise UserError(NO_MODEL)
 

@@ -2,14 +2,15 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, OptionParser, add_run_options, config_words, run_words, take_configs
 from segtricks.commands.scoring import print_scores, score
-from segtricks.commands.signs import find_sign
 from segtricks.errors import UserError
+from segtricks.methods.foreground import find_sign
 from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import load_released_weights
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels
@@ -96,7 +97,8 @@ def _make_ready(cli: SegtricksCLI, folder: Path, checkpoint: Path | None, releas
         folder.mkdir(parents=True)
         cli.keep(folder)
     else:
-        find_sign(cli, read_checkpoint(checkpoint), [path for dataset in datasets for path in dataset.images])
+        paths = [path for dataset in datasets for path in dataset.images]
+        find_sign(cli.model, read_checkpoint(checkpoint), partial(cli.sample_images, paths))
 
 
 def _parser() -> OptionParser:
