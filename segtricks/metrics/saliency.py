@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from segtricks.metrics.alignment import enhanced_alignment
 from segtricks.metrics.base import binary_target, check_masks, keep_apart, stretch
 from segtricks.metrics.measures import IMAGE_MEASURES, MASK_MEASURES
-from segtricks.metrics.overlap import mean_absolute_error
+from segtricks.metrics.overlap import mask_iou, mean_absolute_error, pixel_accuracy
 from segtricks.metrics.protocols import PROTOCOLS, Protocol
 from segtricks.metrics.structure import structure_measure
 from segtricks.metrics.thresholds import (
@@ -75,8 +75,6 @@ def image_scores(pred: Tensor, target: Tensor, protocol: Protocol) -> ImageScore
     truth, f_truth = (binary_target(target, t) for t in (protocol.target_threshold, protocol.f_target_threshold))
     same = protocol.target_threshold == protocol.f_target_threshold
     foreground = pred > protocol.threshold
-    union = (foreground | truth).sum()
-    iou = (foreground & truth).sum().double() / union
     levels, adaptive = level_counts(pred, truth), adaptive_counts(pred, truth)
     f_levels, f_adaptive = (levels, adaptive) if same else (level_counts(pred, f_truth), adaptive_counts(pred, f_truth))
     relevant, f_relevant = (mask.sum().double().reshape(1, 1) for mask in (truth, f_truth))
@@ -84,8 +82,8 @@ def image_scores(pred: Tensor, target: Tensor, protocol: Protocol) -> ImageScore
     precision, recall = precision_recall(*counts, f_relevant, protocol.f_empty)
     f = f_beta(precision, recall, protocol.beta2)[0]
     values = (
-        (foreground == truth).double().mean(),
-        iou,
+        pixel_accuracy(foreground, truth)[0],
+        mask_iou(foreground, truth)[0],
         f.max(),
         f_beta(*precision_recall(*f_adaptive, f_relevant, protocol.f_empty), protocol.beta2)[0, 0],
         weighted_fbeta(pred, truth)[0],
