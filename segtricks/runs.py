@@ -107,7 +107,11 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             the new one, never an empty one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+    except OSError as error:
+        error.filename = str(path)  # what the user knows of
+        raise
     os.close(handle)
     temporary = Path(name)
     try:

@@ -1,6 +1,7 @@
 """``segtricks discover``: photographs in, masks and boxes of a training-free method out.
 
-It is ``predict`` of :class:`segtricks.methods.Discovery`, with shorter names for its options.
+It is ``predict`` of :class:`segtricks.methods.Discovery`, with shorter names for its options; those of ``predict`` are
+understood as well.
 """
 
 import os
@@ -31,13 +32,14 @@ _RANGES = {"size": (1, 8192, 320), "batch_size": (1, 4096, 8), "num_workers": (0
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
-    options = _parser().parse_args(words)
+    options, rest = _parser().parse_known_args(words)
     for name, (lowest, highest, example) in _RANGES.items():
         value = getattr(options, name)
         if value is not None and not lowest <= value <= highest:
             raise UserError(f"--{name} is {value}: it lies in {lowest} to {highest:,}, for example --{name} {example}.")
     task = task_of(options, boxes=True)
-    model = Model(_words(options), row=_ROWS[options.refine], polarity=options.polarity)
+    words = [*_words(options), *rest]
+    model = Model(words, row=_ROWS[options.refine], polarity=options.polarity, command="discover")
     write_masks(task, model, options.method)
 
 

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from segtricks.commands.feature_options import take_cache_options
-from segtricks.commands.parser import Parser, check_ranges, chosen_method, plain_mistakes
+from segtricks.commands.parser import ASKED, Asked, Parser, check_ranges, chosen_method, plain_mistakes
 from segtricks.data import SaliencyDataModule
 from segtricks.data.datamodule import RunData, spread
 from segtricks.data.images import UnreadableImage, read_image
@@ -48,6 +48,7 @@ class SegtricksCLI(LightningCLI):
         callbacks: makes the command's callbacks from the parsed config; the config's own come before them.
         loggers: makes the loggers from the parsed config.
         bar: show Lightning's bar; a command that has its own asks :attr:`wants_bar` whether to show it.
+        command: its name, for messages.
         trainer_options: trainer arguments that the command decides.
     """
 
@@ -57,12 +58,14 @@ class SegtricksCLI(LightningCLI):
         callbacks: Callable[[Namespace], list[Callback]] = lambda config: [],
         loggers: Callable[[Namespace], list[Logger]] = lambda config: [],
         bar: bool = True,
+        command: str = "fit",
         **trainer_options: Any,
     ) -> None:
         self._make_callbacks, self._make_loggers, self._options = callbacks, loggers, trainer_options
         self._bar, self.wants_bar = bar, True
         self._features, args = take_cache_options(args)
         self._method = chosen_method(args) or Sempart
+        ASKED.set(Asked(command, tuple(args), self._method))
         with plain_mistakes():
             super().__init__(
                 SegmentationModule,

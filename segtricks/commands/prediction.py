@@ -58,6 +58,7 @@ class Model:
         released: take the head that ships with segtricks.
         row: which of its rows to write; None is its own choice.
         polarity: which masks are turned over.
+        command: that asks for them.
     """
 
     words: Sequence[str]
@@ -65,6 +66,7 @@ class Model:
     released: bool = False
     row: str | None = None
     polarity: str = "none"
+    command: str = "predict"
 
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +111,7 @@ def write_masks(task: Task, model: Model, title: str) -> None:
             model.words,
             callbacks=lambda config: [writer],
             bar=False,
+            command=model.command,
             enable_checkpointing=False,
             use_distributed_sampler=False,  # the list is split here
         )

@@ -53,6 +53,7 @@ def main(words: Sequence[str]) -> None:
             if config.wandb != "off" and (checkpoint is None or _says(rest, "--wandb"))
             else []
         ),
+        command="test",
         default_root_dir=str(folder),
         enable_checkpointing=False,
     )
