@@ -146,7 +146,7 @@ def test_test_sets_are_looked_for():
 def test_files_may_be_on_other_machines_but_options_may_not():
     elsewhere = ("--data.train", "nowhere", "--model.backbone_checkpoint", "x.pth")
     experiment.check_runs([run("a", *elsewhere)], files=False)
-    with pytest.raises(UserError, match="Unknown option model.tauu"):
+    with pytest.raises(UserError, match=r"Unknown option model\.tauu"):
         experiment.check_runs([run("a", *elsewhere, "--model.tauu", "1")], files=False)
 
 
