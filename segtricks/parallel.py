@@ -1,6 +1,8 @@
 """Several at once: threads with a bar, and which of several processes this one is."""
 
+import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
@@ -43,9 +45,16 @@ def place() -> tuple[int, int]:
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """Let only the first of several processes print."""
+    """Let only the first of several processes print and warn."""
     if place()[0] == 0:
         yield
         return
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        yield
+    logger = logging.getLogger("segtricks")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
