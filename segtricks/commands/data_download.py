@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segtricks.commands.data_list import add_root
 from segtricks.commands.options import OptionParser
-from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs
+from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs, count_installed
 from segtricks.data.datasets.registry import PUBLISHED
 from segtricks.data.download.fetch import DOWNLOADS, Kind, download
 from segtricks.errors import Stopped, UserError
@@ -62,21 +62,16 @@ def main(words: Sequence[str]) -> None:
 
 
 def _check_examples() -> None:
-    """Say that nothing has to be fetched, and what to install where photographs are missing."""
+    """Raise a ``UserError`` that names the packages to install where photographs are missing."""
     message = "examples: nothing to download: these photographs come inside Python packages"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the message says the same
-            found = len(ExamplePhotographs(False))
-    except UserError:
-        found = 0
+    found = count_installed()
     if found < ExamplePhotographs.expected:
         raise UserError(f"{message}, and {found} of {ExamplePhotographs.expected} are here.\nNext: {INSTALL}")
     print(f"{message}, and all {found} are here\nNext: segtricks test --run runs/NAME --data examples")
 
 
 def _check(names: list[str], urls: list[str]) -> None:
-    """Raise a ``UserError`` for a data set that cannot be downloaded, or addresses that do not apply."""
+    """Raise a ``UserError`` for a dataset that cannot be downloaded, or addresses that do not apply."""
     if unknown := [name for name in names if name not in NAMES]:
         near = difflib.get_close_matches(unknown[0].lower().replace("_", "-"), NAMES, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""

@@ -24,24 +24,16 @@ INSTALL = 'pip install "segtricks[examples]"'
 MASKS = Path(__file__).with_name("examples.json")
 """The photographs' names, checksums, licences and outlines."""
 
-Outline = list[tuple[int, int]]  # (x, y) of pixels
-
-
-class Drawn(NamedTuple):
-    """One object: the pixels within its outline but not within its holes."""
-
-    outline: Outline
-    holes: list[Outline]
-
 
 class Photograph(NamedTuple):
-    """One photograph of a package, with its salient objects."""
+    """One photograph of a package; ``path`` is relative to the folder of its ``module``.
+
+    Each of its ``objects`` is the pixels within an ``outline`` but not within its ``holes``, lists of (x, y) of pixels.
+    """
 
     name: str
     package: str
-    """Its name in the Python package index."""
     module: str
-    """Its folder's name where it is installed; ``path`` is relative to that folder."""
     path: str
     sha256: str
     width: int
@@ -49,7 +41,7 @@ class Photograph(NamedTuple):
     author: str
     licence: str
     source: str
-    objects: list[Drawn]
+    objects: list[dict[str, Any]]
 
 
 class ExamplePhotographs(SegmentationDataset):
@@ -117,7 +109,17 @@ class ExamplePhotographs(SegmentationDataset):
 @lru_cache(maxsize=1)
 def photographs() -> tuple[Photograph, ...]:
     """All photographs that there are masks for, sorted by name, whether or not their packages are installed."""
-    return tuple(_photograph(entry) for entry in json.loads(MASKS.read_text(encoding="utf-8")))
+    return tuple(Photograph(**entry) for entry in json.loads(MASKS.read_text(encoding="utf-8")))
+
+
+def count_installed() -> int:
+    """Number of the photographs that are here and are those that the masks were drawn on."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return len(ExamplePhotographs(False))
+    except UserError:
+        return 0
 
 
 def locate(photograph: Photograph) -> Path | None:
@@ -139,24 +141,17 @@ def draw_mask(photograph: Photograph) -> Tensor:
     """
     size = (photograph.width, photograph.height)
     mask = Image.new("L", size)
-    for outline, holes in photograph.objects:
+    for item in photograph.objects:
         drawn = Image.new("L", size)
         draw = ImageDraw.Draw(drawn)
-        draw.polygon(outline, fill=255)
-        for hole in holes:
-            draw.polygon(hole, fill=0)
+        draw.polygon(_points(item["outline"]), fill=255)
+        for hole in item["holes"]:
+            draw.polygon(_points(hole), fill=0)
         mask = ImageChops.lighter(mask, drawn)
     return torch.from_numpy(np.array(mask)).unsqueeze(0)
 
 
-def _photograph(entry: dict[str, Any]) -> Photograph:
-    objects = [
-        Drawn(_points(drawn["outline"]), [_points(hole) for hole in drawn["holes"]]) for drawn in entry["objects"]
-    ]
-    return Photograph(**{**entry, "objects": objects})
-
-
-def _points(pairs: Sequence[tuple[int, int]]) -> Outline:
+def _points(pairs: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     return [(x, y) for x, y in pairs]
 
 

@@ -5,18 +5,17 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from tqdm import tqdm
-
 from segtricks import __version__
-from segtricks.data.download.archive import check_room, in_words
+from segtricks.data.download.archive import bytes_bar, check_room, in_words
 from segtricks.errors import UserError
 from segtricks.runs import replacing
 
@@ -27,7 +26,7 @@ _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
 
 class TransferFailed(UserError):
-    """An address that does not give the file; the message says what it answered."""
+    """An address that does not give the file; the message holds its answer."""
 
 
 class _Broken(Exception):
@@ -36,7 +35,7 @@ class _Broken(Exception):
 
 @dataclass(frozen=True)
 class _Remote:
-    """What the server says of its file: a partial file is continued only while this stays the same."""
+    """The server's file: a partial file is continued only while this stays the same."""
 
     url: str
     etag: str | None = None
@@ -59,14 +58,14 @@ def transfer(url: str, part: Path, size: int | None = None, unpacked: int = 0) -
 
     Args:
         url: An ``http`` or ``https`` address.
-        part: The partial file; on return it is complete, on an exception it holds what has come so far. Beside it
-            ``part.json`` remembers which file of which server it is.
+        part: The partial file; on return it is complete, on an exception it holds what has come so far.
+            :func:`remembered` is the file next to it that holds its origin.
         size: Its bytes as published, where known: a server that announces another number is not read.
         unpacked: Bytes that earlier archives will take when they are unpacked; room is needed for them too.
 
     Raises:
         TransferFailed: The address is refused, is not there, does not answer, or has another file.
-        UserError: The disk has no room for the file and for what is in it.
+        UserError: The disk has no room for the file and for its contents.
     """
     check_address(url)
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +86,7 @@ def transfer(url: str, part: Path, size: int | None = None, unpacked: int = 0) -
 
 
 def remembered(part: Path) -> Path:
-    """The file beside a partial file that says what it is a part of."""
+    """The JSON file next to a partial file that holds its address and the server's version of it."""
     return part.with_name(f"{part.name}.json")
 
 
@@ -95,7 +94,7 @@ def check_address(url: str) -> None:
     """Raise ``TransferFailed`` unless ``url`` is an ``http`` or ``https`` address."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise TransferFailed(f"{url!r} is no address to fetch from: http:// and https:// are allowed.")
+        raise TransferFailed(f"{url!r} is not an address to fetch from: http:// and https:// are allowed.")
 
 
 def _attempt(url: str, part: Path, size: int | None, unpacked: int) -> None:
@@ -104,11 +103,18 @@ def _attempt(url: str, part: Path, size: int | None, unpacked: int) -> None:
     done = _length(part) if resumable else 0
     if done and done == known.length:
         return  # stopped between the last byte and the check
-    with _open(_request(url, known, done), done > 0) as response:
-        remote, start = _answer(url, response, known, done)
-        if start is None:
-            part.unlink(missing_ok=True)
-            raise _Broken("the file at this address has changed")
+    headers = {"User-Agent": f"segtricks/{__version__}", "Accept-Encoding": "identity"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+        if known.validator:
+            headers["If-Range"] = known.validator
+    with _network(url, part):
+        response = build_opener(_Redirects()).open(Request(url, headers=headers), timeout=TIMEOUT)
+    with response:
+        remote = _remote(url, response.headers)
+        start = done if response.status == 206 else 0
+        if start and not (_continues(response.headers, start) and known.agrees(remote)):
+            raise _changed(part)
         expected = _checked_size(remote, size)
         if expected is not None:
             what = f"{part.stem} ({in_words(expected)}), with the room to unpack it,"
@@ -122,105 +128,61 @@ def _attempt(url: str, part: Path, size: int | None, unpacked: int) -> None:
         raise _Broken(f"the connection ended after {in_words(_length(part))} of {in_words(remote.length)}")
 
 
-def _request(url: str, known: _Remote, done: int) -> Request:
-    headers = {"User-Agent": f"segtricks/{__version__}", "Accept-Encoding": "identity"}
-    if done:
-        headers["Range"] = f"bytes={done}-"
-        if known.validator:
-            headers["If-Range"] = known.validator
-    return Request(url, headers=headers)
+@contextmanager
+def _network(url: str, part: Path) -> Iterator[None]:
+    """Errors of the network as ``_Broken`` or ``TransferFailed``."""
+    try:
+        yield
+    except HTTPError as error:
+        error.close()
+        if error.code == 416:
+            raise _changed(part) from error
+        if error.code in _BUSY:
+            raise _Broken(f"the server answers {error.code} {error.reason}") from error
+        raise TransferFailed(f"{url} answers {error.code} {error.reason}.") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise TransferFailed(f"{url}: {reason.verify_message}.") from error
+        raise _Broken(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__) from error
 
 
-def _answer(url: str, response: Any, known: _Remote, done: int) -> tuple[_Remote, int | None]:
-    """The server's file and where the answer starts in it; None where it does not continue the part that is here.
+def _changed(part: Path) -> _Broken:
+    part.unlink(missing_ok=True)
+    return _Broken("the file at this address has changed")
 
-    Then the file was changed, or the server confuses ranges.
-    """
-    remote = _remote(url, response.headers)
-    if response.status == 416:
-        return remote, None
-    if response.status != 206:
-        return remote, 0
-    remote, start = _continued(remote, response.headers)
-    return remote, start if start == done > 0 and known.agrees(remote) else None
+
+def _remote(url: str, headers: Mapping[str, str]) -> _Remote:
+    """The file that the whole answer, or the part of it, belongs to."""
+    length = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+    return _Remote(url, headers.get("ETag"), headers.get("Last-Modified"), int(length) if length.isdigit() else None)
+
+
+def _continues(headers: Mapping[str, str], start: int) -> bool:
+    """Whether a partial answer goes from ``start`` to the end of the file."""
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
+    return match is not None and int(match[1]) == start and int(match[2]) == int(match[3]) - 1
 
 
 def _checked_size(remote: _Remote, size: int | None) -> int | None:
-    """Bytes to expect, if anybody says so."""
+    """Bytes to expect, where the server or the publication states them."""
     if None not in (size, remote.length) and remote.length != size:
         raise TransferFailed(f"{remote.url} is a file of {remote.length:,} bytes, {size:,} were published.")
     return remote.length or size
 
 
 def _save(response: IO[bytes], part: Path, remote: _Remote, start: int, expected: int | None) -> None:
-    with part.open("ab" if start else "wb") as file:
-        if not start:
-            with replacing(remembered(part)) as temporary:
-                temporary.write_text(json.dumps(asdict(remote)))
-        bar = tqdm(
-            total=expected,
-            initial=start,
-            desc=part.stem,
-            unit="B",
-            unit_scale=True,
-            disable=None,
-            leave=False,
-        )
-        with bar:
-            while chunk := _read(response):
-                file.write(chunk)
-                bar.update(len(chunk))
-
-
-def _open(request: Request, resuming: bool) -> Any:
-    try:
-        return build_opener(_Redirects()).open(request, timeout=TIMEOUT)
-    except HTTPError as error:
-        if error.code == 416 and resuming:
-            return error  # which is a response, too
-        error.close()
-        if error.code in _BUSY:
-            raise _Broken(f"the server answers {error.code} {error.reason}") from error
-        raise TransferFailed(f"{request.full_url} answers {error.code} {error.reason}.") from error
-    except URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise TransferFailed(f"{request.full_url}: {error.reason.verify_message}.") from error
-        raise _Broken(_reason(error.reason)) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_reason(error)) from error
-
-
-def _read(response: IO[bytes]) -> bytes:
-    try:
-        return response.read(_CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_reason(error)) from error
-
-
-class _Redirects(HTTPRedirectHandler):
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
-    ) -> Request | None:
-        check_address(newurl)
-        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme == "http":
-            raise TransferFailed(
-                f"{req.full_url} leads to {newurl}, which is not encrypted: refused, since anyone on the way could "
-                "exchange the file."
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _remote(url: str, headers: Mapping[str, str]) -> _Remote:
-    length = headers.get("Content-Length", "")
-    return _Remote(url, headers.get("ETag"), headers.get("Last-Modified"), int(length) if length.isdigit() else None)
-
-
-def _continued(remote: _Remote, headers: Mapping[str, str]) -> tuple[_Remote, int]:
-    """The file that a partial answer belongs to, and where the answer starts; -1 where it does not reach the end."""
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
-    if match is None or int(match[2]) != int(match[3]) - 1:
-        return remote, -1
-    return replace(remote, length=int(match[3])), int(match[1])
+    if not start:
+        with replacing(remembered(part)) as temporary:
+            temporary.write_text(json.dumps(asdict(remote)))
+    with part.open("ab" if start else "wb") as file, bytes_bar(part.stem, expected, start) as bar:
+        while True:
+            with _network(remote.url, part):
+                chunk = response.read(_CHUNK)
+            if not chunk:
+                return
+            file.write(chunk)
+            bar.update(len(chunk))
 
 
 def _recall(part: Path) -> _Remote:
@@ -234,5 +196,14 @@ def _length(part: Path) -> int:
     return part.stat().st_size if part.is_file() else 0
 
 
-def _reason(error: object) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+class _Redirects(HTTPRedirectHandler):
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
+    ) -> Request | None:
+        check_address(newurl)
+        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme == "http":
+            raise TransferFailed(
+                f"{req.full_url} leads to {newurl}, which is not encrypted: refused, since anyone on the way could "
+                "exchange the file."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

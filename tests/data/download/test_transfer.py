@@ -190,7 +190,7 @@ def test_room_for_the_file_and_its_contents_is_asked_for_first(server, part, mon
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/a.zip", "a.zip", "http:///a.zip", ""])
 def test_other_addresses_than_http_are_refused(part, url: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(TransferFailed, match="is no address to fetch from: http:// and https:// are allowed"):
+    with pytest.raises(TransferFailed, match="is not an address to fetch from: http:// and https:// are allowed"):
         transfer(url, part)
 
 
@@ -204,7 +204,8 @@ def test_a_redirect_is_followed_with_its_range(server, part, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("place", "message"), [("file:///etc/passwd", "not allowed"), ("ftp://127.0.0.1/a.zip", "no address to fetch from")]
+    ("place", "message"),
+    [("file:///etc/passwd", "not allowed"), ("ftp://127.0.0.1/a.zip", "not an address to fetch from")],
 )
 def test_a_redirect_to_something_else_than_http_is_refused(server, part, place: str, message: str) -> None:  # type: ignore[no-untyped-def]
     server.redirects["old"] = place
