@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from segtricks.data.coco import draw_outline, expand_runs
-from segtricks.data.images import UnreadableImage, read_labels, read_mask, read_size
+from segtricks.data.coco import DAMAGE, fill_runs, read_runs
+from segtricks.data.images import UnreadableImage, read_labels, read_size
 from segtricks.runs import replacing
-
-DAMAGE = (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
-"""Errors of files and texts that are not what they should be."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +75,12 @@ class Entry:
         """
         arrays = np.zeros((len(self.masks), self.height, self.width), bool)
         for array, mask in zip(arrays, self.masks, strict=True):
-            array[:] = self._decode(draw_outline, {"size": [self.height, self.width], "counts": mask.rle})
+            array[:] = self._decode(fill_runs, mask)
         return arrays
 
     def areas(self) -> list[int]:
         """Return the number of pixels of each mask, from its code alone; raises as :meth:`arrays` does."""
-        return [self._decode(_area, mask.rle) for mask in self.masks]
+        return [int(self._decode(read_runs, mask)[1::2].sum()) for mask in self.masks]
 
     def usable(self) -> "Entry":
         """Return the entry without the masks that are empty or full; raises as :meth:`arrays` does."""
@@ -91,37 +88,28 @@ class Entry:
         kept = [mask for mask, area in zip(self.masks, self.areas(), strict=True) if 0 < area < pixels]
         return replace(self, masks=tuple(kept))
 
-    def read_soft(self) -> NDArray[np.float32] | None:
-        """Return the soft mask, (H, W) in [0, 1], or None; raises as :meth:`arrays` does."""
-        if self.soft is None:
-            return None
-        soft = read_mask(self.soft)[0].numpy()
-        return self._of_size(soft, self.soft).astype(np.float32) / np.float32(255)
-
     def read_labels(self) -> NDArray[np.int64] | None:
         """Return the label map, (H, W) class ids as they are, or None; raises as :meth:`arrays` does."""
         if self.labels is None:
             return None
-        return self._of_size(read_labels(self.labels)[0].numpy(), self.labels)
+        labels: NDArray[np.int64] = read_labels(self.labels)[0].numpy()
+        self._check(labels.shape, self.labels)
+        return labels
 
     def check_sizes(self, photograph: Path) -> None:
         """Raise an ``UnreadableImage`` unless the photograph and all files are of the entry's size; reads headers."""
         for path in filter(None, (photograph, self.soft, self.labels)):
-            self._same(read_size(path), path)
+            self._check(read_size(path), path)
 
-    def _of_size(self, array: NDArray[Any], path: Path) -> NDArray[Any]:
-        self._same(array.shape, path)
-        return array
-
-    def _same(self, size: tuple[int, ...], path: Path) -> None:
+    def _check(self, size: tuple[int, ...], path: Path) -> None:
         if size != (self.height, self.width):
             text = f"is {size[1]} x {size[0]} pixels, its entry {self.width} x {self.height} (width x height)"
             raise UnreadableImage(path, text)
 
-    def _decode(self, function: Callable[..., Any], code: Any) -> Any:
+    def _decode(self, function: Callable[..., Any], mask: Mask) -> Any:
         try:
-            return function(code, self.height, self.width)
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            return function(mask.rle, self.height, self.width)
+        except DAMAGE as error:
             raise UnreadableImage(self.name, f"a mask is damaged: {error}") from error
 
 
@@ -130,14 +118,9 @@ def entry_names(photographs: Iterable[PurePath]) -> dict[PurePath, str]:
 
     It is the path without its suffix; photographs that differ in their suffix alone keep it (``a.jpg``).
     """
-    paths = list(photographs)
-    stems = Counter(without_suffix(path) for path in paths)
-    shared = {stem for stem, count in stems.items() if count > 1}
-    names = {}
-    for path in paths:
-        stem = without_suffix(path)
-        names[path] = path.as_posix() if stem in shared else stem
-    return names
+    stems = {path: without_suffix(path) for path in photographs}
+    counts = Counter(stems.values())
+    return {path: stem if counts[stem] == 1 else path.as_posix() for path, stem in stems.items()}
 
 
 def encode_mask(mask: NDArray[np.bool_], score: float | None = None, class_id: int | None = None) -> Mask:
@@ -203,13 +186,6 @@ def _read_stored(item: Any, height: int, width: int) -> Mask:
     if not (0 <= left <= right <= width and 0 <= top <= bottom <= height):
         raise ValueError(f"the box {list(box)} leaves the image")
     return Mask(item["rle"], (left, top, right, bottom), item.get("score"), item.get("class_id"))
-
-
-def _area(rle: str, height: int, width: int) -> int:
-    runs = expand_runs(rle)
-    if min(runs, default=-1) < 0 or sum(runs) != height * width:
-        raise ValueError(f"its runs do not add up to {height} x {width} pixels")
-    return sum(runs[1::2])
 
 
 def checked_size(height: Any, width: Any) -> tuple[int, int]:

@@ -23,9 +23,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from segtricks.data.coco import draw_outline
+from segtricks.data.coco import DAMAGE, CocoImage, coco_images, draw_outline, reading_coco
 from segtricks.data.images import UnreadableImage, find_images, read_mask
-from segtricks.data.label_entry import DAMAGE, Entry, checked_size, encode_mask, entry_names, read_entry, without_suffix
+from segtricks.data.label_entry import Entry, checked_size, encode_mask, entry_names, read_entry, without_suffix
 from segtricks.data.pairing import few, one_per_stem
 from segtricks.errors import UserError
 
@@ -91,8 +91,8 @@ class Store:
         """
         path = Path(path).expanduser()
         if path.is_file():
-            records = _json_records(path)
-            store = cls(path, records, partial(_outlined_entry, records))
+            images = _json_images(path)
+            store = cls(path, images, partial(_outlined_entry, images))
         elif (path / "entries").is_dir():
             store = cls(path, _entry_files(path / "entries"), partial(read_entry, path), _read_index(path))
         elif path.is_dir():
@@ -222,61 +222,33 @@ def _mask_entry(files: Mapping[str, Path], name: str) -> Entry:
     return Entry(name, height, width, masks, soft=files[name])
 
 
-@dataclass(frozen=True)
-class _Record:
-    """What a JSON file says of one photograph: its path, height and width, and (outline, score, class) of its masks."""
-
-    image: str
-    size: Any
-    objects: list[tuple[Any, Any, Any]]
-
-
-def _json_records(path: Path) -> dict[str, _Record]:
-    try:
+def _json_images(path: Path) -> dict[str, CocoImage]:
+    with reading_coco(path):
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if "images" in content and "annotations" in content:
-            found = _coco_records(path, content)
+            found = coco_images(path, content)
         else:
-            found = [_code_record(image, codes) for image, codes in content.items()]
-    except (*DAMAGE, AttributeError) as error:
-        text = f"{path} is not a COCO annotation file: {type(error).__name__} {error}."
-        raise UserError(f"{text}\nNext: pass such a file, a folder of masks, or the output of `discover`.") from error
-    names = entry_names(PurePosixPath(record.image) for record in found)
-    return {names[PurePosixPath(record.image)]: record for record in found}
+            found = [_coded_image(image, codes) for image, codes in content.items()]
+        names = entry_names(PurePosixPath(image.name) for image in found)
+        return {names[PurePosixPath(image.name)]: image for image in found}
 
 
-def _coco_records(path: Path, content: dict[str, Any]) -> list[_Record]:
-    records = {}
-    for image in content["images"]:
-        size = image.get("height"), image.get("width")
-        records[image["id"]] = _Record(str(image["file_name"]).lstrip("/"), size, [])
-    strays = 0
-    for item in content["annotations"]:
-        record = records.get(item.get("image_id"))
-        if record is None:
-            strays += 1
-        elif not item.get("iscrowd", 0):
-            record.objects.append((item.get("segmentation"), item.get("score"), item.get("category_id")))
-    if strays:
-        warnings.warn(f"{path}: {strays:,} annotations belong to none of its images and are not used.", stacklevel=4)
-    return list(records.values())
-
-
-def _code_record(image: str, codes: Any) -> _Record:
+def _coded_image(name: str, codes: Any) -> CocoImage:
     """One line of a file that maps file names to run-length codes."""
     several = codes if isinstance(codes, list) else [codes]
-    size = several[0]["size"]
-    return _Record(image.lstrip("/"), size, [(code, None, None) for code in several])
+    height, width = several[0]["size"]
+    return CocoImage(name.lstrip("/"), (height, width), [{"segmentation": code} for code in several])
 
 
-def _outlined_entry(records: Mapping[str, _Record], name: str) -> Entry:
+def _outlined_entry(images: Mapping[str, CocoImage], name: str) -> Entry:
     """The entry of a photograph in a JSON file."""
-    record = records[name]
+    image = images[name]
     try:
-        height, width = checked_size(*record.size)
+        height, width = checked_size(*image.size)
         masks = []
-        for outline, score, class_id in record.objects:
-            masks.append(encode_mask(draw_outline(outline, height, width) > 0, score, class_id))
+        for item in image.objects:
+            pixels = draw_outline(item.get("segmentation"), height, width) > 0
+            masks.append(encode_mask(pixels, item.get("score"), item.get("category_id")))
     except DAMAGE as error:
         raise UnreadableImage(name, f"damaged: {type(error).__name__} {error}") from error
-    return Entry(name, height, width, tuple(masks), image=record.image)
+    return Entry(name, height, width, tuple(masks), image=image.name)
