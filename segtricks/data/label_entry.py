@@ -93,15 +93,15 @@ class Entry:
         if self.labels is None:
             return None
         labels: NDArray[np.int64] = read_labels(self.labels)[0].numpy()
-        self._check(labels.shape, self.labels)
+        self._check_size(labels.shape, self.labels)
         return labels
 
     def check_sizes(self, photograph: Path) -> None:
         """Raise an ``UnreadableImage`` unless the photograph and all files are of the entry's size; reads headers."""
         for path in filter(None, (photograph, self.soft, self.labels)):
-            self._check(read_size(path), path)
+            self._check_size(read_size(path), path)
 
-    def _check(self, size: tuple[int, ...], path: Path) -> None:
+    def _check_size(self, size: tuple[int, ...], path: Path) -> None:
         if size != (self.height, self.width):
             text = f"is {size[1]} x {size[0]} pixels, its entry {self.width} x {self.height} (width x height)"
             raise UnreadableImage(path, text)

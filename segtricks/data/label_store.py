@@ -14,8 +14,7 @@ A panoptic map is its segments: masks with classes. NAME is the photograph's pat
 import json
 import os
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -26,39 +25,34 @@ from tqdm import tqdm
 from segtricks.data.coco import DAMAGE, CocoImage, coco_images, draw_outline, reading_coco
 from segtricks.data.images import UnreadableImage, find_images, read_mask
 from segtricks.data.label_entry import Entry, checked_size, encode_mask, entry_names, read_entry, without_suffix
-from segtricks.data.pairing import few, one_per_stem
+from segtricks.data.pairing import endings, few, one_per_stem
 from segtricks.errors import UserError
 
 FORMAT = "segtricks pseudo-labels 1"
 _HOW_TO_MAKE = "Next: make them with `segtricks discover --images PHOTOS --output MASKS`, or with `segtricks predict`."
 
 
-@dataclass(frozen=True)
+@dataclass
 class Summary:
-    """What :meth:`Store.check` found; as text two lines.
+    """What :meth:`Store.check` found.
 
     Args:
         usable: entry's name of each photograph that can be used, in the order of the photographs.
         photographs: number of all photographs.
         masks: number of their masks that can be used.
-        empty: number of their masks without foreground, left out.
-        full: number of their masks of nothing else, left out.
         left_out: names of photographs and entries that are not used, by the reason.
     """
 
     usable: dict[Path, str]
     photographs: int
     masks: int
-    empty: int
-    full: int
     left_out: dict[str, list[str]]
 
     def __str__(self) -> str:
-        """Return the counts, and what was left out, with the first names."""
+        """Return the counts, and the first names of those that are left out."""
         reasons = [f"{len(names):,} {reason} ({few(names)})" for reason, names in self.left_out.items()]
         return (
-            f"{len(self.usable):,} of {self.photographs:,} photographs have pseudo-labels: {self.masks:,} masks; "
-            f"left out: {self.empty:,} empty masks, {self.full:,} of everything.\n"
+            f"{len(self.usable):,} of {self.photographs:,} photographs have pseudo-labels: {self.masks:,} masks.\n"
             f"Not used: {'; '.join(reasons) or 'none'}."
         )
 
@@ -129,24 +123,23 @@ class Store:
         """
         claims: dict[str, list[Path]] = {}
         for path in photographs:
-            name = self._name_of(path, root)
-            if name is not None:
-                claims.setdefault(name, []).append(path)
+            found = next((name for name in _names(path, root) if name in self._known), None)
+            if found is not None:
+                claims.setdefault(found, []).append(path)
         return {paths[0]: name for name, paths in claims.items() if len(paths) == 1}
 
     def check(self, photographs: Sequence[Path], root: Path | None = None) -> Summary:
-        """Read all entries of the photographs and return which can be used.
+        """Read all entries of the photographs and return which can be used; see :meth:`match` for ``root``.
 
         Left out are damaged entries, those of another size than their photograph, and those without a label map whose
-        masks are all empty or full. See :meth:`match` for ``root``.
+        masks are all empty or full.
 
         Raises:
             UserError: none can be used.
         """
         matched = self.match(photographs, root)
-        usable: dict[Path, str] = {}
         left_out: dict[str, list[str]] = {}
-        counts: Counter[str] = Counter()
+        summary = Summary({}, len(photographs), 0, left_out)
         for path in tqdm(photographs, desc="pseudo-labels", unit=" images", disable=None, leave=False, delay=2):
             if path not in matched:
                 left_out.setdefault("without an entry", []).append(path.name)
@@ -154,40 +147,31 @@ class Store:
             try:
                 entry = self.entry(matched[path])
                 entry.check_sizes(path)
-                kinds = _kinds(entry)
+                usable = entry.usable()
             except UnreadableImage as error:
                 left_out.setdefault("damaged or of another size", []).append(f"{path.name}: {error.reason}")
                 continue
-            counts.update(kinds)
-            if kinds["masks"] or entry.labels is not None:
-                usable[path] = entry.name
+            summary.masks += len(usable.masks)
+            if usable.masks or entry.labels is not None:
+                summary.usable[path] = entry.name
             else:
                 left_out.setdefault("without a mask", []).append(path.name)
         orphans = sorted(self._known.difference(matched.values()))
         if orphans:
             left_out["entries without their photograph"] = orphans
-        summary = Summary(usable, len(photographs), counts["masks"], counts["empty"], counts["full"], left_out)
-        if not usable:
+        if not summary.usable:
             raise UserError(f"Nothing in {self.path} can be used. {summary}\n{_HOW_TO_MAKE}")
         return summary
 
-    def _name_of(self, path: Path, root: Path | None) -> str | None:
-        if root is None:
-            parts = path.absolute().parts
-            ends = [Path(*parts[start:]) for start in range(1, len(parts))]
-        else:
-            ends = [path.relative_to(root)] if path.is_relative_to(root) else []
-        for end in ends:
-            for name in (end.as_posix(), without_suffix(end)):
-                if name in self._known:
-                    return name
-        return None
 
-
-def _kinds(entry: Entry) -> Counter[str]:
-    """How many of the masks are empty, full, and neither of them."""
-    kinds = {0: "empty", entry.height * entry.width: "full"}
-    return Counter(kinds.get(area, "masks") for area in entry.areas())
+def _names(path: Path, root: Path | None) -> Iterator[str]:
+    """Names that the entry of a photograph may have, the first choice first."""
+    if root is None:
+        for both in zip(endings(path), endings(path.with_suffix("")), strict=True):
+            yield from both
+    elif path.is_relative_to(root):
+        below = path.relative_to(root)
+        yield from (below.as_posix(), without_suffix(below))
 
 
 def _entry_files(folder: Path) -> list[str]:

@@ -5,7 +5,7 @@ A fault keeps an image from being used, or makes it wrong; a note is worth knowi
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -23,7 +23,7 @@ from segtricks.data.images import UnreadableImage
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
-FAULTS: Mapping[str, str] = {
+FAULTS = {
     "image": "image that cannot be read",
     "mask": "mask that cannot be read",
     "boxes": "annotation that cannot be read",
@@ -36,7 +36,7 @@ FAULTS: Mapping[str, str] = {
     "name": "name with control characters, or not UTF-8",
     "count": "number of images is not the published one",
 }
-NOTES: Mapping[str, str] = {
+NOTES = {
     "double": "not used: another file of this name is",
     "same_name": "images that differ in their suffix alone",
     "zero_one": "mask of 0 and 1, read as 0 and 255",
