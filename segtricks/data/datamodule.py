@@ -235,12 +235,12 @@ class SaliencyDataModule(lightning.LightningDataModule):
         """Make all image sides multiples of the backbone's patch.
 
         Raises:
-            UserError: ``size`` is none; the nearest that is one is named.
+            UserError: ``size`` is not one; the nearest is named.
         """
         if self.size % patch:
             nearest = max(1, round(self.size / patch)) * patch
             raise UserError(
-                f"data.size {self.size} is no multiple of {patch}, the backbone's patch: pass --data.size {nearest}."
+                f"data.size {self.size} is not a multiple of {patch}, the backbone's patch: pass --data.size {nearest}."
             )
         if self.multiple % patch:
             self.multiple = patch
@@ -316,7 +316,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Open what the stage needs."""
         if stage == "fit":
-            self._place.forget()
+            self._place.left = None
             self._check_train_size()
         elif stage == "test":
             _ = self.test_datasets
@@ -402,7 +402,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the place for the next training loader."""
-        self._place.load(state_dict)
+        self._place.left = state_dict
 
     def _split(self) -> tuple[SegmentationDataset, SegmentationDataset]:
         if self._splits is None:

@@ -19,9 +19,8 @@ from segtricks.errors import UserError
 class WithTargets(SegmentationDataset):
     """Photographs of a data set with pseudo-labels, which take the place of its own masks if it has any.
 
-    Pseudo-labels go to the photograph whose path ends in their name; see :meth:`Store.match`. Photographs without any
-    are left out with a warning. As a mask, all masks of a photograph count together; masks that are empty or full do
-    not count.
+    They are matched by :meth:`Store.match`; photographs without any are left out with a warning. As a mask, all masks
+    of a photograph count together. Masks that are empty or full do not count.
 
     Args:
         photographs: Any data set.

@@ -258,7 +258,7 @@ def test_prediction_reads_a_folder_in_order_without_masks(tmp_path: Path, write)
 
 def test_sides_become_multiples_of_the_patch() -> None:
     data = module(size=28)
-    with pytest.raises(UserError, match=r"data\.size 28 is no multiple of 16, .*: pass --data\.size 32"):
+    with pytest.raises(UserError, match=r"data\.size 28 is not a multiple of 16, .*: pass --data\.size 32"):
         data.fit_patches(16)
     data.fit_patches(14)
     assert data.multiple == 14
