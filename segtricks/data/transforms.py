@@ -253,18 +253,6 @@ class TrainTransform:
         return draw_colors(self.jitter, self.jitter_p, self.grayscale_p, generator)
 
 
-class EvalTransform:
-    """The whole photograph: uint8 (3, H, W) to normalised float32 (3, h, w), see :func:`fit_short_side`."""
-
-    def __init__(self, size: int = 320, multiple: int = 8) -> None:
-        self.size = size
-        self.multiple = multiple
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """The image at the network's resolution."""
-        return to_input(fit_short_side(image, self.size, self.multiple))
-
-
 class CenterCropTransform:
     """Short side to ``resize``, centre crop of ``size``: uint8 (C, H, W) to uint8 (C, size, size).
 

@@ -13,7 +13,6 @@ from segtricks.data.transforms import (
     IMAGENET_STD,
     VOID,
     CenterCropTransform,
-    EvalTransform,
     TrainTransform,
     View,
     denormalize,
@@ -280,7 +279,7 @@ def test_the_seed_decides() -> None:
 
 def test_eval_transform_keeps_the_whole_image() -> None:
     image = photo(60, 90)
-    whole = EvalTransform(60, 10)(image)
+    whole = to_input(fit_short_side(image, 60, 10))
     torch.testing.assert_close(denormalize(whole) * 255, image.float(), atol=1e-3, rtol=0)
 
 

@@ -7,9 +7,8 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -33,24 +32,12 @@ class _Broken(Exception):
     """An attempt that may succeed when it is repeated."""
 
 
-@dataclass(frozen=True)
-class _Remote:
-    """The server's file: a partial file is continued only while this stays the same."""
+class _Version(NamedTuple):
+    """Which version of which file a partial file belongs to: its address, value for ``If-Range``, and length."""
 
-    url: str
-    etag: str | None = None
-    modified: str | None = None
+    url: str = ""
+    validator: str | None = None
     length: int | None = None
-
-    @property
-    def validator(self) -> str | None:
-        """Value of ``If-Range``, which weak tags are not allowed in (RFC 9110, 13.1.5)."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
-
-    def agrees(self, other: "_Remote") -> bool:
-        """Whether nothing that both know differs."""
-        pairs = zip(asdict(self).values(), asdict(other).values(), strict=True)
-        return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
 def transfer(url: str, part: Path, size: int | None = None, unpacked: int = 0) -> None:
@@ -99,21 +86,21 @@ def check_address(url: str) -> None:
 
 def _attempt(url: str, part: Path, size: int | None, unpacked: int) -> None:
     known = _recall(part)
-    resumable = known.url == url and (known.validator or known.length is not None)
-    done = _length(part) if resumable else 0
+    done = _length(part) if known.url == url else 0
     if done and done == known.length:
         return  # stopped between the last byte and the check
+    if known.validator is None:
+        done = 0
     headers = {"User-Agent": f"segtricks/{__version__}", "Accept-Encoding": "identity"}
     if done:
-        headers["Range"] = f"bytes={done}-"
-        if known.validator:
-            headers["If-Range"] = known.validator
+        headers |= {"Range": f"bytes={done}-", "If-Range": str(known.validator)}
     with _network(url, part):
         response = build_opener(_Redirects()).open(Request(url, headers=headers), timeout=TIMEOUT)
     with response:
-        remote = _remote(url, response.headers)
+        remote = _version(url, response.headers)
         start = done if response.status == 206 else 0
-        if start and not (_continues(response.headers, start) and known.agrees(remote)):
+        # Not every server heeds the condition, or answers with the range that was asked for.
+        if start and (remote != known or not _continues(response.headers, start)):
             raise _changed(part)
         expected = _checked_size(remote, size)
         if expected is not None:
@@ -152,10 +139,12 @@ def _changed(part: Path) -> _Broken:
     return _Broken("the file at this address has changed")
 
 
-def _remote(url: str, headers: Mapping[str, str]) -> _Remote:
-    """The file that the whole answer, or the part of it, belongs to."""
+def _version(url: str, headers: Mapping[str, str]) -> _Version:
     length = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
-    return _Remote(url, headers.get("ETag"), headers.get("Last-Modified"), int(length) if length.isdigit() else None)
+    etag = headers.get("ETag")
+    weak = etag is None or etag.startswith("W/")  # not allowed in If-Range (RFC 9110, 13.1.5)
+    validator = headers.get("Last-Modified") if weak else etag
+    return _Version(url, validator, int(length) if length.isdigit() else None)
 
 
 def _continues(headers: Mapping[str, str], start: int) -> bool:
@@ -164,17 +153,17 @@ def _continues(headers: Mapping[str, str], start: int) -> bool:
     return match is not None and int(match[1]) == start and int(match[2]) == int(match[3]) - 1
 
 
-def _checked_size(remote: _Remote, size: int | None) -> int | None:
+def _checked_size(remote: _Version, size: int | None) -> int | None:
     """Bytes to expect, where the server or the publication states them."""
     if None not in (size, remote.length) and remote.length != size:
         raise TransferFailed(f"{remote.url} is a file of {remote.length:,} bytes, {size:,} were published.")
     return remote.length or size
 
 
-def _save(response: IO[bytes], part: Path, remote: _Remote, start: int, expected: int | None) -> None:
+def _save(response: IO[bytes], part: Path, remote: _Version, start: int, expected: int | None) -> None:
     if not start:
         with replacing(remembered(part)) as temporary:
-            temporary.write_text(json.dumps(asdict(remote)))
+            temporary.write_text(json.dumps(remote._asdict()))
     with part.open("ab" if start else "wb") as file, bytes_bar(part.stem, expected, start) as bar:
         while True:
             with _network(remote.url, part):
@@ -185,11 +174,11 @@ def _save(response: IO[bytes], part: Path, remote: _Remote, start: int, expected
             bar.update(len(chunk))
 
 
-def _recall(part: Path) -> _Remote:
+def _recall(part: Path) -> _Version:
     try:
-        return _Remote(**json.loads(remembered(part).read_text()))
+        return _Version(**json.loads(remembered(part).read_text()))
     except (OSError, ValueError, TypeError):
-        return _Remote("")
+        return _Version()
 
 
 def _length(part: Path) -> int:
