@@ -48,7 +48,15 @@ class FaultsFound(UserError):
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
-    options = _parser().parse_args(list(words))
+    parser = OptionParser("data verify", USAGE)
+    parser.add_argument("dataset")
+    parser.add_argument("--root", type=Path, default=Path("data"))
+    for name in ("masks", "fix-list", "output"):
+        parser.add_argument(f"--{name}", type=Path)
+    for name in ("strict", "all"):
+        parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
+    options = parser.parse_args(list(words))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the table names the same things
         dataset = open_whole(options.dataset, options.root, options.masks)
@@ -82,18 +90,6 @@ def main(words: Sequence[str]) -> None:
         files = len({finding.path for finding in faults})
         raise FaultsFound(f"{dataset.name}: faults in {files:,} of its files; {'; '.join(summary)}.")
     print(f"{dataset.name}: {'; '.join(summary)}.")
-
-
-def _parser() -> OptionParser:
-    parser = OptionParser("data verify", USAGE)
-    parser.add_argument("dataset")
-    parser.add_argument("--root", type=Path, default=Path("data"))
-    for name in ("masks", "fix-list", "output"):
-        parser.add_argument(f"--{name}", type=Path)
-    parser.add_argument("--strict", action="store_true")
-    parser.add_argument("--all", action="store_true")
-    parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
-    return parser
 
 
 def _faults(found: Sequence[Finding]) -> list[Finding]:

@@ -30,12 +30,6 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # JPEG: and MPO
 
 Convert = Callable[[Image.Image, int], NDArray[Any]]
 
-_SYSTEM_REASONS: dict[type[OSError], str] = {
-    FileNotFoundError: "no such file",
-    IsADirectoryError: "is a folder, not an image",
-    PermissionError: "permission denied",
-}
-
 _LABEL_VALUES = "a label map holds one class id a pixel, as a palette entry or gray value (0 to 65535)"
 
 
@@ -107,10 +101,8 @@ def read_size(path: str | Path) -> tuple[int, int]:
 def find_images(folder: str | Path) -> list[Path]:
     """Image files of a folder and its subfolders by suffix (upper or lower case), sorted by their path within it.
 
-    Hidden files and folders and ``__MACOSX`` are passed over; linked folders are followed, once each.
-
-    Raises:
-        UserError: There is no such folder, it is a file, or it holds no image.
+    Hidden files and folders and ``__MACOSX`` are passed over; linked folders are followed, once each. A ``UserError``
+    where there is no image.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -171,11 +163,8 @@ def _reason(error: Exception, path: Path, content: bytes | None) -> str:
     if isinstance(error, UnidentifiedImageError):
         length = path.stat().st_size if content is None else len(content)
         return "not an image, or damaged at its start" if length else "empty file"
-    for kind, reason in _SYSTEM_REASONS.items():
-        if isinstance(error, kind):
-            return reason
-    if isinstance(error, OSError) and error.strerror:  # of the system: a disk that fails, links in a circle
-        return f"cannot be read: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:  # of the system: no such file, permission denied
+        return f"cannot be read: {error.strerror.lower()}"
     return f"damaged: {error or type(error).__name__}"
 
 
@@ -183,7 +172,7 @@ def _check_file(path: Path) -> None:
     # Opening a pipe waits until somebody writes into it, and a device need not have an end.
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError
+        raise UnreadableImage(path, "is a folder, not an image")
     if not stat.S_ISREG(mode):
         raise UnreadableImage(path, "is a pipe, socket or device, not a file")
 

@@ -16,18 +16,15 @@ from pycocotools import mask as coco
 
 from segtricks.data.coco import DAMAGE, fill_runs, read_runs
 from segtricks.data.images import UnreadableImage, read_labels, read_size
+from segtricks.data.pairing import without_suffix
 from segtricks.runs import replacing
 
 
 @dataclass(frozen=True)
 class Mask:
-    """One mask of a photograph.
+    """One mask of a photograph: COCO's compressed run-length code, and half-open x0, y0, x1, y1 in pixels around it.
 
-    Args:
-        rle: COCO's compressed run-length code.
-        box: half-open x0, y0, x1, y1 in pixels; zeros around nothing.
-        score: any finite number, higher for a better mask, or None.
-        class_id: from 0, or None.
+    A score is any finite number, higher for a better mask; class ids count from 0.
     """
 
     rle: str
@@ -47,16 +44,15 @@ class Mask:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a store holds for one photograph; pixels are read and decoded by the methods.
+    """One photograph's part of a store; pixels are read and decoded by the methods.
 
     Args:
         name: in the store.
-        height: of the photograph in pixels.
-        width: of the photograph in pixels.
+        height: of the photograph in pixels, as ``width``.
         masks: any number, which may overlap.
         soft: file of the soft mask.
         labels: file of the label map.
-        image: path of the photograph below its folder, as far as the store knows it.
+        image: path of the photograph below its folder, where known.
     """
 
     name: str
@@ -68,11 +64,7 @@ class Entry:
     image: str = ""
 
     def arrays(self) -> NDArray[np.bool_]:
-        """Return the masks, (n, H, W) bool.
-
-        Raises:
-            UnreadableImage: a code is damaged, or is of another size.
-        """
+        """Return the masks, (n, H, W) bool; an ``UnreadableImage`` where a code is damaged or of another size."""
         arrays = np.zeros((len(self.masks), self.height, self.width), bool)
         for array, mask in zip(arrays, self.masks, strict=True):
             array[:] = self._decode(fill_runs, mask)
@@ -124,11 +116,7 @@ def entry_names(photographs: Iterable[PurePath]) -> dict[PurePath, str]:
 
 
 def encode_mask(mask: NDArray[np.bool_], score: float | None = None, class_id: int | None = None) -> Mask:
-    """Return a mask (H, W) bool as it is stored; score and class id may be numbers of any library.
-
-    Raises:
-        ValueError: the score is not finite, or the class id is negative.
-    """
+    """Return a mask (H, W) bool as it is stored; score and class id may be numbers of any library."""
     code = coco.encode(np.asfortranarray(mask, np.uint8))
     left, top, width, height = (int(value) for value in coco.toBbox(code))
     return Mask(
@@ -151,11 +139,7 @@ def write_entry(folder: Path, name: str, image: str, size: tuple[int, int], mask
 
 
 def write_labels(folder: Path, name: str, labels: NDArray[np.integer[Any]]) -> None:
-    """Write a map (H, W) of class ids, in one step: with 8 bits where they suffice, else with 16.
-
-    Raises:
-        ValueError: an id is not within 0..65535.
-    """
+    """Write a map (H, W) of class ids in 0..65535, in one step: with 8 bits where they suffice, else with 16."""
     if labels.min() < 0 or labels.max() > 65535:
         raise ValueError(f"class ids lie in 0..65535, not in {labels.min()}..{labels.max()}")
     kind = np.uint8 if labels.max() < 256 else np.uint16
@@ -164,11 +148,7 @@ def write_labels(folder: Path, name: str, labels: NDArray[np.integer[Any]]) -> N
 
 
 def read_entry(folder: Path, name: str) -> Entry:
-    """Read what :func:`write_entry` wrote.
-
-    Raises:
-        UnreadableImage: it is damaged.
-    """
+    """Read what :func:`write_entry` wrote; an ``UnreadableImage`` where it is damaged."""
     path = folder / "entries" / f"{name}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -177,8 +157,9 @@ def read_entry(folder: Path, name: str) -> Entry:
         image = str(content["image"])
     except DAMAGE as error:
         raise UnreadableImage(path, f"damaged: {type(error).__name__} {error}") from error
-    soft, labels = (folder / kind / f"{name}.png" for kind in ("soft", "labels"))
-    return Entry(name, height, width, masks, _if_there(soft), _if_there(labels), image)
+    files = [folder / kind / f"{name}.png" for kind in ("soft", "labels")]
+    soft, labels = (path if path.is_file() else None for path in files)
+    return Entry(name, height, width, masks, soft, labels, image)
 
 
 def _read_stored(item: Any, height: int, width: int) -> Mask:
@@ -203,12 +184,3 @@ def _is_integer(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _if_there(path: Path) -> Path | None:
-    return path if path.is_file() else None
-
-
-def without_suffix(path: PurePath) -> str:
-    """Return a path as text, with ``/`` between its parts."""
-    return path.with_suffix("").as_posix()

@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from segtricks.data.coco import DAMAGE, CocoImage, coco_images, draw_outline, reading_coco
 from segtricks.data.images import UnreadableImage, find_images, read_mask
-from segtricks.data.label_entry import Entry, checked_size, encode_mask, entry_names, read_entry, without_suffix
-from segtricks.data.pairing import endings, few, one_per_stem
+from segtricks.data.label_entry import Entry, checked_size, encode_mask, entry_names, read_entry
+from segtricks.data.pairing import endings, few, one_per_stem, without_suffix
 from segtricks.errors import UserError
 
 FORMAT = "segtricks pseudo-labels 1"
@@ -34,13 +34,9 @@ _HOW_TO_MAKE = "Next: make them with `segtricks discover --images PHOTOS --outpu
 
 @dataclass
 class Summary:
-    """What :meth:`Store.check` found.
+    """Result of :meth:`Store.check`: entries' names of the usable photographs, number of all, number of usable masks.
 
-    Args:
-        usable: entry's name of each photograph that can be used, in the order of the photographs.
-        photographs: number of all photographs.
-        masks: number of their masks that can be used.
-        left_out: names of photographs and entries that are not used, by the reason.
+    ``left_out`` has the names of photographs and entries that are not used, by the reason.
     """
 
     usable: dict[Path, str]
@@ -91,7 +87,7 @@ class Store:
             store = cls(path, _entry_files(path / "entries"), partial(read_entry, path), _read_index(path))
         elif path.is_dir():
             masks = path / "soft" if (path / "soft").is_dir() else path  # of a segtricks that wrote no entries yet
-            files = one_per_stem(find_images(masks), lambda file: without_suffix(file.relative_to(masks)), ".png")
+            files = one_per_stem(find_images(masks), lambda file: without_suffix(file, masks), ".png")
             store = cls(path, sorted(files), partial(_mask_entry, files))
         else:
             raise UserError(f"No pseudo-labels at {path} (looked from {Path.cwd()}).\n{_HOW_TO_MAKE}")
@@ -104,11 +100,7 @@ class Store:
         return len(self.names)
 
     def entry(self, name: str) -> Entry:
-        """Return one entry.
-
-        Raises:
-            UnreadableImage: it is damaged, or there is none of this name.
-        """
+        """Return one entry; an ``UnreadableImage`` where it is damaged, or there is none of this name."""
         if name not in self._known:
             raise UnreadableImage(name, f"has no entry in {self.path}")
         return self._read(name)
@@ -116,10 +108,8 @@ class Store:
     def match(self, photographs: Iterable[Path], root: Path | None = None) -> dict[Path, str]:
         """Return the entry's name of each photograph that has one, in the order of the photographs.
 
-        Args:
-            photographs: their paths.
-            root: folder that the entries' names are relative to. Without it, the longest end of a photograph's path
-                counts that is the name of an entry, unless another photograph ends in it as well.
+        ``root`` is the folder that the entries' names are relative to. Without it, the longest end of a photograph's
+        path counts that is the name of an entry, unless another photograph ends in it as well.
         """
         claims: dict[str, list[Path]] = {}
         for path in photographs:

@@ -5,7 +5,7 @@ on the model's device.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,10 +60,6 @@ class OnHost:
     def __getitem__(self, index: int) -> Tensor:
         """One of them."""
         return self._photos[index]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Each of them."""
-        return iter(self._photos)
 
 
 class _Items(Dataset[Item | Skipped | Emptied]):

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
 
 from segtricks.errors import UserError
@@ -46,6 +46,11 @@ def doubles(paths: Iterable[Path], chosen: dict[str, Path]) -> list[LeftOut]:
     return [LeftOut(path, "double") for path in paths if path not in used]
 
 
+def without_suffix(path: PurePath, root: Path | None = None) -> str:
+    """A path, or the part of it below ``root``, as text without its suffix, with ``/`` between its parts."""
+    return (path if root is None else path.relative_to(root)).with_suffix("").as_posix()
+
+
 def endings(path: Path) -> Iterator[str]:
     """The ends of a file's absolute path, the longest first: ``photos/cats/1.jpg``, ``cats/1.jpg``, ``1.jpg``."""
     parts = path.absolute().parts
@@ -62,9 +67,12 @@ def by_ending(images: Iterable[Path], names: Container[str]) -> dict[Path, str]:
     folders: dict[str, set[Path]] = {}
     for path in images:
         ends = endings(path.with_suffix(""))
-        found[path] = next((end for end in ends if end in names), _whole(path))
+        found[path] = next((end for end in ends if end in names), without_suffix(path.absolute()))
         folders.setdefault(found[path], set()).add(path.absolute().parent)
-    return {path: name if len(folders[name]) == 1 else _whole(path) for path, name in found.items()}
+    for path, name in found.items():
+        if len(folders[name]) > 1:
+            found[path] = without_suffix(path.absolute())
+    return found
 
 
 def pair(
@@ -107,7 +115,3 @@ def pair(
 def few(names: Sequence[str]) -> str:
     """The first three names."""
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _whole(path: Path) -> str:
-    return path.absolute().with_suffix("").as_posix()

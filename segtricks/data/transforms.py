@@ -64,7 +64,7 @@ def to_input(image: Tensor) -> Tensor:
 
 
 def to_colored_input(images: Tensor, colors: Colors) -> Tensor:
-    """uint8 (B, 3, H, W) to float32, colours adjusted (see :func:`segtricks.data.colors.adjust_colors`), normalised."""
+    """uint8 (B, 3, H, W) to float32, colours adjusted, normalised."""
     if images.device.type == "cpu" and len(images) > 1:
         # One by one, since what fits into a CPU's cache is not fetched again for every step: 3 times faster.
         return torch.cat([to_colored_input(images[i : i + 1], colors[i : i + 1]) for i in range(len(images))])

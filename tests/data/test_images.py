@@ -245,7 +245,7 @@ def test_a_forbidden_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Image, "open", forbidden)  # whoever tests as root may read everything
-    with pytest.raises(UnreadableImage, match=r"a\.png: permission denied"):
+    with pytest.raises(UnreadableImage, match=r"a\.png: cannot be read: permission denied"):
         read_image(path)
 
 

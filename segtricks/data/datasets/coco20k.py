@@ -55,6 +55,7 @@ class COCO20K(PublishedDataset):
     def __init__(self, root: str | Path = "data", require_boxes: bool = True, strict: bool = False) -> None:
         root = Path(root).expanduser()
         self.folder = self._find(root, "train2014").parent
+        self.box_folder = self.folder / "annotations"
         needed = [_LIST, _BOXES] if require_boxes else [_LIST]
         for name in needed:
             if not (self.folder / name).is_file():
@@ -65,11 +66,6 @@ class COCO20K(PublishedDataset):
         super().__init__(self.title, images)
         if require_boxes:
             self.annotations = self._read_boxes(root)
-
-    @property
-    def annotated(self) -> bool:
-        """Whether the folder of annotations is there."""
-        return (self.folder / "annotations").is_dir()
 
     def _read_boxes(self, root: Path) -> list[ImageBoxes]:
         path = self.folder / _BOXES

@@ -49,10 +49,9 @@ class ExamplePhotographs(SegmentationDataset):
 
     Size: 9 images of 384 x 303 to 640 x 427 pixels, sorted by name: astronaut, camera, chelsea (a cat), china (a
     pagoda), coffee, coins, flower, grace_hopper, rocket. Too few for scores that mean anything beyond these nine.
-    Format: PNG and JPEG, 7 in colour and 2 in gray, read from the installed packages scikit-image, scikit-learn and
-    matplotlib. Masks 0/255, drawn by hand as polygons for segtricks and stored in ``examples.json``, see
-    :func:`draw_mask`; an object is all that stands out together: the photographer with his tripod, the cup with its
-    saucer and spoon, both flowers, all coins.
+    Format: PNG and JPEG, 7 in colour and 2 in gray, of the packages scikit-image, scikit-learn and matplotlib. Masks
+    0/255, drawn by hand as polygons, see :func:`draw_mask`; an object is all that stands out together: the photographer
+    with his tripod, the cup with its saucer and spoon, both flowers, all coins.
     Licences: public domain (astronaut, grace_hopper, rocket), CC0 (camera, chelsea, coffee), no known copyright
     restrictions (coins), CC BY 2.0 (china by danielbuechele, flower by vultilion). ``examples.json`` has the author,
     licence and source of each; segtricks contains the outlines alone, not the photographs.
@@ -61,14 +60,7 @@ class ExamplePhotographs(SegmentationDataset):
     environment", Computing in Science & Engineering 2007.
 
     Photographs whose package is not installed are left out with a warning, and so are files that differ from those
-    that the masks were drawn on.
-
-    Args:
-        require_masks: False where only photographs are needed: then ``masks`` is None.
-        strict: A photograph that is left out is an error instead of a warning.
-
-    Raises:
-        UserError: None of the photographs is there, or one is left out with ``strict``.
+    that the masks were drawn on; an error with ``strict``, or where none is there.
     """
 
     target_kinds = ("mask",)
@@ -98,7 +90,7 @@ class ExamplePhotographs(SegmentationDataset):
         super().__init__("examples", paths, [MASKS] * len(paths) if require_masks else None)
 
     def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W), 0 or 255, or None where no masks are wanted."""
+        """Mask alone, uint8 (1, H, W), 0 or 255."""
         return None if self.masks is None else draw_mask(self.photograph(index))
 
     def photograph(self, index: int) -> Photograph:
@@ -135,9 +127,8 @@ def locate(photograph: Photograph) -> Path | None:
 def draw_mask(photograph: Photograph) -> Tensor:
     """The mask of a photograph, uint8 (1, H, W): 255 on its objects, 0 elsewhere.
 
-    Coordinates are those of pixels: x counts columns from the left, y rows from the top, both from 0. The pixels that
-    an outline runs through belong to the object, those that a hole's outline runs through do not. A hole is cut from
-    its own object alone: another object may lie in it.
+    Points are pixels, counted from 0. Those that an outline runs through belong to the object, those that a hole's
+    outline runs through do not. A hole is cut from its own object alone: another object may lie in it.
     """
     size = (photograph.width, photograph.height)
     mask = Image.new("L", size)

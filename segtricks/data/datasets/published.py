@@ -1,6 +1,7 @@
 """Datasets that others published: where their folders lie, however they were unpacked, and how many files to expect."""
 
 import warnings
+from operator import attrgetter
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +10,8 @@ from segtricks.data.images import find_images
 from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, Pairs, doubles, one_per_stem, pair
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
+
+_stem = attrgetter("stem")
 
 
 class PublishedDataset(SegmentationDataset):
@@ -25,11 +28,13 @@ class PublishedDataset(SegmentationDataset):
     license_note: ClassVar[str]
     """What its authors allow, in a few words."""
     citation: ClassVar[str]
+    box_folder: Path | None = None
+    """Where the boxes lie, if there are any."""
 
     @property
     def annotated(self) -> bool:
         """Whether masks or boxes lie next to the photographs, opened or not."""
-        return self.masks is not None
+        return self.masks is not None or (self.box_folder is not None and self.box_folder.is_dir())
 
     def _bases(self, root: Path) -> list[Path]:
         # The named folder before its parent: "images" next to ECSSD may be somebody else's.
@@ -117,7 +122,3 @@ def count_difference(found: int, expected: int) -> str:
         return ""
     differ = f"{abs(found - expected):,} {'fewer' if found < expected else 'more'}"
     return f"{found:,} images, {expected:,} were published: {differ}"
-
-
-def _stem(path: Path) -> str:
-    return path.stem

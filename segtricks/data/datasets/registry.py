@@ -51,14 +51,14 @@ def create_dataset(
         hard: Keep VOC's difficult and truncated objects.
 
     Raises:
-        UserError: Unknown name (near and legal ones are listed), missing folder, or files that do not pair.
+        UserError: Unknown name, missing folder, or files that do not pair.
     """
     if name == "synthetic":
         return SyntheticShapes()
     if name == "examples":
         return ExamplePhotographs(require_masks, strict)
     if name not in PUBLISHED:
-        raise UserError(f"Unknown dataset '{name}': {_hint(name)}Legal are {', '.join(DATASET_NAMES)}.")
+        raise UserError(f"Unknown dataset '{name}': {_hint(name)}Allowed: {', '.join(DATASET_NAMES)}.")
     kind = PUBLISHED[name]
     if issubclass(kind, VOC):
         return kind(root, require_masks, strict, hard)

@@ -33,6 +33,7 @@ class VOC(PublishedDataset):
     ) -> None:
         root = Path(root).expanduser()
         self.folder = self._find(root, "JPEGImages").parent
+        self.box_folder = self.folder / "Annotations"
         stems = self._stems(root)
         self._check_count(len(stems), root, strict)
         images = [self.folder / "JPEGImages" / f"{stem}.jpg" for stem in stems]
@@ -42,11 +43,6 @@ class VOC(PublishedDataset):
         if require_boxes and not hard:
             kept = self.select([i for i, place in enumerate(self.annotations or ()) if len(place.boxes)])
             self.images, self.annotations = kept.images, kept.annotations
-
-    @property
-    def annotated(self) -> bool:
-        """Whether the folder of XML files is there."""
-        return (self.folder / "Annotations").is_dir()
 
     def read_annotation(self, index: int, hard: bool = True) -> ImageBoxes:
         """Boxes of a photograph from its XML file."""

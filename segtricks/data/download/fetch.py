@@ -4,9 +4,8 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
@@ -22,16 +21,15 @@ DOWNLOADS = ".downloads"
 Kind = Any  # a class of ``segtricks.data.datasets.registry.PUBLISHED``
 
 
-@dataclass(frozen=True)
-class Found:
-    """What is there of a dataset: number of its images, and whether its masks or boxes are there as well."""
+class Found(NamedTuple):
+    """Number of the images of a dataset that are there, and whether its masks or boxes are there as well."""
 
     images: int
     annotated: bool
 
     def whole(self, kind: Kind) -> bool:
         """Whether that is all that was published."""
-        return self.annotated and self.images == kind.expected
+        return self == (kind.expected, True)
 
 
 def look(kind: Kind, root: Path) -> Found:

@@ -84,7 +84,7 @@ def test_listed_files_that_do_not_exist_are_counted_and_three_named(tmp_path: Pa
 def test_lists_that_are_none_are_told(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    for name, message in (("none", "No list"), ("empty", "names no files"), ("binary", "no UTF-8 text")):
+    for name, message in (("none", "No list"), ("empty", "names no files"), ("binary", "not UTF-8 text")):
         with pytest.raises(UserError, match=message):
             ImageFolder(tmp_path / f"{name}.txt")
 

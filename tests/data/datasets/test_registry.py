@@ -37,8 +37,8 @@ def test_examples_need_no_root() -> None:
 
 
 @pytest.mark.parametrize(("wrong", "meant"), [("ECSSD", "ecssd"), ("duts_tr", "duts-tr"), ("omron", "dut-omron")])
-def test_an_unknown_name_lists_near_and_legal_ones(wrong: str, meant: str) -> None:
-    with pytest.raises(UserError, match=rf"'{wrong}': did you mean .*{meant}.*\? Legal are {', '.join(DATASET_NAMES)}"):
+def test_an_unknown_name_lists_near_and_allowed_ones(wrong: str, meant: str) -> None:
+    with pytest.raises(UserError, match=rf"'{wrong}': did you mean .*{meant}.*\? Allowed: {', '.join(DATASET_NAMES)}"):
         create_dataset(wrong)
 
 
