@@ -71,8 +71,7 @@ def main(words: Sequence[str]) -> None:
     checks = in_threads(partial(check_item, dataset), range(len(dataset)), max(1, options.workers), "verify")
     for path, checked in zip(dataset.images, checks, strict=True):
         found += checked.findings
-        if checked.values:
-            values[checked.values] += 1
+        values.update(filter(None, [checked.values]))
         if fits_list(path) and not _faults(checked.findings):
             good.append(path)
     _print(found, folder, options.all)
@@ -80,16 +79,18 @@ def main(words: Sequence[str]) -> None:
         write_json(options.output, _content(dataset, found, good, values))
     if options.fix_list:
         _write_good(options.fix_list, good)
-    what = "pairs" if dataset.masks is not None else "images"
-    summary = [f"{len(good):,} of {len(dataset):,} {what} are sound"]
-    if values:
-        summary.append("masks: " + ", ".join(f"{kind} ({count:,})" for kind, count in values.most_common()))
-    if difference:
-        summary.append(difference)
+    summary = _summary(dataset, good, values, difference)
     if faults := _faults(found):
         files = len({finding.path for finding in faults})
-        raise FaultsFound(f"{dataset.name}: faults in {files:,} of its files; {'; '.join(summary)}.")
-    print(f"{dataset.name}: {'; '.join(summary)}.")
+        raise FaultsFound(f"{dataset.name}: faults in {files:,} of its files; {summary}.")
+    print(f"{dataset.name}: {summary}.")
+
+
+def _summary(dataset: SegmentationDataset, good: Sequence[Path], values: Counter[str], difference: str) -> str:
+    what = "pairs" if dataset.masks is not None else "images"
+    masks = ", ".join(f"{kind} ({count:,})" for kind, count in values.most_common())
+    parts = [f"{len(good):,} of {len(dataset):,} {what} are sound", f"masks: {masks}" if masks else "", difference]
+    return "; ".join(filter(None, parts))
 
 
 def _faults(found: Sequence[Finding]) -> list[Finding]:

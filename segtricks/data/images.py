@@ -55,9 +55,8 @@ def read_image(path: str | Path, content: bytes | None = None) -> Tensor:
     view of the decoder's (H, W, 3), which is what resizing is fastest on.
 
     Raises:
-        UnreadableImage: The file is missing, damaged, truncated, empty, not an image, a folder, pipe, socket or device,
-            forbidden, without pixels or beyond Pillow's pixel limit (``PIL.Image.MAX_IMAGE_PIXELS``); or its floats
-            leave [0, 1].
+        UnreadableImage: The file cannot be read, is damaged, empty, not an image, without pixels or beyond Pillow's
+            limit (``PIL.Image.MAX_IMAGE_PIXELS``); or its floats leave [0, 1].
     """
     array = _decode(Path(path), _rgb, content)
     return torch.from_numpy(array).permute(2, 0, 1)
@@ -69,9 +68,6 @@ def read_mask(path: str | Path, content: bytes | None = None) -> Tensor:
     1-bit masks become 0/255. Colour and palette masks are read by the luminance of their colours (ITU-R 601, so that
     equal channels keep their value) and transparency is ignored. A mask whose largest value is exactly 1 is a 0/1
     mask and becomes 0/255.
-
-    Raises:
-        UnreadableImage: As for :func:`read_image`.
     """
     array = _decode(Path(path), _luminance, content)
     return torch.from_numpy(array).unsqueeze(0)
@@ -80,12 +76,8 @@ def read_mask(path: str | Path, content: bytes | None = None) -> Tensor:
 def read_labels(path: str | Path, content: bytes | None = None) -> Tensor:
     """Label map as int64 (1, H, W), upright: the class id of every pixel, as it is stored.
 
-    Ids are the gray values of images with 1 to 32 bits, or the entry numbers of palette images,
-    whatever their colours.
-
-    Raises:
-        UnreadableImage: As for :func:`read_image`; or the image holds colours, transparency, floats or negative numbers
-            instead of ids.
+    Ids are the gray values of images with 1 to 32 bits, or the entry numbers of palette images. An
+    :class:`UnreadableImage` also where there are colours, transparency, floats or negative numbers instead.
     """
     path = Path(path)
     return torch.from_numpy(_decode(path, partial(_ids, path), content)).unsqueeze(0)

@@ -96,7 +96,7 @@ class SegmentationDataset(Dataset[Sample]):
 
     def read_image(self, index: int) -> Tensor:
         """Photograph alone, uint8 (3, H, W)."""
-        return read_image(self.images[index])
+        return read_image(self.images[index], self._content(self.images[index]))
 
     def read_target(self, index: int) -> Target | None:
         """Target alone, of the kind ``target_kind``."""
@@ -110,11 +110,11 @@ class SegmentationDataset(Dataset[Sample]):
 
     def read_mask(self, index: int) -> Tensor | None:
         """Mask alone, uint8 (1, H, W)."""
-        return None if self.masks is None else read_mask(self.masks[index])
+        return None if self.masks is None else read_mask(self.masks[index], self._content(self.masks[index]))
 
     def read_labels(self, index: int) -> Tensor | None:
         """Label map alone, int64 (1, H, W)."""
-        return None if self.masks is None else read_labels(self.masks[index])
+        return None if self.masks is None else read_labels(self.masks[index], self._content(self.masks[index]))
 
     def read_instances(self, index: int) -> Instances | None:
         """Objects alone; only for datasets with "instances" among their ``target_kinds``."""
@@ -152,11 +152,8 @@ class SegmentationDataset(Dataset[Sample]):
         first images. Runs with other seeds validate on the same images, and smaller limits are subsets of larger ones.
 
         Args:
-            held_out: Number of images to hold out, or their share below 1, of which there is at least one image.
+            held_out: Number of images to hold out, at least one, or their share below 1.
             limit: Use only so many images, held-out ones included.
-
-        Raises:
-            UserError: ``held_out`` is out of range or leaves nothing to train on.
         """
         order = default_rng(_HOLD_OUT_SEED).permutation(len(self))[:limit].tolist()
         if held_out <= 0 or (isinstance(held_out, float) and held_out >= 1):
@@ -168,6 +165,10 @@ class SegmentationDataset(Dataset[Sample]):
                 f"pass --data.held_out {max(1, len(order) // 10)}, or more images."
             )
         return self.select(sorted(order[count:])), self.select(sorted(order[:count]))
+
+    def _content(self, path: Path) -> bytes | None:
+        """Content of a file, None for a path on disk."""
+        return None
 
     def _check_size(self, index: int, image: Tensor, size: Sequence[int], whose: str) -> None:
         if tuple(image.shape[1:]) != tuple(size):

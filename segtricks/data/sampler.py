@@ -22,7 +22,6 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         seed: Another seed is another order.
         clock: Gives the epoch instead of ``set_epoch``: after a checkpoint that was written between two epochs of a run
             with ``max_steps``, Lightning (2.6) calls that with one epoch too many.
-        rank: This process; it and their number ``world`` are read from ``torch.distributed`` where it is running.
     """
 
     def __init__(
@@ -31,11 +30,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         batch_size: int,
         seed: int = 0,
         clock: Callable[[], int] | None = None,
-        rank: int | None = None,
-        world: int | None = None,
     ) -> None:
-        here, processes = process_rank()
-        rank, world = here if rank is None else rank, processes if world is None else world
+        rank, world = process_rank()
         super().__init__(dataset, world, rank, shuffle=True, seed=seed, drop_last=True)
         self.batch_size = batch_size
         self._images = len(dataset)  # type: ignore[arg-type]

@@ -41,18 +41,7 @@ _SLICE = re.compile(r"(?P<name>.+)\[(?P<range>[^\[\]]*)\]")
 def create_dataset(
     name: str, root: str | Path = "data", *, require_masks: bool = True, strict: bool = False, hard: bool = True
 ) -> SegmentationDataset:
-    """The dataset of this name.
-
-    Args:
-        name: One of ``DATASET_NAMES``.
-        root: Folder above the dataset's folder, or that folder itself.
-        require_masks: False where photographs alone will do: no mask is looked for, no file of boxes opened.
-        strict: An unexpected number of images is an error instead of a warning.
-        hard: Keep VOC's difficult and truncated objects.
-
-    Raises:
-        UserError: Unknown name, missing folder, or files that do not pair.
-    """
+    """The whole dataset with one of the ``DATASET_NAMES``; options and errors as for :func:`open_dataset`."""
     if name == "synthetic":
         return SyntheticShapes()
     if name == "examples":
@@ -81,15 +70,15 @@ def open_dataset(
         spec: A registered name, the path of a folder or of a text list of photographs, or a pattern of tar files
             (``shards/*.tar``), then perhaps ``[start:stop]`` over the sorted files (a list: in its order), counted as
             in Python. ``./ecssd`` is a folder even if a dataset has that name.
-        root: Does not apply to paths; this and the last two as for :func:`create_dataset`.
+        root: Folder above a registered dataset's folder, or that folder itself.
         masks: Folder of masks, or a COCO JSON file, for a path of photographs.
         boxes: Folder of VOC XML files, or a COCO JSON file, for a path of photographs.
-        require_masks: As for :func:`create_dataset`; for a path, ``masks`` or ``boxes`` must be given.
-        strict: No difference from what was published.
+        require_masks: False where photographs alone will do: no mask is looked for, no file of boxes opened.
+        strict: An unexpected number of images is an error instead of a warning.
         hard: Keep VOC's difficult and truncated objects.
 
     Raises:
-        UserError: Neither a name nor a path, a part that is not valid or is empty, or as for :func:`create_dataset`.
+        UserError: Neither a name nor a path, a part that is not valid or is empty, or files that do not pair.
     """
     if not str(spec).strip():
         raise UserError(

@@ -10,9 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor
-
-from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, read_image, read_labels, read_mask
+from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage
 from segtricks.data.pairing import MAX_UNPAIRED, pair
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
@@ -65,19 +63,7 @@ class TarShards(SegmentationDataset):
         pairs = pair(str(pattern), ordered, lambda path: _split(path)[0], targets, MAX_UNPAIRED)
         super().__init__(str(pattern), pairs.images, pairs.masks)
 
-    def read_image(self, index: int) -> Tensor:
-        """Photograph alone, uint8 (3, H, W)."""
-        return read_image(self.images[index], self._read(self.images[index]))
-
-    def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W)."""
-        return None if self.masks is None else read_mask(self.masks[index], self._read(self.masks[index]))
-
-    def read_labels(self, index: int) -> Tensor | None:
-        """Label map alone, int64 (1, H, W)."""
-        return None if self.masks is None else read_labels(self.masks[index], self._read(self.masks[index]))
-
-    def _read(self, path: Path) -> bytes:
+    def _content(self, path: Path) -> bytes:
         archive, start, size = self._places[path]
         try:
             with archive.open("rb") as file:  # each time: workers must not share one position
