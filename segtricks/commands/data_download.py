@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from segtricks.commands.data_list import add_root
 from segtricks.commands.options import OptionParser
 from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs, count_installed
 from segtricks.data.datasets.registry import PUBLISHED
@@ -33,8 +32,9 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--url", nargs="+", default=[])
-    add_root(parser)
+    parser.add_argument("--root", type=Path, default=Path("data"))
     options = parser.parse_args(list(words))
+    options.root = options.root.expanduser()
     names = list(dict.fromkeys(options.names))
     _check(names, options.url)
     failed = []

@@ -1,7 +1,6 @@
 """``segtricks data list``: the datasets of files, their sizes, and how much of each is there."""
 
 import shlex
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,24 +15,13 @@ from segtricks.reports.tables import text_table
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
     parser = OptionParser("data list", "[--root data]")
-    add_root(parser)
-    root = parser.parse_args(list(words)).root
+    parser.add_argument("--root", type=Path, default=Path("data"))
+    root = parser.parse_args(list(words)).root.expanduser()
     rows = [("examples", str(ExamplePhotographs.expected), "nothing", _examples(), ExamplePhotographs.license_note)]
     for name, kind in PUBLISHED.items():
         rows.append((name, f"{kind.expected:,}", _size(kind), _there(kind, root), kind.license_note))
     print(text_table(("name", "images", "download", f"in {root}", "license"), rows))
     print(f"\nNext: segtricks data download NAME --root {shlex.quote(str(root))}")
-
-
-def add_root(parser: ArgumentParser) -> None:
-    """Add ``--root``, the folder above the datasets' folders."""
-    parser.add_argument(
-        "--root",
-        type=lambda text: Path(text).expanduser(),
-        default=Path("data"),
-        metavar="DIR",
-        help="folder above the datasets' folders",
-    )
 
 
 def _examples() -> str:

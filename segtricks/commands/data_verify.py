@@ -41,7 +41,7 @@ Exit status: 0 where nothing is wrong, 1 where there are faults, 2 where the set
 
 
 class FaultsFound(UserError):
-    """Files are wrong; the message says how many."""
+    """Files are wrong; the message has their number."""
 
     status = 1
 

@@ -24,14 +24,11 @@ def read_boxes(path: str | Path, hard: bool = True) -> dict[str, ImageBoxes]:
     """Read the boxes of every image, by the stem of its file name.
 
     VOC counts pixels from 1 and includes the last: 1 is subtracted from xmin and ymin alone. COCO's crowds are left
-    out, and x, y, width, height become corners.
+    out.
 
     Args:
         path: a folder of VOC XML files (``Annotations``), or a COCO JSON file.
         hard: keep VOC's difficult and truncated objects.
-
-    Raises:
-        UserError: neither of the two, or a file in it that cannot be read as such.
     """
     path = Path(path)
     if path.is_dir():

@@ -48,11 +48,7 @@ def reading_coco(path: Path) -> Iterator[None]:
 
 
 def read_coco(path: Path) -> list[CocoImage]:
-    """Images of a file, in its order.
-
-    Raises:
-        UserError: It is missing or of another format.
-    """
+    """Images of a file, in its order; a ``UserError`` where it is missing or of another format."""
     with reading_coco(path):
         return coco_images(path, json.loads(path.read_text(encoding="utf-8")))
 
@@ -103,10 +99,8 @@ class CocoMasks:
     def read(self, image: Path) -> Tensor:
         """Mask of a photograph, uint8 (1, H, W) of 0 and 255, at the size that the file states.
 
-        The photograph is not opened; it is found by the end of its path, or by its name.
-
-        Raises:
-            UnreadableImage: The photograph is not in the file, or an outline of it is damaged.
+        The photograph is not opened; it is found by the end of its path, or by its name. An :class:`UnreadableImage`
+        where the file does not have it, or an outline of it is damaged.
         """
         found = self.names.get(by_ending([image], self.names)[image])
         if found is None:
@@ -122,10 +116,9 @@ class CocoMasks:
 
 
 def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:
-    """Return a COCO ``segmentation`` as a mask (H, W) of 0 and 1: a dict with a run-length code, or polygons.
+    """Return a COCO ``segmentation``, a dict with a run-length code, or polygons, as a mask (H, W) of 0 and 1.
 
-    Raises:
-        ValueError: It is damaged, or of another size; also other errors of ``DAMAGE``.
+    An error of ``DAMAGE`` where it is damaged, or of another size.
     """
     if isinstance(outline, dict):
         if list(outline["size"]) != [height, width]:
@@ -152,11 +145,7 @@ def fill_runs(counts: str | list[int], height: int, width: int) -> NDArray[np.ui
 
 
 def read_runs(counts: str | list[int], height: int, width: int) -> NDArray[np.int64]:
-    """Return the lengths of the runs down the columns, the first one outside.
-
-    Raises:
-        ValueError: They do not add up to the size of the mask; also other errors of ``DAMAGE``.
-    """
+    """Return the lengths of the runs down the columns, the first one outside; an error of ``DAMAGE`` for wrong ones."""
     runs = np.array(_expand(counts) if isinstance(counts, str) else counts)
     if runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
         raise ValueError(f"its runs do not add up to {height} x {width} pixels")

@@ -16,7 +16,6 @@ from segtricks.data.loading import (
     CropItems,
     TrainItems,
     WholeItems,
-    collate_finished,
     collate_lists,
     collate_stacked,
     finished,
@@ -75,7 +74,7 @@ class RunData(Protocol):
         """Make all image sides multiples of the backbone's patch, or raise a ``UserError``."""
 
     def crop_tests(self, resize: int, size: int, batch_size: int) -> None:
-        """Test on the middle of each image, as a protocol says."""
+        """Test on the middle of each image, for a protocol with a crop."""
 
     def check(self) -> None:
         """Open every dataset before a long fit, or raise a ``UserError``."""
@@ -232,7 +231,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
             self.multiple = patch
 
     def crop_tests(self, resize: int, size: int, batch_size: int) -> None:
-        """Test on the middle of each image and mask, cut as a protocol says, in batches of its size."""
+        """Test on the middle of each image and mask, cut for a protocol, in batches of its size."""
         self.center_crop, self.eval_batch_size = True, batch_size
         self._test_crop = CenterCropTransform(size, resize)
 
@@ -309,30 +308,15 @@ class SaliencyDataModule(lightning.LightningDataModule):
         items = TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())
-        names = ["image", "colors", "path"]
-        if self.targets is not None:
-            names.append("target")
-        collate = collate_stacked if self.colors_on == "device" else collate_finished
+        collate = partial(self._collate(["image", "colors", "path"]), finish=self.colors_on == "workers")
         return make_loader(
-            items,
-            self.batch_size,
-            partial(collate, names=names, size=self.size, targets=self.targets),
-            self.num_workers,
-            sampler,
-            ResumableLoader,
-            drop_last=True,
-            persistent=True,
+            items, self.batch_size, collate, self.num_workers, sampler, ResumableLoader, drop_last=True, persistent=True
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The middle of the held-out training images."""
         dataset = self.held_out_dataset
-        names = ["image", "path"]
-        if self.targets is not None:
-            names.append("target")
-        if dataset.target_kind == "mask":
-            names.append("mask")
-        collate = partial(collate_stacked, names=names, size=self.size, targets=self.targets)
+        collate = self._collate(["image", "path"] + ["mask"] * (dataset.target_kind == "mask"))
         items = CropItems(dataset, self._crop, self._image_cache, self.targets is not None)
         if process_rank()[1] > 1:
             shares = ShareBatches(items, self.eval_batch_size)
@@ -427,6 +411,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def _epoch(self) -> int:
         return 0 if self.trainer is None else self.trainer.current_epoch
+
+    def _collate(self, names: list[str]) -> "partial[dict[str, Any]]":
+        names = names if self.targets is None else [*names, "target"]
+        return partial(collate_stacked, names=names, size=self.size, targets=self.targets)
 
     def _whole(self, dataset: SegmentationDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
         items = WholeItems(dataset, partial(fit_short_side, size=self.size, multiple=self.multiple), crop)

@@ -84,7 +84,7 @@ class _Items(Dataset[Item | Skipped | Emptied]):
 
 
 class _ResizedItems(_Items):
-    """Items from photographs whose short side is ``resize``, with targets where ``targets`` says so."""
+    """Items from photographs whose short side is ``resize``, and from their targets where ``targets`` is set."""
 
     def __init__(
         self, dataset: SegmentationDataset, resize: int, cache: ImageCache | None, targets: bool = False
@@ -228,12 +228,17 @@ def collate_lists(items: Sequence[Item | Skipped | Emptied], names: Sequence[str
 
 
 def collate_stacked(
-    items: Sequence[Item | Skipped | Emptied], names: Sequence[str], size: int, targets: TargetKind | None = None
+    items: Sequence[Item | Skipped | Emptied],
+    names: Sequence[str],
+    size: int,
+    targets: TargetKind | None = None,
+    finish: bool = False,
 ) -> dict[str, Any]:
     """The same with uint8 images (B, 3, size, size), masks (B, 1, size, size) and an array of colours (B, 5, 2).
 
     B is 0 where every file is broken. Targets are uint8 (B, 1, size, size), int64 (B, size, size), or a list of
-    instances; with masks, ``empty`` counts the items that are left out because theirs has no foreground.
+    instances; with masks, ``empty`` counts the items that are left out because theirs has no foreground. With
+    ``finish``, the batch is :func:`finished` in the worker.
     """
     batch = collate_lists(items, names)
     nothing = {
@@ -251,7 +256,7 @@ def collate_stacked(
             batch[name] = default_collate(batch[name]) if batch[name] else none
     if "colors" in batch:
         batch["colors"] = np.array(batch["colors"], np.float32).reshape(-1, 5, 2)
-    return batch
+    return finished(batch) if finish else batch
 
 
 def finished(batch: dict[str, Any]) -> dict[str, Any]:
@@ -268,13 +273,6 @@ def finished(batch: dict[str, Any]) -> dict[str, Any]:
     else:
         batch["image"] = _normalized(images) if colors is None else to_colored_input(images, colors)
     return batch
-
-
-def collate_finished(
-    items: Sequence[Item | Skipped | Emptied], names: Sequence[str], size: int, targets: TargetKind | None = None
-) -> dict[str, Any]:
-    """:func:`collate_stacked`, then :func:`finished`, in the worker."""
-    return finished(collate_stacked(items, names, size, targets))
 
 
 def make_loader(

@@ -112,6 +112,19 @@ def pair(
     return Pairs(used, [masks[keys[path]] for path in used], left_out)
 
 
+def check_matched(name: str, images: Sequence[Path], matched: Container[Path], what: str, hint: str = "") -> None:
+    """Warn of the images without ``what``, such as "boxes in FILE"; a ``UserError`` where no image has any."""
+    missing = [path for path in images if path not in matched]
+    if len(missing) == len(images):
+        raise UserError(
+            f"None of the {len(images):,} images of {name} has {what}: they are matched by name, "
+            f"for example {images[0].stem}.{hint}"
+        )
+    if missing:
+        message = f"{len(missing):,} of the {len(images):,} images of {name} have no {what} and are left out"
+        warnings.warn(f"{message}, the first is {missing[0].name}.", stacklevel=3)
+
+
 def few(names: Sequence[str]) -> str:
     """The first three names."""
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

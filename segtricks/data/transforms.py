@@ -97,25 +97,19 @@ def resize_target(target: Target, height: int, width: int) -> Target:
 
 @dataclass(frozen=True)
 class View:
-    """One way to cut a square out of a photograph, the same for its target.
-
-    Args:
-        size: Side of the square.
-        scaled: Height and width of the photograph when the square is cut out of it.
-        top: Where the square begins; below 0 the photograph begins so many pixels below the top of the square.
-        left: The same from left to right.
-        mirrored: The square is flipped horizontally.
-        sigma: Standard deviation of a blur in pixels, None for no blur; it does not touch the target.
-        squeezed: The photograph, once ``scaled``, is squeezed to the square.
-    """
+    """One way to cut a square out of a photograph, the same for its target."""
 
     size: int
     scaled: tuple[int, int]
+    """Height and width of the photograph when the square is cut out of it."""
     top: int
+    """Where the square begins; below 0 the photograph begins so many pixels below the top of the square."""
     left: int
     mirrored: bool
     sigma: float | None = None
+    """Standard deviation of a blur in pixels, which does not touch the target."""
     squeezed: bool = False
+    """The photograph, once ``scaled``, is squeezed to the square."""
 
     def image(self, image: Tensor) -> Tensor:
         """uint8 (3, H, W) to (3, size, size); what the photograph leaves free gets its mean colour."""
@@ -130,10 +124,7 @@ class View:
         return crop if self.sigma is None else _blurred(crop, self.sigma)
 
     def target(self, target: Target) -> Target:
-        """Target (..., H, W) of any size to (..., size, size).
-
-        What the photograph leaves free is 0, and ``VOID`` in label maps.
-        """
+        """Target (..., H, W) of any size to (..., size, size); free pixels are 0, and ``VOID`` in label maps."""
         sides = (self.size, self.size) if self.squeezed else self.scaled
 
         def cut(pixels: Tensor) -> Tensor:
@@ -256,7 +247,7 @@ class TrainTransform:
 class CenterCropTransform:
     """Short side to ``resize``, centre crop of ``size``: uint8 (C, H, W) to uint8 (C, size, size).
 
-    For images and, identically (bilinear), for masks: the ``two-tricks`` protocol scores 320 pixels cut out of 335.
+    For images and, identically (bilinear), for masks, as the ``two-tricks`` protocol does it.
     """
 
     def __init__(self, size: int = 320, resize: int | None = None) -> None:

@@ -14,7 +14,6 @@ from segtricks.data.loading import (
     Skipped,
     TrainItems,
     WholeItems,
-    collate_finished,
     collate_lists,
     collate_stacked,
     finished,
@@ -183,7 +182,7 @@ def test_a_batch_of_broken_files_is_empty_but_whole() -> None:
 def test_finishing_in_the_worker_or_on_the_device_gives_the_same_numbers(shapes: SyntheticShapes) -> None:
     items = [TrainItems(shapes, TrainTransform(32), seed=5)[index] for index in range(6)]
     arguments = items, ("image", "colors", "path"), 32
-    there, here = collate_finished(*arguments), finished(collate_stacked(*arguments))
+    there, here = collate_stacked(*arguments, finish=True), finished(collate_stacked(*arguments))
     assert set(there) == set(here) == {"image", "path", "skipped"}
     assert torch.equal(there["image"], here["image"])
     assert finished(there)["image"] is there["image"]

@@ -119,8 +119,8 @@ def locate(photograph: Photograph) -> Path | None:
     try:
         spec = importlib.util.find_spec(photograph.module)
     except ValueError:  # a module that was put into sys.modules by hand
-        spec = None
-    folders = (spec.submodule_search_locations or ()) if spec is not None else ()
+        return None
+    folders = (spec and spec.submodule_search_locations) or ()
     return next((path for folder in folders if (path := Path(folder, photograph.path)).is_file()), None)
 
 

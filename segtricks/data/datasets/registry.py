@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import warnings
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +16,7 @@ from segtricks.data.datasets.published import PairedDataset
 from segtricks.data.datasets.shards import TarShards
 from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.datasets.voc import VOC, VOC07, VOC12
+from segtricks.data.pairing import check_matched
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
@@ -115,19 +115,11 @@ def attach_boxes(dataset: Dataset, path: str | Path, hard: bool = True) -> Datas
         UserError: The boxes cannot be read, or belong to none of the photographs.
     """
     known = read_boxes(path, hard)
-    kept = [i for i, image in enumerate(dataset.images) if image.stem in known]
-    if not kept:
-        raise UserError(
-            f"None of the {len(dataset):,} images of {dataset.name} has boxes in {path}: they are matched by name, "
-            f"for example {dataset.images[0].stem}."
-        )
-    if len(kept) < len(dataset):
-        missing = next(image.name for image in dataset.images if image.stem not in known)
-        message = f"{len(dataset) - len(kept):,} of {len(dataset):,} images of {dataset.name} have no boxes in {path}"
-        warnings.warn(f"{message} and are left out, the first is {missing}.", stacklevel=2)
+    matched = {image for image in dataset.images if image.stem in known}
+    check_matched(dataset.name, dataset.images, matched, f"boxes in {path}")
     if not hard:
-        kept = [i for i in kept if len(known[dataset.images[i].stem].boxes)]
-    chosen = dataset.select(kept)
+        matched = {image for image in matched if len(known[image.stem].boxes)}
+    chosen = dataset.select([i for i, image in enumerate(dataset.images) if image in matched])
     chosen.annotations = [known[image.stem] for image in chosen.images]
     return chosen
 

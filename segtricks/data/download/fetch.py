@@ -58,10 +58,6 @@ def download(name: str, kind: Kind, root: Path, urls: Sequence[str] = (), keep: 
 
     Returns:
         False where all was there and nothing was done.
-
-    Raises:
-        UserError: An address does not give the file, a file is not the published one, an archive is not safe, the disk
-            is full, or what came out is not the whole dataset.
     """
     if _is_whole(name, kind, root):
         return False

@@ -117,7 +117,7 @@ def photos(tmp_path: Path, write) -> Path:  # type: ignore[no-untyped-def]
 
 
 def test_images_without_boxes_are_left_out_and_counted(photos: Path) -> None:
-    with pytest.warns(UserWarning, match=r"1 of 2 images of photos have no boxes in .*, the first is b\.png"):
+    with pytest.warns(UserWarning, match=r"1 of the 2 images of photos have no boxes in .*, the first is b\.png"):
         dataset = attach_boxes(ImageFolder(photos), photos.parent / "boxes.json")
     assert [path.stem for path in dataset.images] == ["a"]
     assert dataset[0]["boxes"].tolist() == [[1, 2, 4, 6]]  # type: ignore[union-attr]
