@@ -124,7 +124,7 @@ def test_samples_parts_and_photographs_of_another_size(tmp_path: Path, write) ->
         ),
     ],
 )
-def test_files_of_another_kind_are_told(tmp_path: Path, text: str | None, message: str) -> None:
+def test_files_of_another_kind_are_named(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "c.json").write_text(text)
     with pytest.raises(UserError, match=message):

@@ -388,7 +388,7 @@ def watched() -> Iterator[list[str]]:
 
 @pytest.fixture
 def pseudo(tmp_path: Path, published) -> dict[str, Any]:  # type: ignore[no-untyped-def]
-    """Options of a published data set with masks of its own, and pseudo-masks: white at the top of each image."""
+    """Options of a published dataset with masks of its own, and pseudo-masks: white at the top of each image."""
     published(tmp_path / "ECSSD", ECSSD, "abcdefgh")
     (tmp_path / "pseudo").mkdir()
     mask = np.zeros((8, 12), np.uint8)

@@ -275,7 +275,7 @@ def test_photographs_go_by_the_end_of_their_path_or_by_their_path_below_a_root(f
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda path: None, "No pseudo-labels at"),
         (lambda path: (path / "entries").mkdir(parents=True), "holds no pseudo-labels"),
@@ -286,9 +286,9 @@ def test_photographs_go_by_the_end_of_their_path_or_by_their_path_below_a_root(f
         (lambda path: path.write_bytes(b"\xff\xd8\xff"), "is not a COCO annotation file"),
     ],
 )
-def test_what_is_not_a_store_is_refused(tmp_path, make, said):
+def test_what_is_not_a_store_is_refused(tmp_path, make, message):
     make(tmp_path / "x")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         Store.open(tmp_path / "x")
 
 

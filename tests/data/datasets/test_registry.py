@@ -107,7 +107,7 @@ def test_synthetic_parts_reach_beyond_its_count() -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path, write) -> Path:  # type: ignore[no-untyped-def]
-    """Photographs a and b of 12 x 8 and, beside them, a COCO file that knows a alone."""
+    """Photographs a and b of 12 x 8 and, next to them, a COCO file that knows a alone."""
     for stem in "ab":
         write(tmp_path / "photos" / f"{stem}.png", size=(12, 8))
     images = [{"id": 7, "file_name": "a.png", "width": 12, "height": 8}]

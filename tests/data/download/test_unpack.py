@@ -54,7 +54,7 @@ def _there(folder: Path) -> dict[str, bytes]:
 
 
 def _nothing_came(tmp_path: Path, *names: str) -> None:
-    """Nothing lies in or beside the root but the archive and what the test put there."""
+    """Nothing lies in or next to the root but the archive and what the test put there."""
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert found == {"root", *names}
 
