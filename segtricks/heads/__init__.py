@@ -2,6 +2,16 @@
 
 from segtricks.heads.found import FoundHead, load_found_head
 from segtricks.heads.original import load_original_head
+from segtricks.heads.selfmask import SelfMaskHead, SelfMaskOutput, select_query
 from segtricks.heads.sempart import SempartHead, SempartOutput
 
-__all__ = ["FoundHead", "SempartHead", "SempartOutput", "load_found_head", "load_original_head"]
+__all__ = [
+    "FoundHead",
+    "SelfMaskHead",
+    "SelfMaskOutput",
+    "SempartHead",
+    "SempartOutput",
+    "load_found_head",
+    "load_original_head",
+    "select_query",
+]
