@@ -91,9 +91,7 @@ class _DecoderLayer(nn.TransformerDecoderLayer):
         return self.norm3(state + self.linear2(self.linear1(state).relu()))
 
 
-def select_query(
-    masks: Tensor, objectness: Tensor, scale: float = 4, size: tuple[int, int] | None = None
-) -> Tensor:
+def select_query(masks: Tensor, objectness: Tensor, scale: float = 4, size: tuple[int, int] | None = None) -> Tensor:
     """Return the mask of the highest objectness of each image, enlarged bilinearly: (B, 1, H, W) probabilities.
 
     Args:

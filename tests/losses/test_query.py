@@ -30,7 +30,9 @@ def test_total_ranking_and_gradients_equal_the_first_implementation(published, o
     torch.testing.assert_close(objectness.grad, published[f"grad_objectness{suffix}"], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("order", "loss", "gradient"), [("better_higher", 0, [0, 0]), ("published_code", 0.8, [1, -1])])
+@pytest.mark.parametrize(
+    ("order", "loss", "gradient"), [("better_higher", 0, [0, 0]), ("published_code", 0.8, [1, -1])]
+)
 def test_the_right_order_costs_nothing_unless_the_published_code_is_asked_for(order, loss, gradient):
     objectness = torch.tensor([0.9, 0.1], requires_grad=True)
     found = query_ranking_loss(objectness, torch.tensor([0.0, 1.0]), order)
