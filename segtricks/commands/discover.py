@@ -13,6 +13,7 @@ from segtricks.backbones.factory import FEATURES
 from segtricks.commands.feature_options import add_cache_options
 from segtricks.commands.options import OptionParser
 from segtricks.commands.prediction import Model, add_job_options, job_of, write_masks
+from segtricks.discovery import spectral_voting
 from segtricks.discovery.methods import METHODS
 from segtricks.errors import UserError
 from segtricks.methods.base import PLAIN, REFINED, SOLVED
@@ -45,7 +46,12 @@ def _parser() -> OptionParser:
     parser = OptionParser("discover", USAGE)
     add = parser.add_argument
     add_job_options(parser)
-    add("--method", choices=tuple(METHODS), default="tokencut", help="what finds the object (default tokencut)")
+    add(
+        "--method",
+        choices=(*METHODS, spectral_voting.NAME),
+        default="tokencut",
+        help="what finds the object (default tokencut)",
+    )
     add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16)")
     add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")
     add("--feature", choices=FEATURES, help="what patches are compared by (default: the backbone's own)")

@@ -19,7 +19,7 @@ class Vote(NamedTuple):
     """
 
     mask: Tensor
-    index: int
+    index: int  # type: ignore[assignment]  # it hides a method that tuples have
     votes: Tensor
     kept: Tensor
 
