@@ -21,6 +21,7 @@ from segtricks.refine import BILATERAL_PRESETS
 
 USAGE = "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--option value]"
 
+_METHODS = (*METHODS, spectral_voting.NAME)
 _MODEL = (
     *("method", "backbone", "backbone_checkpoint", "head", "feature", "layer", "tau", "k", "threshold"),
     *("bilateral_preset", "refine_at"),
@@ -46,13 +47,9 @@ def _parser() -> OptionParser:
     parser = OptionParser("discover", USAGE)
     add = parser.add_argument
     add_job_options(parser)
-    add(
-        "--method",
-        choices=(*METHODS, spectral_voting.NAME),
-        default="tokencut",
-        help="what finds the object (default tokencut)",
-    )
-    add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16)")
+    add("--method", choices=_METHODS, default="tokencut", help="what finds the object (default tokencut)")
+    add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16); "
+        "spectral_voting takes several: A,B,C")  # fmt: skip
     add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")
     add("--feature", choices=FEATURES, help="what patches are compared by (default: the backbone's own)")
     add("--layer", type=int, help="whose features, from 0, or from the end with -1 (default: the backbone's own)")

@@ -29,10 +29,11 @@ def spectral_affinity(features: Tensor) -> Tensor:
     check_features(features)
     with torch.autocast(features.device.type, enabled=False):
         unit = normalize(features.float().flatten(2), dim=1)
-        cosines = unit.mT @ unit
-        shifted = cosines - cosines.amin((1, 2), keepdim=True)
-        largest = shifted.amax((1, 2), keepdim=True)
-        return torch.where(largest > _ALIKE, shifted / largest, 1.0)
+        weights = unit.mT @ unit
+        # In place: a photograph of 400 x 300 pixels has 7,500 nodes at stride 8, and 225 MB a matrix.
+        weights.sub_(weights.amin((1, 2), keepdim=True))
+        largest = weights.amax((1, 2), keepdim=True)
+        return weights.div_(largest.clamp_min(_ALIKE)).masked_fill_(largest <= _ALIKE, 1.0)
 
 
 def spectral_clusters(features: Tensor, k: int, upsample: int = 2, seed: int = 0) -> Tensor:

@@ -59,8 +59,8 @@ class Ensemble(nn.Module):
 class SpectralVoting(nn.Module):
     """Call it on normalised images (B, 3, H, W); it returns masks (B, 1, H, W) of 0 and 1.
 
-    Every backbone gives 2 + 3 + 4 candidates (:func:`segtricks.discovery.spectral_clusters`); the one that wins the vote
-    among all of them is the mask (:func:`segtricks.discovery.vote_mask`).
+    Every backbone gives 2 + 3 + 4 candidates (:func:`segtricks.discovery.spectral_clusters`); the one that wins the
+    vote among all of them is the mask (:func:`segtricks.discovery.vote_mask`).
 
     Args:
         backbone: names, separated by commas; the paper takes two ResNets and DINO ViT-S/16.
@@ -101,7 +101,8 @@ class SpectralVoting(nn.Module):
         candidates: list[Tensor] = []
         for backbone, feature in zip(self.backbone.backbones, features, strict=True):
             labels = clusters_of_image(feature, _CLUSTERS, _UPSAMPLE, self.seed)
-            padded = [side * int(backbone.patch_size) for side in feature.shape[-2:]]  # type: ignore[call-overload]
+            patch_size: int = backbone.patch_size  # type: ignore[assignment]
+            padded = [side * patch_size for side in feature.shape[-2:]]
             large = interpolate(labels[None].float(), size=padded, mode="nearest-exact")[0]
             large = large[:, : size[0], : size[1]]
             for k, partition in zip(_CLUSTERS, large, strict=True):

@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class Discovery(SegmentationModule):
-    """TokenCut, LOST, Deep Spectral, FOUND or spectral voting: plain, with the guided filter, and with the bilateral solver.
+    """Training-free methods: plain, with the guided filter, and with the bilateral solver.
 
     ``segtricks test --config tokencut`` needs no checkpoint; there is nothing to ``fit``.
 
     Args:
         method: tokencut, lost, deep_spectral, found or spectral_voting.
-        backbone: name of the frozen network (``segtricks.backbones.create_backbone``); for spectral_voting also several,
-            separated by commas.
+        backbone: name of the frozen network (``segtricks.backbones.create_backbone``); for spectral_voting also
+            several, separated by commas.
         pretrained: load its published weights.
         backbone_checkpoint: a local file with its weights, instead of the download.
         head: a trained head for found, in place of its first step.
