@@ -63,8 +63,14 @@ class Backbone(nn.Module):
             )
         return features
 
-    def thaw(self) -> None:
-        """Let all parameters be trained."""
+    def thaw(self, blocks: int | None = None) -> None:
+        """Let parameters be trained: those of the last ``blocks``, or all.
+
+        Raises:
+            UserError: It does not have so many blocks.
+        """
+        if blocks is not None:
+            raise UserError(f"{self.name!r} has no blocks of which some could be trained: leave the number out.")
         self.requires_grad_(True)
         self.frozen = False
 

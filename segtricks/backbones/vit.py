@@ -98,11 +98,7 @@ class ViTBackbone(Backbone):
         self.model = model
 
     def thaw(self, blocks: int | None = None) -> None:
-        """Let the last ``blocks`` and the final norm be trained; None is everything.
-
-        Raises:
-            UserError: There are fewer blocks.
-        """
+        """Let parameters be trained: those of the last ``blocks`` and the final norm, or all."""
         if blocks is None:
             return super().thaw()
         if not 0 < blocks <= len(self.model.blocks):

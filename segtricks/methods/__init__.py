@@ -3,6 +3,7 @@
 from segtricks.methods.base import SegmentationModule
 from segtricks.methods.discovery import Discovery
 from segtricks.methods.found import Found
+from segtricks.methods.selfmask import SelfMask
 from segtricks.methods.sempart import LossWeights, Sempart
 
-__all__ = ["Discovery", "Found", "LossWeights", "SegmentationModule", "Sempart"]
+__all__ = ["Discovery", "Found", "LossWeights", "SegmentationModule", "SelfMask", "Sempart"]
