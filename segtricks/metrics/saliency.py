@@ -32,7 +32,7 @@ class ImageScores:
 
     Args:
         values: (8,) float64 in the order of ``IMAGE_MEASURES``; IoU is nan where prediction and target are both empty,
-            and ``max_fbeta`` is the image's own maximum.
+            unless the protocol counts it, and ``max_fbeta`` is the image's own maximum.
         precision: (T,) at each threshold of the protocol.
         recall: (T,)
         f: (T,)
@@ -77,6 +77,8 @@ def image_scores(pred: Tensor, target: Tensor, protocol: Protocol) -> ImageScore
     foreground = pred > protocol.threshold
     union = (foreground | truth).sum()
     iou = (foreground & truth).sum().double() / union
+    if protocol.iou_empty == "zero":
+        iou = iou.nan_to_num(0.0)
     levels, adaptive = level_counts(pred, truth), adaptive_counts(pred, truth)
     f_levels, f_adaptive = (levels, adaptive) if same else (level_counts(pred, f_truth), adaptive_counts(pred, f_truth))
     relevant, f_relevant = (mask.sum().double().reshape(1, 1) for mask in (truth, f_truth))
