@@ -1,5 +1,6 @@
 """SelfMask: a network that learns the pseudo-masks of any other method."""
 
+import logging
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,6 +20,7 @@ from segtricks.methods.trainable import Trainable
 from segtricks.refine import GuidedFilter
 
 _HEAD_WIDTH = 64  # channels of an attention head
+log = logging.getLogger(__name__)
 
 
 class SelfMask(Trainable, SegmentationModule):
@@ -93,6 +95,7 @@ class SelfMask(Trainable, SegmentationModule):
         self.head = SelfMaskHead(width, num_queries, num_layers, heads)
         self.ranking, self.schedule, self.longest_side = ranking, schedule, longest_side
         self.predicted_row = REFINED if guided_filter else PLAIN
+        self._empty, self._warned = 0, False
         self.use_optimizer(optimizer)
 
     def forward(self, images: Tensor) -> SelfMaskOutput:
@@ -123,12 +126,22 @@ class SelfMask(Trainable, SegmentationModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Return the objective of a batch of normalised images and their pseudo-masks."""
+        self._empty += batch.get("empty", 0)
         if len(batch["image"]) == 0:
             return self.no_loss()
         losses, prob = self.losses(batch["image"], batch["target"])
         self.last_share = (prob > 0.5).float().mean()
         self.log_step(losses.total, {"dice": losses.dice, "ranking": losses.ranking}, batch["path"])
         return losses.total
+
+    def on_train_epoch_end(self) -> None:
+        """Log how many photographs were left out, since nothing of their masks was in the part that was cut out."""
+        super().on_train_epoch_end()
+        self.log("health/empty_targets", float(self._empty), sync_dist=True, reduce_fx="sum")
+        if self._empty and not self._warned:
+            log.warning("%d photographs of an epoch were left out: their masks are empty or full", self._empty)
+            self._warned = True
+        self._empty = 0
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Log the objective on held-out training images and their pseudo-masks; return what is predicted."""

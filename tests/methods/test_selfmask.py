@@ -93,12 +93,14 @@ def _words(data, *more):
     return [*words, "--max_bad_share", "0.5", "--trainer.log_every_n_steps", "1", *more]
 
 
-def test_fit_leaves_bad_masks_out_keeps_the_encoder_and_predicts(data, tmp_path, monkeypatch):
+def test_fit_leaves_bad_masks_out_keeps_the_encoder_and_predicts(data, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     assert main(["fit", *_words(data, "--trainer.max_epochs", "3")]) == 0
     run = tmp_path / "runs/run"
     header, *lines = (run / "metrics.csv").read_text().splitlines()
-    assert {"train/dice", "train/ranking", "val/loss"} <= set(header.split(",")) and lines
+    assert {"train/dice", "train/ranking", "val/loss", "health/empty_targets"} <= set(header.split(",")) and lines
+    assert "photographs of an epoch were left out" in caplog.text
+    assert "11.png: its target" in caplog.text
     best = read_checkpoint(run / "checkpoints/best.ckpt")
     assert any(name.startswith("backbone.model.blocks.0.") for name in best["state_dict"])
     words = ["--run", str(run), "--images", str(data / "photos"), "--output", str(tmp_path / "out")]
