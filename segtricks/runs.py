@@ -51,7 +51,7 @@ def existing_run(path: str | Path) -> Path:
 
 
 @contextmanager
-def alone(run: Path) -> Iterator[None]:
+def hold_run(run: Path) -> Iterator[None]:
     """Hold a run folder, so that no second process trains in it.
 
     The lock is the process's own: it ends with it, however that ends, and a loader's workers do not inherit it.
@@ -107,7 +107,11 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             the new one, never an empty one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+    except OSError as error:
+        error.filename = str(path)  # what the user knows of
+        raise
     os.close(handle)
     temporary = Path(name)
     try:
@@ -125,6 +129,15 @@ def sweep(folder: Path) -> None:
     """Remove the temporary files that killed processes have left in a folder that nobody writes to now."""
     for path in folder.glob(".*-????????.*"):
         path.unlink(missing_ok=True)
+
+
+def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested options as one level, by the names of the command line: ``model.tau``."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        name = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".")
+        found |= flat(value, name) if isinstance(value, Mapping) and value else {name: value}
+    return found
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -229,3 +229,26 @@ def test_a_signal_to_all_processes_stops_them_after_the_same_step(tmp_path):
     step = torch.load(tmp_path / "runs/x/checkpoints/last.ckpt", weights_only=True)["global_step"]
     assert f"Stopped by a signal at step {step:,}" in said
     assert MetricsFile(tmp_path / "runs/x").rows()[-1]["step"] == step - 1
+
+
+def test_a_method_without_training_is_scored_in_one_folder_with_the_images_of_all_processes(tmp_path):
+    words = ["test", "--config", "deep_spectral", "--model.backbone", "descriptor", "--data", "synthetic[:6]"]
+    words += ["--data.size", "64", "--panels", "0", "--trainer.accelerator", "cpu", "--trainer.strategy", "ddp"]
+    run(tmp_path, [*words[:-2], "--name", "one"])
+    by_lightning = [*words, "--name", "two", "--trainer.devices", "2"]
+    command = [sys.executable, "-m", "segtricks", *by_lightning]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Figures as JSON") == 1
+    run_together(tmp_path, [*words, "--name", "three"])
+    one, two, three = (
+        json.loads((tmp_path / f"runs/{name}/test/synthetic-0-6.json").read_text()) for name in ("one", "two", "three")
+    )
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["one", "three", "two"]
+    for result in (two, three):
+        assert result["images"] == 6
+        assert result["empty"] == one["empty"]
+        for row, bins in result["size_bins"].items():
+            assert [each["images"] for each in bins] == [each["images"] for each in one["size_bins"][row]]
+        for row, metrics in result["rows"].items():
+            assert metrics == pytest.approx(one["rows"][row])

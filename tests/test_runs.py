@@ -133,3 +133,13 @@ def test_csv_has_the_columns_of_all_lines(tmp_path):
 )
 def test_names_become_plain_file_names(name, plain):
     assert file_name(name) == plain
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_by_the_file_that_was_to_be_written(tmp_path, monkeypatch):
+    def refuse(**options):
+        raise PermissionError(13, "Permission denied", "/.a-1234.json")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(PermissionError) as caught, replacing(tmp_path / "a.json"):
+        pass
+    assert caught.value.filename == str(tmp_path / "a.json")

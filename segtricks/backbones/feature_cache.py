@@ -46,7 +46,7 @@ class FeatureCache:
     """
 
     def __init__(self, backbone: nn.Module, folder: str | Path | None = None) -> None:
-        self.folder = default_folder() if folder is None else Path(folder).expanduser()
+        self.folder = features_folder() if folder is None else Path(folder).expanduser()
         self.found = self.computed = 0
         """Images, so far."""
         self._forward: Callable[[Tensor], Output] = backbone.forward
@@ -147,7 +147,7 @@ def identity(backbone: nn.Module) -> str:
     return hashed.hexdigest()
 
 
-def default_folder() -> Path:
+def features_folder() -> Path:
     """``segtricks/features`` in the user's folder of caches."""
     return image_folder().with_name("features")
 

@@ -17,7 +17,7 @@ from segtricks.backbones.hub import cached_hub_file, create_from_hub, hub_addres
 from segtricks.backbones.probing import probe
 from segtricks.backbones.registry import Pretrained
 from segtricks.backbones.unavailable import Unavailable
-from segtricks.backbones.weight_cache import alone, cached_weights, load_cached, store, weights_folder
+from segtricks.backbones.weight_cache import cached_weights, hold_weights, load_cached, store, weights_folder
 from segtricks.backbones.weights import load_checkpoint, load_strictly
 from segtricks.data.download.transfer import remembered, transfer
 from segtricks.errors import UserError
@@ -105,7 +105,7 @@ def _from_carrier(wanted: _Wanted) -> Loaded:
 
 def _once(wanted: _Wanted, fetch: Callable[[_Wanted], Loaded]) -> Loaded:
     """What another process has put into the cache while this one waited for it, or else what ``fetch`` gives."""
-    with alone(wanted.name):
+    with hold_weights(wanted.name):
         try:
             return _from_cache(wanted)
         except Unavailable:

@@ -79,7 +79,7 @@ def store(model: "VisionTransformer | Eva", name: str, source: str) -> bool:
 
 
 @contextmanager
-def alone(name: str) -> Iterator[None]:
+def hold_weights(name: str) -> Iterator[None]:
     """Hold a backbone's place in the cache, so that processes that start together fetch its weights once.
 
     Where the folder cannot be written to, nobody is waited for: nothing will be kept there.
@@ -109,7 +109,7 @@ def _source(path: Path) -> str:
 
 
 def _remove(path: Path, before: os.stat_result, name: str, reason: str) -> None:
-    with alone(name):
+    with hold_weights(name):
         # Another process may have put a good file there since this one was read.
         if not path.exists() or not os.path.samestat(before, path.stat()):
             return

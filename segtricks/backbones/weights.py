@@ -28,10 +28,10 @@ def load_checkpoint(model: VisionTransformer | Eva, path: str | Path, name: str)
     Raises:
         UserError: No such file, unreadable, holds code, or does not fit the model in every key and shape.
     """
-    load_strictly(model, official_layout(read_checkpoint(path), model, path), path, name)
+    load_strictly(model, official_layout(read_weights(path), model, path), path, name)
 
 
-def read_checkpoint(path: str | Path) -> StateDict:
+def read_weights(path: str | Path) -> StateDict:
     """State dict in a file, with wrappers and prefixes taken off.
 
     Raises:
@@ -59,9 +59,9 @@ def load_strictly(model: nn.Module, state: StateDict, path: str | Path, name: st
         "unexpected": [key for key in state if key not in own],
         "of another shape": [f"{key} {_shape(state[key])} for {_shape(own[key])}" for key in misshapen],
     }
-    told = [f"{len(keys)} keys {fault} ({_first(keys)})" for fault, keys in faults.items() if keys]
-    if told:
-        raise UserError(f"{path} does not fit {name!r}: {'; '.join(told)}.\n{_likely_cause(own, state, misshapen)}")
+    problems = [f"{len(keys)} keys {fault} ({_first(keys)})" for fault, keys in faults.items() if keys]
+    if problems:
+        raise UserError(f"{path} does not fit {name!r}: {'; '.join(problems)}.\n{_likely_cause(own, state, misshapen)}")
     model.load_state_dict(state, strict=True)
 
 

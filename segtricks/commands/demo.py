@@ -23,8 +23,8 @@ def demo_explained(configs: Sequence[str]) -> Iterator[None]:
     except UserError as error:
         if type(error) is not UserError or not configs or not _is_demo(configs[-1]) or not lacking():
             raise
-        told = str(error).split("\nNext:")[0]
-        raise UserError(f"{told}\n{NEXT}") from error
+        message = str(error).split("\nNext:")[0]
+        raise UserError(f"{message}\n{NEXT}") from error
 
 
 def lacking() -> bool:

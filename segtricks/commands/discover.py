@@ -1,6 +1,7 @@
 """``segtricks discover``: photographs in, masks and boxes of a training-free method out.
 
-It is ``predict`` of :class:`segtricks.methods.Discovery`, with shorter names for its options.
+It is ``predict`` of :class:`segtricks.methods.Discovery`, with shorter names for its options; those of ``predict`` are
+understood as well.
 """
 
 import os
@@ -12,7 +13,7 @@ import torch
 from segtricks.backbones.factory import FEATURES
 from segtricks.commands.feature_options import add_cache_options
 from segtricks.commands.options import OptionParser
-from segtricks.commands.prediction import Model, add_job_options, job_of, write_masks
+from segtricks.commands.prediction import Model, add_task_options, task_of, write_masks
 from segtricks.discovery import spectral_voting
 from segtricks.discovery.methods import METHODS
 from segtricks.errors import UserError
@@ -33,20 +34,21 @@ _RANGES = {"size": (1, 8192, 320), "batch_size": (1, 4096, 8), "num_workers": (0
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
-    options = _parser().parse_args(words)
+    options, rest = _parser().parse_known_args(words)
     for name, (lowest, highest, example) in _RANGES.items():
         value = getattr(options, name)
         if value is not None and not lowest <= value <= highest:
             raise UserError(f"--{name} is {value}: it lies in {lowest} to {highest:,}, for example --{name} {example}.")
-    job = job_of(options, boxes=True)
-    model = Model(_words(options), row=_ROWS[options.refine], polarity=options.polarity)
-    write_masks(job, model, options.method)
+    task = task_of(options, boxes=True)
+    words = [*_words(options), *rest]
+    model = Model(words, row=_ROWS[options.refine], polarity=options.polarity, command="discover")
+    write_masks(task, model, options.method)
 
 
 def _parser() -> OptionParser:
     parser = OptionParser("discover", USAGE)
     add = parser.add_argument
-    add_job_options(parser)
+    add_task_options(parser)
     add("--method", choices=_METHODS, default="tokencut", help="what finds the object (default tokencut)")
     add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16); "
         "spectral_voting takes several: A,B,C")  # fmt: skip

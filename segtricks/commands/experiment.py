@@ -51,10 +51,6 @@ class SomeFailed(UserError):
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
-    if words[:1] == ["masks"]:
-        from segtricks.commands import experiment_masks
-
-        return experiment_masks.main(words[1:])
     parser = _parser()
     if {"-h", "--help"} & set(words[:1]):
         return parser.print_usage()

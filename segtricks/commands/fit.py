@@ -1,6 +1,5 @@
 """``segtricks fit``: train without labels, into a run folder; score before and after if asked."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -18,13 +17,20 @@ from lightning.pytorch.loggers import Logger
 from segtricks.commands.demo import demo_explained
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
-from segtricks.commands.options import OptionParser, config_name, config_words, take_configs
-from segtricks.commands.processes import flat, one_voice, place
+from segtricks.commands.options import (
+    OptionParser,
+    chosen_run,
+    config_name,
+    config_words,
+    new_run_of_all,
+    take_configs,
+)
 from segtricks.commands.scoring import Stage, print_scores, score
 from segtricks.errors import Stopped, UserError
+from segtricks.parallel import one_voice, place
 from segtricks.reports.figures import curve_figure, save_figure
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
-from segtricks.runs import RUNS, alone, check_name, checkpoint_of, existing_run, new_run, sweep
+from segtricks.runs import checkpoint_of, existing_run, flat, hold_run, sweep
 from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoint_files import CheckpointFiles, newest_checkpoint
 from segtricks.training.checkpoints import check_identity, read_checkpoint
@@ -35,7 +41,6 @@ from segtricks.training.resuming import KeepConfig, KeepProvenance, StepSeeds, S
 from segtricks.training.run_checkpoint import RunCheckpoint
 
 USAGE = "--config CONFIG [--name NAME] [--resume] [--any.option value]"
-_CHOSEN = "SEGTRICKS_RUN"  # passes the run that the first process has chosen to those that Lightning starts
 
 
 def main(words: Sequence[str]) -> None:
@@ -52,39 +57,31 @@ def main(words: Sequence[str]) -> None:
         checkpoint = None
         if resume:
             checkpoint, damaged = newest_checkpoint(run)
-            for told in damaged:
-                print(told)
+            for message in damaged:
+                print(message)
             print(f"{run} goes on from {checkpoint}." if checkpoint else f"{run} holds no checkpoint yet: from step 0.")
             configs = configs or [str(run / "config.yaml")]
         quiet()
         with demo_explained(configs):
-            fit(run, checkpoint, [*config_words(configs), *rest], resume)
+            _fit(run, checkpoint, [*config_words(configs), *rest], resume)
 
 
 def _choose(name: str | None, resume: bool, configs: list[str]) -> tuple[Path, bool]:
     """Return the run folder, and whether a run in it goes on."""
-    rank, world = place()
     if resume and name is None:
         raise UserError("Which run shall go on? Pass --name NAME together with --resume.")
     if not configs and not resume:
         raise UserError(f"fit needs a config, such as --config demo.\nUsage: segtricks fit {USAGE}")
-    if rank > 0 and _CHOSEN in os.environ:
-        return Path(os.environ[_CHOSEN]), resume
-    if world > 1 and name is None:
-        raise UserError("Several processes train one run: pass --name NAME, so that they agree on it.")
     if resume and name is not None:
         try:
             return existing_run(name), True
         except UserError:
             if not configs:
                 raise
-    if rank > 0 and name is not None:  # the first process may have made the folder by now
-        check_name(name)
-        return RUNS / name, False
-    return new_run(name, config_name(configs[-1])), False
+    return new_run_of_all(name, config_name(configs[-1])), False
 
 
-def fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool = False) -> None:
+def _fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool = False) -> None:
     """Train in the folder ``run``, new unless ``resume``, going on from ``checkpoint`` if there is one."""
     metrics = MetricsFile(run)
     cli = SegtricksCLI(
@@ -170,12 +167,8 @@ def _ways_on(trainer: Trainer, run: Path) -> Iterator[None]:
 @contextmanager
 def _held(run: Path) -> Iterator[None]:
     """Hold the run, and pass its name to the processes that Lightning starts meanwhile."""
-    with alone(run):
-        os.environ[_CHOSEN] = str(run)
-        try:
-            yield
-        finally:
-            del os.environ[_CHOSEN]
+    with hold_run(run), chosen_run(run):
+        yield
 
 
 def _train(
@@ -201,8 +194,8 @@ def _train(
         try:
             stages.append(score(cli, run, "after", checkpoint_of(run)))
         except UserError as error:
-            told = str(error).splitlines()[0]
-            raise UserError(f"The model is trained, but: {told}\nNext: segtricks test --run {run}") from error
+            message = str(error).splitlines()[0]
+            raise UserError(f"The model is trained, but: {message}\nNext: segtricks test --run {run}") from error
     return stages
 
 

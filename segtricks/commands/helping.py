@@ -43,6 +43,7 @@ def show_help(parser: OptionParser, words: Sequence[str]) -> None:
 
 
 def _options(group: str, kind: type) -> Iterator[str]:
-    told = {entry.arg_name: " ".join((entry.description or "").split()) for entry in parse(kind.__doc__ or "").params}
+    entries = parse(kind.__doc__ or "").params
+    described = {entry.arg_name: " ".join((entry.description or "").split()) for entry in entries}
     for name, parameter in inspect.signature(kind).parameters.items():
-        yield f"  --{group}.{name} (default {parameter.default!r})\n      {told.get(name, '')}"
+        yield f"  --{group}.{name} (default {parameter.default!r})\n      {described.get(name, '')}"

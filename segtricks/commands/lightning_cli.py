@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -13,17 +14,22 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from torch import Tensor
 
 from segtricks.commands.feature_options import take_cache_options
-from segtricks.commands.parser import Parser, check_ranges, chosen_method, plain_mistakes
+from segtricks.commands.parser import ASKED, Asked, Parser, check_ranges, chosen_method, plain_mistakes
 from segtricks.data import SaliencyDataModule
-from segtricks.data.datamodule import RunData
+from segtricks.data.datamodule import RunData, spread
+from segtricks.data.images import UnreadableImage, read_image
+from segtricks.data.transforms import fit_short_side, to_input
 from segtricks.errors import UserError
 from segtricks.methods import SegmentationModule, Sempart
 from segtricks.methods.provenance import provenance
 from segtricks.runs import replacing
 from segtricks.training.bar import CudnnBenchmark, TrainingBar
 from segtricks.training.feature_caching import FeatureCaching
+
+_SAMPLED = 32  # photographs whose borders show the sign of a head
 
 # No class_path of a config may name os, subprocess and the like; naming an entry makes jsonargparse keep to its list.
 set_parsing_settings(import_path_denylist=["os"])
@@ -42,6 +48,7 @@ class SegtricksCLI(LightningCLI):
         callbacks: makes the command's callbacks from the parsed config; the config's own come before them.
         loggers: makes the loggers from the parsed config.
         bar: show Lightning's bar; a command that has its own asks :attr:`wants_bar` whether to show it.
+        command: its name, for messages.
         trainer_options: trainer arguments that the command decides.
     """
 
@@ -51,12 +58,14 @@ class SegtricksCLI(LightningCLI):
         callbacks: Callable[[Namespace], list[Callback]] = lambda config: [],
         loggers: Callable[[Namespace], list[Logger]] = lambda config: [],
         bar: bool = True,
+        command: str = "fit",
         **trainer_options: Any,
     ) -> None:
         self._make_callbacks, self._make_loggers, self._options = callbacks, loggers, trainer_options
         self._bar, self.wants_bar = bar, True
         self._features, args = take_cache_options(args)
         self._method = chosen_method(args) or Sempart
+        ASKED.set(Asked(command, tuple(args), self._method))
         with plain_mistakes():
             super().__init__(
                 SegmentationModule,
@@ -170,6 +179,20 @@ class SegtricksCLI(LightningCLI):
         """Return the complete config as plain data."""
         plain: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
         return plain
+
+    def sample_images(self, photographs: Sequence[Path]) -> list[Tensor]:
+        """Return training photographs (3, H, W), normalised; where they are gone, some of ``photographs``.
+
+        A sample spread evenly over all of them, so that parts of a list that are predicted apart agree.
+        """
+        data = self.run_data
+        with suppress(UserError):
+            return list(data.sample_images(_SAMPLED))
+        images = []
+        for i in spread(len(photographs), _SAMPLED):
+            with suppress(UnreadableImage):
+                images.append(to_input(fit_short_side(read_image(photographs[i]), data.size, data.multiple)))
+        return images
 
     def ask_for_targets(self) -> None:
         """Let training batches have the targets that the method wants, if it wants any."""

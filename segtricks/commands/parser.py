@@ -5,11 +5,12 @@ import difflib
 import importlib
 import inspect
 import re
-import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, get_args
@@ -21,9 +22,8 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
 
 from segtricks.errors import UserError, path_hint
-from segtricks.methods import SegmentationModule
+from segtricks.methods import SegmentationModule, Sempart
 
-_MORE = "Next: segtricks fit --help lists every option."
 _LARGEST_SIDE = 8192  # pixels; eight such images are 6 GB of float32
 _RANGES: dict[str, tuple[float, float, Any]] = {  # lowest, highest, example
     "seed_everything": (0, 2**32 - 1, 0),
@@ -36,6 +36,24 @@ _RANGES: dict[str, tuple[float, float, Any]] = {  # lowest, highest, example
     "model.hidden_dim": (1, 4096, 64),
 }
 _TRAINING = ("max_epochs", "max_steps", "limit_train_batches")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is being parsed: the command, its words, and the method that they name."""
+
+    command: str = "fit"
+    words: tuple[str, ...] = ()
+    method: type[SegmentationModule] = Sempart
+
+    @property
+    def more(self) -> str:
+        """Where every option is listed."""
+        return f"Next: segtricks {self.command} --help lists every option."
+
+
+ASKED: ContextVar[Asked] = ContextVar("asked", default=Asked())  # noqa: B039 - frozen
+"""Of the parser at work: parsers of a single class, which jsonargparse makes, do not know it."""
 
 
 class Mistake(SystemExit):
@@ -147,7 +165,7 @@ def explain(message: str, options: list[str]) -> str:
         argument = unrecognized[1].split("=")[0]
         if argument.startswith("--"):
             return _unknown(argument[2:], options)
-        return f"Unexpected word {argument!r}: options begin with --. {_MORE}"
+        return f"Unexpected word {argument!r}: options begin with --. {ASKED.get().more}"
     if denied := re.search(r"Importing '([^']+)' is not allowed", message):
         return (
             f"{denied[1]!r} runs commands or code, and no config may name it. Allowed: {', '.join(_class_names())}, …"
@@ -164,49 +182,49 @@ def explain(message: str, options: list[str]) -> str:
         value = got[1]
     if key and expected:
         allowed = " or ".join(dict.fromkeys(_plain_type(text) for text in expected))
-        return f"{_full_name(key[1], options)} must be {allowed}, got {value!r}. {_MORE}"
-    return " ".join(" ".join(lines).split())[:500] or f"An option has a wrong value. {_MORE}"
+        return f"{_full_name(key[1], options)} must be {allowed}, got {value!r}. {ASKED.get().more}"
+    return " ".join(" ".join(lines).split())[:500] or f"An option has a wrong value. {ASKED.get().more}"
 
 
 def known_options(parser: LightningArgumentParser) -> list[str]:
-    """Return the option paths that users type: the parser's own, and those of the methods and data modules."""
+    """Return the option paths that users type: the parser's own, and those of the method and the data modules."""
     own = [option[2:] for option in parser._option_string_actions if option.startswith("--")]
     own = own if "config" in own else []  # a parser of one class knows its options without their group
-    classes = [("model", kind) for kind in _subclasses(SegmentationModule)]
+    classes: list[tuple[str, type]] = [("model", ASKED.get().method)]
     classes += [("data", kind) for kind in _subclasses(LightningDataModule) if kind.__module__.startswith("segtricks")]
     return own + [name for group, kind in classes for name in _parameters(kind, group)]
 
 
 def _unknown(name: str, options: list[str]) -> str:
-    typed = [word.split("=")[0][2:] for word in sys.argv if word.startswith("--")]
+    typed = [word.split("=")[0][2:] for word in ASKED.get().words if word.startswith("--")]
     full = name if name in typed else next((word for word in typed if word.endswith("." + name)), name)
     close = difflib.get_close_matches(full, options, n=1) or _same_leaf(full, options)
     group, _, _ = full.rpartition(".")
     siblings = sorted({option for option in options if option.rpartition(".")[0] == group and option[-1] not in "+-"})
     hint = f" Did you mean {close[0]}?" if close else ""
-    allowed = f"Allowed: {', '.join(siblings)}." if group and len(siblings) in range(1, 40) else _MORE
+    allowed = f"Allowed: {', '.join(siblings)}." if group and len(siblings) in range(1, 40) else ASKED.get().more
     return f"Unknown option {full}.{hint}\n{allowed}"
 
 
 def _reason(message: str) -> str | None:
     """Of the errors that jsonargparse lists for the types of a class option, the one that is about the class."""
     reasons = [line.strip(" -") for line in message.splitlines() if line.strip().startswith("- ")]
-    told = [reason for reason in reasons if not re.match(r"Expected an? <class 'NoneType'>", reason)]
-    if told and (unknown := re.match(r"Problem with given class_path '([^']+)'", told[0])):
+    about = [reason for reason in reasons if not re.match(r"Expected an? <class 'NoneType'>", reason)]
+    if about and (unknown := re.match(r"Problem with given class_path '([^']+)'", about[0])):
         return _unknown_class(unknown[1], "")
-    return told[0] if told else None
+    return about[0] if about else None
 
 
 def _unknown_class(name: str, message: str) -> str:
-    words = [part for word in sys.argv for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    words = [part for word in ASKED.get().words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     given = {value: option for option, value in pairwise(words) if option.startswith("--")}
     option = given.get(name, "")[2:]
     if option.count(".") > 1 and not option.endswith("class_path"):  # --model.optimizer.lr nan, no class at all
-        return f"{option} has a wrong value, {name!r}. {_MORE}"
+        return f"{option} has a wrong value, {name!r}. {ASKED.get().more}"
     if "optim" in message.split("Given value")[0].lower() or "scheduler" in message.lower()[:200]:
         return f"Unknown class {name!r}. Allowed: a class of torch.optim, such as torch.optim.AdamW."
-    told = f"Unknown class {name!r}. Allowed: {', '.join(_class_names())}, or a dotted import path."
-    return told + path_hint(name.split(".")[0])
+    unknown = f"Unknown class {name!r}. Allowed: {', '.join(_class_names())}, or a dotted import path."
+    return unknown + path_hint(name.split(".")[0])
 
 
 def _same_leaf(name: str, options: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.options import OptionParser, add_run_options, config_words, run_words, take_configs
-from segtricks.commands.prediction import Model, add_job_options, job_of, write_masks
+from segtricks.commands.prediction import Model, add_task_options, task_of, write_masks
 from segtricks.methods.released import CONFIG as RELEASED
 
 USAGE = (
@@ -20,15 +20,15 @@ def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
     parser = OptionParser("predict", USAGE)
     add_run_options(parser)
-    add_job_options(parser)
+    add_task_options(parser)
     parser.add_argument("--boxes", action="store_true", help="also write boxes.json in COCO's form")
     if wants_help(words):
         return show_help(parser, words)
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
-    job = job_of(options, options.boxes)
+    task = task_of(options, options.boxes)
     model = _model(options.run, options.ckpt_path, configs)
-    write_masks(job, replace(model, words=[*model.words, *rest]), "predict")
+    write_masks(task, replace(model, words=[*model.words, *rest]), "predict")
 
 
 def _model(run: str | None, ckpt_path: str | None, configs: list[str]) -> Model:

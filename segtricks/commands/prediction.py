@@ -16,26 +16,17 @@ from torch.utils.data import DataLoader
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, add_page_options
-from segtricks.commands.processes import (
-    Share,
-    check_settings,
-    digest,
-    join_boxes,
-    join_indices,
-    one_voice,
-    place,
-    publish,
-    share,
-)
-from segtricks.commands.signs import find_sign
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import RunData
 from segtricks.data.loading import OnHost, WholeItems, collate_lists, finished, make_loader
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.methods.base import weights_of
+from segtricks.methods.foreground import find_sign
 from segtricks.methods.released import WEIGHTS, load_released_weights
+from segtricks.parallel import one_voice, place
 from segtricks.pseudo_labels import Store, write_page
+from segtricks.pseudo_labels.parts import Share, check_settings, digest, join_boxes, join_indices, publish, share
 from segtricks.reports.writer import MaskWriter, coco_boxes, count_one_sided, warn_one_sided
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint
@@ -45,7 +36,7 @@ _FOR_A_WORKER = 8  # photographs: starting a reading process takes as long as re
 
 
 @dataclass(frozen=True)
-class Job:
+class Task:
     """Photographs, and what is written of them."""
 
     photos: Path
@@ -67,6 +58,7 @@ class Model:
         released: take the head that ships with segtricks.
         row: which of its rows to write; None is its own choice.
         polarity: which masks are turned over.
+        command: that asks for them.
     """
 
     words: Sequence[str]
@@ -74,10 +66,11 @@ class Model:
     released: bool = False
     row: str | None = None
     polarity: str = "none"
+    command: str = "predict"
 
 
-def add_job_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a :class:`Job`."""
+def add_task_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a :class:`Task`."""
     parser.add_argument("--images", required=True, metavar="PHOTOS", help="folder or text list of photographs")
     parser.add_argument("--output", required=True, metavar="MASKS", help="folder for soft/, binary/ and overlay/")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="write only this part of the photographs")
@@ -85,8 +78,8 @@ def add_job_options(parser: argparse.ArgumentParser) -> None:
     add_page_options(parser)
 
 
-def job_of(options: Namespace, boxes: bool) -> Job:
-    """Return the job of parsed options.
+def task_of(options: Namespace, boxes: bool) -> Task:
+    """Return the task of parsed options.
 
     Raises:
         UserError: the masks would lie among the photographs, or the shard is not a part.
@@ -96,40 +89,41 @@ def job_of(options: Namespace, boxes: bool) -> Job:
         raise UserError(f"--output {output} is the folder of the photographs: pass another one.")
     if photos.resolve() in output.resolve().parents:
         raise UserError(f"--output {output} lies among the photographs, and would be one of them: pass another one.")
-    return Job(photos, output, share(options.shard), options.overwrite, options.page, options.limit, boxes)
+    return Task(photos, output, share(options.shard), options.overwrite, options.page, options.limit, boxes)
 
 
-def write_masks(job: Job, model: Model, title: str) -> None:
+def write_masks(task: Task, model: Model, title: str) -> None:
     """Write the masks that are not there, boxes if asked for, and the index; say what was done.
 
     Args:
-        job: what to write.
+        task: what to write.
         model: what makes the masks.
         title: of the progress bar.
 
     Raises:
         UserError: nothing could be read, there is no such model, or ``output`` holds masks of other settings.
     """
-    dataset = ImageFolder(job.photos)
+    dataset = ImageFolder(task.photos)
     quiet()
     with one_voice():
-        writer = MaskWriter(dataset.root, job.output, dataset.images)
+        writer = MaskWriter(dataset.root, task.output, dataset.images)
         cli = SegtricksCLI(
             model.words,
             callbacks=lambda config: [writer],
             bar=False,
+            command=model.command,
             enable_checkpointing=False,
             use_distributed_sampler=False,  # the list is split here
         )
         _make_ready(cli, model, dataset.images)
         settings = _settings(cli, model)
-        if not job.overwrite:
-            check_settings(job.output, settings)
-        part = job.shard.split(*_rank(cli.trainer))
-        there = _predict(cli, job, model, dataset.images, writer, part, settings, title)
-        _report(cli, job, dataset.images, writer, part, settings, _source(cli, model), there)
-        if job.page and cli.trainer.is_global_zero and (job.output / "index.json").is_file():
-            write_page(Store.open(job.output), dataset.images, job.output / "page.html", dataset.root, job.limit)
+        if not task.overwrite:
+            check_settings(task.output, settings)
+        part = task.shard.split(*_rank(cli.trainer))
+        there = _predict(cli, task, model, dataset.images, writer, part, settings, title)
+        _report(cli, task, dataset.images, writer, part, settings, _source(cli, model), there)
+        if task.page and cli.trainer.is_global_zero and (task.output / "index.json").is_file():
+            write_page(Store.open(task.output), dataset.images, task.output / "page.html", dataset.root, task.limit)
 
 
 def _make_ready(cli: SegtricksCLI, model: Model, paths: list[Path]) -> None:
@@ -139,7 +133,7 @@ def _make_ready(cli: SegtricksCLI, model: Model, paths: list[Path]) -> None:
     if model.released:
         load_released_weights(cli.model)
     elif model.checkpoint is not None:
-        find_sign(cli, read_checkpoint(model.checkpoint), paths)
+        find_sign(cli.model, read_checkpoint(model.checkpoint), partial(cli.sample_images, paths))
     elif cli.model.needs_checkpoint:
         raise UserError(NO_MODEL)
 
@@ -171,7 +165,7 @@ def _source(cli: SegtricksCLI, model: Model) -> dict[str, str]:
 
 def _predict(
     cli: SegtricksCLI,
-    job: Job,
+    task: Task,
     model: Model,
     paths: list[Path],
     writer: MaskWriter,
@@ -181,8 +175,8 @@ def _predict(
 ) -> int:
     """Write the masks of this process's part that are not there; return how many were."""
     trainer, chosen = cli.trainer, part.of(paths)
-    todo = [path for path in chosen if job.overwrite or not writer.exists(path)]
-    trainer.callbacks.append(_Begin(writer, todo if job.overwrite else [], settings))  # type: ignore[attr-defined]
+    todo = [path for path in chosen if task.overwrite or not writer.exists(path)]
+    trainer.callbacks.append(_Begin(writer, todo if task.overwrite else [], settings))  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
         batches = _EqualSizes(_loader(todo, cli.run_data), cli.run_data.eval_batch_size)
         with writer.at_work(len(todo), title, cli.wants_bar and trainer.is_global_zero):
@@ -258,7 +252,7 @@ def _own(tensor: Tensor) -> Tensor:
 
 def _report(
     cli: SegtricksCLI,
-    job: Job,
+    task: Task,
     paths: list[Path],
     writer: MaskWriter,
     part: Share,
@@ -270,11 +264,11 @@ def _report(
     trainer = cli.trainer
     work = digest([str(writer.relative(path)) for path in paths], settings)
     own = writer.index(there) | {"weights": source["weights"], "settings": settings, "source": source}
-    if job.boxes:
+    if task.boxes:
         boxes, empty, full = _boxes(writer, paths, part)
         own |= {"empty": empty, "full": full}
-        publish(job.output / "boxes.json", part, work, boxes, join_boxes)
-    path = job.output / "index.json"
+        publish(task.output / "boxes.json", part, work, boxes, join_boxes)
+    path = task.output / "index.json"
     if not trainer.is_global_zero:
         publish(path, part, work, own, join_indices)
         return trainer.strategy.barrier()
@@ -285,8 +279,8 @@ def _report(
     for entry in index["skipped"]:
         print(f"skipped {entry['path']}: {entry['reason']}")
     if not index["images"] + index["already_there"] and of:
-        raise UserError(f"None of the {len(of):,} files could be read; see {job.output / f'index{suffix}.json'}.")
-    _print_counts(cli, job, writer, index, len(of), suffix)
+        raise UserError(f"None of the {len(of):,} files could be read; see {task.output / f'index{suffix}.json'}.")
+    _print_counts(cli, task, writer, index, len(of), suffix)
 
 
 def _boxes(writer: MaskWriter, paths: list[Path], part: Share) -> tuple[dict[str, Any], list[str], list[str]]:
@@ -301,16 +295,16 @@ def _boxes(writer: MaskWriter, paths: list[Path], part: Share) -> tuple[dict[str
 
 
 def _print_counts(
-    cli: SegtricksCLI, job: Job, writer: MaskWriter, index: dict[str, Any], photographs: int, suffix: str
+    cli: SegtricksCLI, task: Task, writer: MaskWriter, index: dict[str, Any], photographs: int, suffix: str
 ) -> None:
     world = cli.trainer.world_size
     pace = f" {writer.pace()}" if writer.written else ""
     first = f" in the first of {world} processes" if pace and world > 1 else ""
     before = f", {index['already_there']:,} were there" if index["already_there"] else ""
     empty, full = len(index["empty"]), len(index["full"])
-    boxes = f"boxes{suffix}.json, " if job.boxes else ""
+    boxes = f"boxes{suffix}.json, " if task.boxes else ""
     print(
-        f"{index['images']:,} of {photographs:,} photographs written to {job.output}{pace}{first}{before}: "
+        f"{index['images']:,} of {photographs:,} photographs written to {task.output}{pace}{first}{before}: "
         f"soft/, binary/, overlay/, {boxes}index{suffix}.json; {count_one_sided(empty, full)}"
     )
     warn_one_sided(empty, full, index["images"] + index["already_there"], cli.model.why_one_sided())

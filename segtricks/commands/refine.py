@@ -2,12 +2,10 @@
 
 import dataclasses
 import os
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import torch
 
@@ -17,27 +15,14 @@ from segtricks.errors import UserError
 from segtricks.metrics import apply_polarity
 from segtricks.metrics.protocols import fit
 from segtricks.parallel import in_threads
-from segtricks.refine import BILATERAL_PRESETS, BilateralSolver, GuidedFilter
+from segtricks.refine.registry import REFINERS, create_refiner
 from segtricks.reports.writer import count_one_sided, warn_one_sided, write_png
 from segtricks.runs import write_json
 from segtricks.scoring.mask_pairs import Pair, pair_masks, prediction_folder
 from segtricks.scoring.mask_reading import PREDICTION_NOTES, read_prediction
 
-
-@dataclass(frozen=True)
-class Method:
-    """A refiner that can be named: a dataclass of options, callable as ``(mask, image)``, and its presets."""
-
-    kind: type
-    presets: Mapping[str, Any] = field(default_factory=dict)
-
-
-METHODS = {
-    "guided_filter": Method(GuidedFilter, {"two-tricks": GuidedFilter()}),
-    "bilateral_solver": Method(BilateralSolver, BILATERAL_PRESETS),
-}
-
 _SHOWN = 5
+_OPTIONS = tuple(dict.fromkeys(option for refiner in REFINERS.values() for option in refiner.options))
 EMPTY, FULL = "empty", "full"
 """Notes on a refined mask without foreground, and on one of nothing else."""
 
@@ -57,16 +42,17 @@ USAGE = """--masks MASKS --images PHOTOS --output OUT [--method NAME] [--preset 
   --workers N      masks refined at once
 
 """ + "\n".join(
-    f"  {name}: {', '.join(f'--{f.name} {f.default}' for f in dataclasses.fields(method.kind))}; "
-    f"presets {', '.join(method.presets)}"
-    for name, method in METHODS.items()
+    f"  {name}: {', '.join(f'--{option} {default}' for option, default in refiner.options.items())}; "
+    f"presets {', '.join(refiner.presets)}"
+    for name, refiner in REFINERS.items()
 )
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
     options = _parser().parse_args(list(words))
-    refiner = make_refiner(options)
+    given = {name: getattr(options, name) for name in _OPTIONS if getattr(options, name) is not None}
+    refiner = create_refiner(options.method, options.preset, given)
     source = prediction_folder(options.masks)
     for folder in (options.masks, source, options.images):
         if options.output.resolve() == folder.resolve():
@@ -100,11 +86,11 @@ def _parser() -> OptionParser:
     parser = OptionParser("refine", USAGE)
     for name in ("masks", "images", "output"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--method", choices=METHODS, default="guided_filter")
+    parser.add_argument("--method", choices=tuple(REFINERS), default="guided_filter")
     parser.add_argument("--preset")
     parser.add_argument("--polarity", choices=("none", "image", "border"), default="none")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
-    for name in dict.fromkeys(f.name for method in METHODS.values() for f in dataclasses.fields(method.kind)):
+    for name in _OPTIONS:
         parser.add_argument(f"--{name}")
     return parser
 
@@ -133,30 +119,6 @@ def _report(
         raise UserError(f"No mask could be refined: {len(skipped):,} were skipped, see {output / 'index.json'}.")
 
 
-def make_refiner(options: Namespace) -> Any:
-    """Return the refiner that the options describe: a preset or the defaults, with the options that were given.
-
-    Raises:
-        UserError: an unknown preset, an option of another method, or a value that is out of range.
-    """
-    method = METHODS[options.method]
-    if options.preset is not None and options.preset not in method.presets:
-        raise UserError(f"{options.method} has no preset {options.preset!r}. Allowed: {', '.join(method.presets)}.")
-    own = get_type_hints(method.kind)
-    everyone = {f.name for other in METHODS.values() for f in dataclasses.fields(other.kind)}
-    given = {name: getattr(options, name) for name in everyone if getattr(options, name) is not None}
-    if foreign := sorted(set(given) - set(own)):
-        raise UserError(f"{options.method} has no option --{foreign[0]}. Allowed: {', '.join(f'--{n}' for n in own)}.")
-    base = method.presets[options.preset] if options.preset else method.kind()
-    values = {name: _value(name, text, own[name]) for name, text in given.items()}
-    try:
-        refiner = dataclasses.replace(base, **values)
-        refiner(torch.zeros(1, 1, 64, 64), torch.zeros(1, 3, 64, 64))
-    except ValueError as error:
-        raise UserError(f"{options.method}: {error}.") from error
-    return refiner
-
-
 def _refine(mask: Path, photo: Path, output: Path, refiner: Any, polarity: str) -> set[str]:
     image = read_image(photo)[None].float() / 255
     values, notes = read_prediction(mask)
@@ -176,19 +138,6 @@ def _refine(mask: Path, photo: Path, output: Path, refiner: Any, polarity: str) 
     elif inside.all():
         notes.add(FULL)
     return notes
-
-
-def _value(name: str, text: str, kind: Any) -> Any:
-    legal = get_args(kind)
-    try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        if legal and text not in legal:
-            raise ValueError
-        return text if legal else kind(text)
-    except (KeyError, ValueError) as error:
-        names = {int: "a whole number", float: "a number", bool: "true or false"}
-        raise UserError(f"--{name} must be {names.get(kind) or ' or '.join(legal)}, got {text!r}.") from error
 
 
 def _plain(settings: Mapping[str, Any]) -> str:

@@ -1,13 +1,14 @@
 """A trained run, back in Python."""
 
+from functools import partial
 from pathlib import Path
 
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import run_words
-from segtricks.commands.signs import find_sign
 from segtricks.methods import SegmentationModule
+from segtricks.methods.foreground import find_sign
 from segtricks.methods.released import CONFIG, load_released_weights
 from segtricks.training.checkpoints import read_checkpoint
 
@@ -32,7 +33,7 @@ def load_run(run: str | Path, checkpoint: str | Path | None = None) -> Segmentat
     _, words, path = run_words(str(run), None if checkpoint is None else str(checkpoint), [])
     cli = _made(words)
     content = read_checkpoint(path)
-    find_sign(cli, content, [])
+    find_sign(cli.model, content, partial(cli.sample_images, []))
     cli.model.on_load_checkpoint(content)
     cli.model.load_state_dict(content["state_dict"])
     return _ready(cli)

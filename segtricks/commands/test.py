@@ -2,18 +2,28 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
-from segtricks.commands.options import NO_MODEL, OptionParser, add_run_options, config_words, run_words, take_configs
+from segtricks.commands.options import (
+    NO_MODEL,
+    OptionParser,
+    add_run_options,
+    chosen_run,
+    config_words,
+    new_run_of_all,
+    run_words,
+    take_configs,
+)
 from segtricks.commands.scoring import print_scores, score
-from segtricks.commands.signs import find_sign
 from segtricks.errors import UserError
+from segtricks.methods.foreground import find_sign
 from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import load_released_weights
+from segtricks.parallel import one_voice, place
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels
-from segtricks.runs import new_run
 from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoints import read_checkpoint
 from segtricks.training.loggers import finish_loggers, start_loggers, wandb_logger
@@ -32,6 +42,11 @@ def main(words: Sequence[str]) -> None:
         return show_help(parser, words)
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
+    with one_voice():
+        _test(options, configs, rest)
+
+
+def _test(options: Namespace, configs: list[str], rest: list[str]) -> None:
     folder, model_words, checkpoint = _chosen(options, configs)
     if options.data:
         rest += [f"--data.test=[{','.join(map(_quoted, options.data))}]"]
@@ -52,13 +67,15 @@ def main(words: Sequence[str]) -> None:
             if config.wandb != "off" and (checkpoint is None or _says(rest, "--wandb"))
             else []
         ),
+        command="test",
         default_root_dir=str(folder),
         enable_checkpointing=False,
     )
     _make_ready(cli, folder, checkpoint, options.released)
     if cli.trainer.is_global_zero:
         start_loggers(cli.trainer, cli.plain_config())
-    stage = score(cli, folder, checkpoint=checkpoint)
+    with chosen_run(folder):
+        stage = score(cli, folder, checkpoint=checkpoint)
     finish_loggers(cli.trainer)
     print_scores([stage])
     print(f"Figures as JSON in {folder / 'test'}, pictures in {folder / 'figures'}")
@@ -69,9 +86,9 @@ def _chosen(options: Namespace, configs: list[str]) -> tuple[Path, list[str], Pa
     if options.released:
         if configs or options.run or options.ckpt_path:
             raise UserError("--released is the head that ships with segtricks: leave out --run, --config, --ckpt_path.")
-        return new_run(options.name, "test-released", resumable=False), ["--config", str(RELEASED)], None
+        return new_run_of_all(options.name, "test-released", False), ["--config", str(RELEASED)], None
     if configs and options.run is None and options.ckpt_path is None:  # a method without training
-        folder = new_run(options.name, f"test-{Path(configs[0]).stem}", resumable=False)
+        folder = new_run_of_all(options.name, f"test-{Path(configs[0]).stem}", False)
         return folder, config_words(configs), None
     if options.name is not None:
         raise UserError("--name is the run folder of a method that is not trained; results of a run stay in its own.")
@@ -92,11 +109,12 @@ def _make_ready(cli: SegtricksCLI, folder: Path, checkpoint: Path | None, releas
     if not cli.run_data.test:
         raise UserError("No test set. Next: add --data ecssd, or the path of a folder of photographs.")
     datasets = cli.run_data.test_datasets  # a missing one is an error before there is a folder
-    if checkpoint is None:
+    if checkpoint is None and place()[0] == 0:
         folder.mkdir(parents=True)
         cli.keep(folder)
-    else:
-        find_sign(cli, read_checkpoint(checkpoint), [path for dataset in datasets for path in dataset.images])
+    elif checkpoint is not None:
+        paths = [path for dataset in datasets for path in dataset.images]
+        find_sign(cli.model, read_checkpoint(checkpoint), partial(cli.sample_images, paths))
 
 
 def _parser() -> OptionParser:

@@ -20,7 +20,7 @@ def main(words: Sequence[str]) -> None:
     options, rest = parser.parse_known_args(words)
     _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
     quiet()
-    cli = SegtricksCLI([*model_words, *rest], enable_checkpointing=False)
+    cli = SegtricksCLI([*model_words, *rest], command="validate", enable_checkpointing=False)
     cli.ask_for_targets()
     (terms,) = cli.trainer.validate(
         cli.model, datamodule=cli.datamodule, ckpt_path=str(checkpoint), verbose=False, weights_only=True

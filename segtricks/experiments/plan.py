@@ -47,7 +47,8 @@ class Run:
         """Return the words that start it, in a folder of its own."""
         name = ["--name", f"{experiment}/{self.name}"]
         if self.command == "masks":
-            return ["experiment", "masks", "--masks", self.config, *name, *self.words, *self.scoring_words()]
+            masks = ["--config", "masks", "--model.folder", self.config]
+            return ["test", *masks, *name, *self.words, *self.scoring_words()]
         words = [self.command, "--config", self.config, *name, *self.words]
         if self.command == "test":
             return [*words, *self.scoring_words()]

@@ -128,7 +128,7 @@ def _notes(experiment: Experiment) -> Iterator[str]:
     if cut := list(_cut(experiment)):
         yield f"Test sets cut: {', '.join(cut)}."
     if grid.paper:
-        yield f"Published: {SOURCE}, measured by the authors' code; shown beside whole published test sets only."
+        yield f"Published: {SOURCE}, measured by the authors' code; shown next to whole published test sets only."
 
 
 def _cut(experiment: Experiment) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What every method shares: soft masks of images of any size, scored by protocol and refined in one pass."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar, Literal, TypeVar, overload
 
@@ -206,7 +206,7 @@ class SegmentationModule(lightning.LightningModule):
     ) -> dict[str, list[Tensor]]:
         refiners = {row: refine for row, refine in self.rows.items() if only in (None, row)}
         rows: dict[str, list[Tensor]] = {row: [] for row in refiners}
-        probs = self._soft_masks_by_size(batch["image"], polarity)
+        probs = self.probabilities(batch, polarity)
         for prob, image, photo, size in zip(probs, batch["image"], batch["photo"], sizes, strict=True):
             for row, refine in refiners.items():
                 if refine is None:
@@ -223,8 +223,9 @@ class SegmentationModule(lightning.LightningModule):
         guidance = photo[None].to(prob.device).float() / 255
         return refine(fit(prob, size, interpolation), guidance).clamp(0, 1)
 
-    def _soft_masks_by_size(self, images: list[Tensor], polarity: str) -> list[Tensor]:
-        """Run images of equal size together; return (1, 1, h, w) masks in the given order."""
+    def probabilities(self, batch: Mapping[str, Any], polarity: str) -> list[Tensor]:
+        """Return a foreground probability (1, 1, h, w) per image of a batch; those of equal size run together."""
+        images: list[Tensor] = batch["image"]
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, image in enumerate(images):
             groups[tuple(image.shape)].append(i)

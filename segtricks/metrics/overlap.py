@@ -8,6 +8,17 @@ from torch import Tensor
 from segtricks.metrics.base import ImageMean, binary_target, check_masks, keep_apart
 
 
+def pixel_accuracy(foreground: Tensor, truth: Tensor) -> Tensor:
+    """Return the share of pixels on which two bool masks (B, 1, H, W) agree, (B,) float64."""
+    return (foreground == truth).double().flatten(1).mean(dim=1)
+
+
+def mask_iou(foreground: Tensor, truth: Tensor) -> Tensor:
+    """Return the intersection over union of bool masks (B, 1, H, W), (B,) float64; nan where both are empty."""
+    shared, union = (each.flatten(1).sum(dim=1) for each in (foreground & truth, foreground | truth))
+    return shared.double() / union
+
+
 class _Overlap(ImageMean):
     """What accuracy and IoU share: both masks are cut at a threshold."""
 
@@ -18,7 +29,7 @@ class _Overlap(ImageMean):
 
     def _binary(self, pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         check_masks(pred, target)
-        return (pred > self.threshold).flatten(1), binary_target(target, self.target_threshold).flatten(1)
+        return pred > self.threshold, binary_target(target, self.target_threshold)
 
 
 class PixelAccuracy(_Overlap):
@@ -33,8 +44,7 @@ class PixelAccuracy(_Overlap):
 
     def update(self, pred: Tensor, target: Tensor) -> None:
         """Add a batch of images."""
-        foreground, truth = self._binary(pred, target)
-        self.add((foreground == truth).double().mean(dim=1))
+        self.add(pixel_accuracy(*self._binary(pred, target)))
 
 
 class MaskIoU(_Overlap):
@@ -56,12 +66,10 @@ class MaskIoU(_Overlap):
 
     def update(self, pred: Tensor, target: Tensor) -> None:
         """Add a batch of images."""
-        foreground, truth = self._binary(pred, target)
-        union = (foreground | truth).sum(dim=1)
-        iou = (foreground & truth).sum(dim=1).double() / union.clamp(min=1)
-        self.total += iou.sum()
-        self.images += (union > 0).sum()
-        self.empty += (union == 0).sum()
+        iou = mask_iou(*self._binary(pred, target))
+        self.total += iou.nansum()
+        self.images += iou.isfinite().sum()
+        self.empty += iou.isnan().sum()
 
 
 def mean_absolute_error(pred: Tensor, truth: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from segtricks.metrics.alignment import enhanced_alignment
 from segtricks.metrics.base import binary_target, check_masks, keep_apart, stretch
 from segtricks.metrics.measures import IMAGE_MEASURES, MASK_MEASURES
-from segtricks.metrics.overlap import mean_absolute_error
+from segtricks.metrics.overlap import mask_iou, mean_absolute_error, pixel_accuracy
 from segtricks.metrics.protocols import PROTOCOLS, Protocol
 from segtricks.metrics.structure import structure_measure
 from segtricks.metrics.thresholds import (
@@ -75,8 +75,7 @@ def image_scores(pred: Tensor, target: Tensor, protocol: Protocol) -> ImageScore
     truth, f_truth = (binary_target(target, t) for t in (protocol.target_threshold, protocol.f_target_threshold))
     same = protocol.target_threshold == protocol.f_target_threshold
     foreground = pred > protocol.threshold
-    union = (foreground | truth).sum()
-    iou = (foreground & truth).sum().double() / union
+    iou = mask_iou(foreground, truth)[0]
     if protocol.iou_empty == "zero":
         iou = iou.nan_to_num(0.0)
     levels, adaptive = level_counts(pred, truth), adaptive_counts(pred, truth)
@@ -86,7 +85,7 @@ def image_scores(pred: Tensor, target: Tensor, protocol: Protocol) -> ImageScore
     precision, recall = precision_recall(*counts, f_relevant, protocol.f_empty)
     f = f_beta(precision, recall, protocol.beta2)[0]
     values = (
-        (foreground == truth).double().mean(),
+        pixel_accuracy(foreground, truth)[0],
         iou,
         f.max(),
         f_beta(*precision_recall(*f_adaptive, f_relevant, protocol.f_empty), protocol.beta2)[0, 0],

@@ -22,10 +22,10 @@ def label_components(mask: Tensor) -> Tensor:
     outside = flat.numel()
     parent = torch.arange(outside + 1, device=mask.device)
     index = parent[:-1].view(mask.shape)
-    beside = mask[..., :, :-1] & mask[..., :, 1:]
+    across = mask[..., :, :-1] & mask[..., :, 1:]
     below = mask[..., :-1, :] & mask[..., 1:, :]
-    low = torch.cat([index[..., :, :-1][beside], index[..., :-1, :][below]])
-    high = torch.cat([index[..., :, 1:][beside], index[..., 1:, :][below]])
+    low = torch.cat([index[..., :, :-1][across], index[..., :-1, :][below]])
+    high = torch.cat([index[..., :, 1:][across], index[..., 1:, :][below]])
     while low.numel():
         low, high = parent[low], parent[high]
         apart = low != high

@@ -7,7 +7,7 @@ from pathlib import Path
 from segtricks.data.images import UnreadableImage, find_images, read_image
 from segtricks.metrics import Protocol
 from segtricks.metrics.base import binary_target
-from segtricks.reports.figures import Verdict, bins_figure, f_figure, pr_figure, save_figure, verdict_figure
+from segtricks.reports.figures import RankedImage, best_worst_figure, bins_figure, f_figure, pr_figure, save_figure
 from segtricks.scoring.folders import ROW, FolderEvaluation
 from segtricks.scoring.mask_reading import read_pair
 
@@ -38,9 +38,9 @@ def write_figures(
         best = ranked[len(worst) :][-_SHOWN:]
         path = folder / ("best-worst.png" if len(evaluations) == 1 else f"best-worst-{name.replace('/', '-')}.png")
         if best:
-            above = [_verdict(found, *entry, protocol, photos) for entry in reversed(best)]
-            below = [_verdict(found, *entry, protocol, photos) for entry in worst]
-            save_figure(verdict_figure(above, below), path)
+            above = [_ranked_image(found, *entry, protocol, photos) for entry in reversed(best)]
+            below = [_ranked_image(found, *entry, protocol, photos) for entry in worst]
+            save_figure(best_worst_figure(above, below), path)
 
 
 def _photos(folder: Path) -> dict[str, Path]:
@@ -56,7 +56,9 @@ def _ranked(found: FolderEvaluation) -> list[tuple[str, float]]:
     return sorted((entry for entry in ious if entry[1] == entry[1]), key=lambda entry: entry[1])
 
 
-def _verdict(found: FolderEvaluation, name: str, iou: float, protocol: Protocol, photos: Mapping[str, Path]) -> Verdict:
+def _ranked_image(
+    found: FolderEvaluation, name: str, iou: float, protocol: Protocol, photos: Mapping[str, Path]
+) -> RankedImage:
     prediction, target = found.files[name]
     assert target is not None
     pred, truth, _ = read_pair(prediction, target, protocol)
@@ -67,4 +69,4 @@ def _verdict(found: FolderEvaluation, name: str, iou: float, protocol: Protocol,
             photo = read_image(path)
         except UnreadableImage:
             photo = None
-    return Verdict(name, iou, pred, binary_target(truth, protocol.target_threshold), photo)
+    return RankedImage(name, iou, pred, binary_target(truth, protocol.target_threshold), photo)

@@ -47,7 +47,7 @@ class Panel:
 
 
 @dataclass
-class Verdict:
+class RankedImage:
     """One image of the best and the worst.
 
     Args:
@@ -173,7 +173,7 @@ def f_figure(scores: Mapping[str, SaliencyScores]) -> Figure:
     return figure
 
 
-def verdict_figure(best: Sequence[Verdict], worst: Sequence[Verdict]) -> Figure:
+def best_worst_figure(best: Sequence[RankedImage], worst: Sequence[RankedImage]) -> Figure:
     """Return the best images above, the worst below: photograph if there is one, target, prediction, and both."""
     rows = [*(("best", verdict) for verdict in best), *(("worst", verdict) for verdict in worst)]
     titles = ["target", "prediction", "orange: too much, blue: missed"]

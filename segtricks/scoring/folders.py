@@ -1,26 +1,21 @@
 """Score folders of masks, from any method: read, fitted and turned as the protocol says, several images at once."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from segtricks.data.boxes import ImageBoxes
 from segtricks.data.images import UnreadableImage
-from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.metrics import Protocol, SaliencyScores
 from segtricks.parallel import in_threads
 from segtricks.scoring.evaluation import Evaluation
 from segtricks.scoring.evaluator import SaliencyEvaluator, Target, Verdict
-from segtricks.scoring.mask_pairs import Pair, Pairs
-from segtricks.scoring.mask_reading import fitted, read_pair, read_prediction
-
-Refine = Callable[[Tensor, Tensor], Tensor]
-"""From a mask (1, 1, H, W) and its image in [0, 1] to the refined mask."""
+from segtricks.scoring.mask_pairs import MaskPairs, Pair
+from segtricks.scoring.mask_reading import read_pair, read_prediction
 
 ROW = "mask"
 
@@ -60,7 +55,7 @@ class _Outcome:
 
 def evaluate_folder(
     name: str,
-    pairs: Pairs,
+    pairs: MaskPairs,
     protocol: Protocol,
     boxes: Mapping[str, ImageBoxes] | None = None,
     masks: bool = True,
@@ -101,53 +96,6 @@ def evaluate_folder(
     return FolderEvaluation(_scored(evaluator), evaluator.sums(ROW), notes, files)
 
 
-def evaluate_dataset(
-    dataset: SegmentationDataset,
-    masks: Sequence[Path | None],
-    protocol: Protocol,
-    rows: Mapping[str, Refine | None],
-    workers: int = 1,
-) -> Evaluation:
-    """Score someone's masks for the photographs of a data set, plain and refined.
-
-    Args:
-        dataset: with masks.
-        masks: the mask of each photograph, None where there is none.
-        protocol: no polarity is applied.
-        rows: by name, what refines the mask, at the size that is scored; None leaves it as it is.
-        workers: threads.
-
-    Raises:
-        UserError: nothing could be scored.
-    """
-    evaluator = SaliencyEvaluator(dataset.name, protocol, tuple(rows))
-
-    def work(index: int) -> dict[str, Verdict] | tuple[str, str]:
-        path, mask = str(dataset.images[index]), masks[index]
-        if mask is None:
-            return path, "no mask of this name"
-        try:
-            soft, photo, truth = _read_sample(dataset, index, mask, protocol)
-            predictions = {row: _refined(refine, soft, photo) for row, refine in rows.items()}
-        except UnreadableImage as error:
-            return error.path, error.reason
-        except ValueError as error:
-            return str(mask), f"cannot be refined: {error}"
-        return evaluator.judge(Target(path, truth), predictions)
-
-    outcomes = in_threads(work, range(len(dataset)), workers, dataset.name)
-    for path, outcome in zip(dataset.images, outcomes, strict=True):
-        if isinstance(outcome, tuple):
-            evaluator.skip(*outcome)
-        else:
-            evaluator.take(str(path), outcome)
-    return _scored(evaluator)
-
-
-def _refined(refine: Refine | None, soft: Tensor, photo: Tensor) -> Tensor:
-    return soft if refine is None else refine(soft, photo).clamp(0, 1)
-
-
 def _scored(evaluator: SaliencyEvaluator) -> Evaluation:
     if not evaluator.images:
         path, reason = evaluator.skipped[0]
@@ -177,17 +125,3 @@ def _read(pair: Pair, protocol: Protocol, boxes: Mapping[str, ImageBoxes]) -> _R
         return _Read(pair, soft[None].double() / 255, Target(name, None, own, size), notes)
     mask, truth, notes = read_pair(prediction, target, protocol)
     return _Read(pair, mask, Target(name, truth, own, size), notes)
-
-
-def _read_sample(
-    dataset: SegmentationDataset, index: int, mask: Path, protocol: Protocol
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mask (1, 1, H, W) in [0, 1], photograph (1, 3, H, W) in [0, 1] and target (1, 1, H, W) uint8, as scored."""
-    sample = dataset[index]
-    photo, truth = sample["image"], sample["target"]
-    assert isinstance(truth, Tensor)
-    soft, _ = read_prediction(mask)
-    if protocol.crop is not None:
-        photo = protocol.crop(photo)
-    probs, truth = fitted(soft, truth, protocol, torch.float32)
-    return probs, photo[None].float() / 255, truth

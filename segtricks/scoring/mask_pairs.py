@@ -14,7 +14,7 @@ Pair = tuple[str, Path, Path | None]
 
 
 @dataclass
-class Pairs:
+class MaskPairs:
     """Files that pair, by name, and files that do not, with the reason.
 
     Args:
@@ -26,7 +26,7 @@ class Pairs:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
-def pair_masks(predictions: Path, targets: Path, what: tuple[str, str] = ("prediction", "target")) -> Pairs:
+def pair_masks(predictions: Path, targets: Path, what: tuple[str, str] = ("prediction", "target")) -> MaskPairs:
     """Pair the images of two folders by their path below the folder, suffixes apart.
 
     Where no two such paths are equal, they pair by name alone, if the names of each folder differ among themselves.
@@ -40,7 +40,7 @@ def pair_masks(predictions: Path, targets: Path, what: tuple[str, str] = ("predi
     ours, theirs = _by_path(folder), _by_path(targets)
     if not {ours(path) for path in files} & {theirs(path) for path in truths} and _distinct(files, truths):
         ours = theirs = _stem
-    pairs = Pairs()
+    pairs = MaskPairs()
     masks, wanted = _chosen(files, ours, pairs), _chosen(truths, theirs, pairs)
     for name, target in sorted(wanted.items()):
         if name in masks:
@@ -59,14 +59,14 @@ def pair_masks(predictions: Path, targets: Path, what: tuple[str, str] = ("predi
     return pairs
 
 
-def pair_boxes(predictions: Path, names: Iterable[str], boxes: Path) -> Pairs:
+def pair_boxes(predictions: Path, names: Iterable[str], boxes: Path) -> MaskPairs:
     """Pair the masks of a folder with boxes by file name.
 
     Raises:
         UserError: the folder is missing or empty, or nothing pairs.
     """
     folder = prediction_folder(predictions)
-    pairs = Pairs()
+    pairs = MaskPairs()
     masks, known = _chosen(find_images(folder), _stem, pairs), set(names)
     pairs.found = [(name, masks[name], None) for name in sorted(known) if name in masks]
     pairs.skipped += [(name, "no prediction of this name") for name in sorted(known) if name not in masks]
@@ -81,7 +81,7 @@ def prediction_folder(folder: Path) -> Path:
     return folder / "soft" if (folder / "soft").is_dir() else folder
 
 
-def _chosen(files: list[Path], key: Callable[[Path], str], pairs: Pairs) -> dict[str, Path]:
+def _chosen(files: list[Path], key: Callable[[Path], str], pairs: MaskPairs) -> dict[str, Path]:
     chosen = one_per_stem(files, key, ".png")
     kept = set(chosen.values())
     pairs.skipped += [(str(path), f"{chosen[key(path)].name} is used instead") for path in files if path not in kept]

@@ -7,7 +7,6 @@ target's by the protocol's interpolation.
 
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -44,25 +43,11 @@ def read_pair(prediction: Path, target: Path, protocol: Protocol) -> tuple[Tenso
         notes.add("target_between")
     if protocol.crop is None and soft.shape[-2:] != truth.shape[-2:]:
         notes.add("resized")
-    return *fitted(soft, truth, protocol, torch.float64), notes
-
-
-def fitted(soft: Tensor, truth: Tensor, protocol: Protocol, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Bring a prediction and its target to the size that is scored.
-
-    Args:
-        soft: (1, h, w) uint8.
-        truth: (1, H, W) uint8.
-        protocol: it may crop both; a prediction that has the crop's size already is taken for the crop's.
-        dtype: of the probabilities.
-
-    Returns:
-        Probabilities (1, 1, H', W') in [0, 1], and the target (1, 1, H', W') uint8.
-    """
     if (crop := protocol.crop) is not None:
         truth = crop(truth)
+        # A prediction that has the crop's size already is taken for the crop's.
         soft = soft if soft.shape == truth.shape else crop(soft)
-    return protocol.fit(soft[None].to(dtype) / 255, truth.shape[-2:]), truth[None]
+    return protocol.fit(soft[None].double() / 255, truth.shape[-2:]), truth[None], notes
 
 
 def read_prediction(path: Path) -> tuple[Tensor, set[str]]:

@@ -12,7 +12,7 @@ import yaml
 
 from segtricks.errors import UserError
 from segtricks.metrics.measures import MEASURES
-from segtricks.runs import existing_run
+from segtricks.runs import existing_run, flat
 from segtricks.scoring.published import is_whole, labels_of_run, labels_of_table, published
 
 _COUNTS = ("images", "seed", "seeds", "n", "epoch", "step")
@@ -177,16 +177,10 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, str]:
     without training its options) is left out.
     """
     found: dict[str, str] = {}
-
-    def walk(value: Any, name: str) -> None:
-        if isinstance(value, Mapping) and value:
-            for key, inner in value.items():
-                walk(inner, name if key == "init_args" else f"{name}.{key}".lstrip("."))
-        elif not _NOT_SHOWN.fullmatch(name):
+    for name, value in flat(config).items():
+        if not _NOT_SHOWN.fullmatch(name):
             text = str(value).lower() if value is None or isinstance(value, bool) else str(value)
             found[name] = text.rpartition(".")[2] if name.endswith("class_path") else text
-
-    walk(config, "")
     trained = any(name.startswith("model.optimizer") for name in found)
     if "model.class_path" in found and not trained:
         return {name: value for name, value in found.items() if not _OF_TRAINING.fullmatch(name)}

@@ -49,6 +49,6 @@ def newest_checkpoint(run: Path) -> tuple[Path | None, list[str]]:
         else:
             return path, [str(error).splitlines()[0] for error in damaged]
     if damaged:
-        told = "\n".join(str(error).splitlines()[0] for error in damaged)
-        raise UserError(f"{told}\nNext: start a new training under another --name.")
+        message = "\n".join(str(error).splitlines()[0] for error in damaged)
+        raise UserError(f"{message}\nNext: start a new training under another --name.")
     return None, []

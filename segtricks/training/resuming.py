@@ -112,10 +112,10 @@ class StopSignals(Callback):
         if not (asked and within and (batch_idx + 1) % trainer.accumulate_grad_batches == 0):
             return
         trainer.save_checkpoint(self.run / "checkpoints" / "last.ckpt")
-        told = f"Stopped by a signal at step {trainer.global_step:,}"
+        message = f"Stopped by a signal at step {trainer.global_step:,}"
         if self._asked == getattr(signal, "SIGUSR1", None):
-            told += f"; {_requeue()}" if trainer.is_global_zero else ""
-        raise Stopped(f"{told}. {resume_words(self.run)}")
+            message += f"; {_requeue()}" if trainer.is_global_zero else ""
+        raise Stopped(f"{message}. {resume_words(self.run)}")
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = number

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from segtricks.backbones import create_backbone
-from segtricks.backbones.feature_cache import FeatureCache, cache_features, default_folder, forget_cache, identity
+from segtricks.backbones.feature_cache import FeatureCache, cache_features, features_folder, forget_cache, identity
 from segtricks.backbones.vit import ViTBackbone
 from segtricks.errors import UserError
 
@@ -144,4 +144,4 @@ def test_state_dict_has_the_same_names(tmp_path):
 
 def test_folder_is_beside_the_cache_of_photographs(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "segtricks" / "features"
+    assert features_folder() == tmp_path / "segtricks" / "features"

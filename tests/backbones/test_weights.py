@@ -8,7 +8,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from segtricks.backbones.weights import load_checkpoint, read_checkpoint
+from segtricks.backbones.weights import load_checkpoint, read_weights
 from segtricks.errors import UserError
 
 from .vit_references import random_images, small_dinov3, small_vit
@@ -169,7 +169,7 @@ def test_a_pickle_with_code_is_refused_and_never_run(writer: str, tmp_path: Path
     else:
         path.write_bytes(pickle.dumps({"args": Malicious(marker)}, protocol=2))
     with pytest.raises(UserError, match="was not run"):
-        read_checkpoint(path)
+        read_weights(path)
     assert not marker.exists()
     torch.load(path, weights_only=False) if writer == "torch" else pickle.loads(path.read_bytes())
     assert marker.exists(), "the file was harmless: the test proves nothing"
@@ -177,18 +177,18 @@ def test_a_pickle_with_code_is_refused_and_never_run(writer: str, tmp_path: Path
 
 def test_missing_file_says_what_to_pass(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.pth does not exist(?s:.*)--model\.backbone_checkpoint FILE"):
-        read_checkpoint(tmp_path / "none.pth")
+        read_weights(tmp_path / "none.pth")
 
 
 def test_folder_is_not_a_weight_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder"):
-        read_checkpoint(tmp_path)
+        read_weights(tmp_path)
 
 
 def test_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").touch()
     with pytest.raises(UserError, match="empty"):
-        read_checkpoint(tmp_path / "weights.pth")
+        read_weights(tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
@@ -200,18 +200,18 @@ def test_truncated_file_cannot_be_read(name: str, tmp_path: Path) -> None:
         safetensors.torch.save_file(small_vit().state_dict(), path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match="truncated"):
-        read_checkpoint(path)
+        read_weights(path)
 
 
 @pytest.mark.parametrize("content", [b"not a checkpoint", b"<!DOCTYPE html><html>404</html>", b"\x80\x02"])
 def test_a_file_of_another_format_cannot_be_read(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(UserError, match="cannot be read"):
-        read_checkpoint(tmp_path / "weights.pth")
+        read_weights(tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], {"teacher": {}}, {"student": {"a": torch.zeros(1)}}])
 def test_a_file_without_a_state_dict_says_what_it_holds(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "weights.pth")
     with pytest.raises(UserError, match="holds no state dict"):
-        read_checkpoint(tmp_path / "weights.pth")
+        read_weights(tmp_path / "weights.pth")

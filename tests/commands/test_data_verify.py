@@ -55,7 +55,7 @@ def test_the_list_of_good_images_can_be_used_as_data(photos, capsys):
         _verify(photos, "--fix-list", photos / "good.txt")
     good = ImageFolder(photos / "good.txt", photos / "masks", strict=True)
     assert [path.name for path in good.images] == ["0.jpg", "3.jpg", "4.jpg", "5.jpg"]
-    assert all(good[i]["mask"] is not None for i in range(4))
+    assert all(good[i]["target"] is not None for i in range(4))
     main([str(photos / "good.txt"), "--masks", str(photos / "masks")])
     assert "good: 4 of 4 pairs are sound; masks: 0/255 (3), soft (1)." in capsys.readouterr().out
 

@@ -99,3 +99,19 @@ def test_error_in_a_method_of_the_users_is_told_with_its_line_and_one_that_is_no
         "segtricks: ModuleNotFoundError: No module named 'nowhere'\n"
         f"In {tmp_path}/{module}.py, line 1: import nowhere\n"
     )
+
+
+def test_allowed_options_are_those_of_the_method_at_hand(capsys):
+    assert main(["test", "--config", "tokencut", "--model.featur", "key"]) == 2
+    error = capsys.readouterr().err
+    assert "Did you mean model.feature?" in error
+    assert "model.k," in error
+    assert "model.crop_fraction" not in error
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "discover"])
+def test_the_list_of_options_is_that_of_the_command(tmp_path, capsys, command):
+    words = ["--images", str(tmp_path), "--output", "out"] if command == "discover" else ["--config", "tokencut"]
+    (tmp_path / "a.png").write_bytes(b"")
+    assert main([command, *words, "--nosuch", "1"]) == 2
+    assert f"segtricks {command} --help" in capsys.readouterr().err

@@ -141,7 +141,7 @@ TABLE = """\
 
 3 of 6 runs finished. Protocol: two-tricks; tokencut: fullres.
 Mean over seeds ± standard deviation (number of seeds).
-Published: arXiv 2404.03392, tables 1 to 5, measured by the authors' code; shown beside whole published test sets only.
+Published: arXiv 2404.03392, tables 1 to 5, measured by the authors' code; shown next to whole published test sets only.
 """
 CSV = """\
 run,backbone,crop,guided_filter,method,seed,dataset,protocol,row,images,iou,mae,corloc

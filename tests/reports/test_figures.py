@@ -9,8 +9,9 @@ from PIL import Image
 from segtricks.metrics import SaliencyScores
 from segtricks.reports.figures import (
     Panel,
-    Verdict,
+    RankedImage,
     agreement,
+    best_worst_figure,
     bins_figure,
     comparison_figure,
     curve_figure,
@@ -22,7 +23,6 @@ from segtricks.reports.figures import (
     pr_figure,
     save_figure,
     svg,
-    verdict_figure,
 )
 from segtricks.scoring.compare import compare
 from segtricks.scoring.results import Result
@@ -113,8 +113,10 @@ def test_colours_tell_hits_excess_and_misses_apart():
 
 @pytest.mark.parametrize("photo", [None, torch.zeros(3, 4, 4, dtype=torch.uint8)])
 def test_best_and_worst_have_a_row_each_and_a_photograph_if_there_is_one(photo):
-    verdicts = [Verdict("x", iou, torch.rand(1, 1, 4, 4), torch.rand(1, 1, 4, 4) > 0.5, photo) for iou in (0.9, 0.1)]
-    figure = verdict_figure(verdicts[:1], verdicts[1:])
+    verdicts = [
+        RankedImage("x", iou, torch.rand(1, 1, 4, 4), torch.rand(1, 1, 4, 4) > 0.5, photo) for iou in (0.9, 0.1)
+    ]
+    figure = best_worst_figure(verdicts[:1], verdicts[1:])
     assert len(figure.axes) == 2 * (3 if photo is None else 4)
     titles = " ".join(axis.get_title(loc="left") for axis in figure.axes)
     assert "best: x, IoU 0.900" in titles

@@ -52,7 +52,7 @@ def test_the_photographs_at_hand_decide_where_those_of_the_training_are_gone(old
     content["data"]["init_args"]["train"] = "gone"
     config.write_text(yaml.safe_dump(content))
     assert not segtricks.load_run("small").sign.known
-    assert "no photographs are there to tell" in caplog.text
+    assert "no photographs show it" in caplog.text
     (tmp_path / "photos").mkdir()
     Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(tmp_path / "photos/a.png")
     assert main(["predict", "--run", "small", "--images", "photos", "--output", "masks"]) == 0

@@ -1,39 +1,16 @@
-"""Several processes at one command: which one this is, and what a share of the photographs has written."""
+"""Parts of a store that are written apart, by shards or processes: who does what, and one index of it all."""
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from segtricks.errors import UserError
-from segtricks.runs import write_json
+from segtricks.runs import flat, write_json
 
 Item = TypeVar("Item")
-
-# torchrun; srun, whose count of tasks is not set in a batch script itself; Lightning's own launcher.
-_PLACES = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"), ("LOCAL_RANK", "WORLD_SIZE"))
-
-
-def place() -> tuple[int, int]:
-    """Return the rank of this process and their number, as its launcher says; (0, 1) without one."""
-    for rank, world in _PLACES:
-        if rank in os.environ and world in os.environ:
-            return int(os.environ[rank]), int(os.environ[world])
-    return 0, 1
-
-
-@contextmanager
-def one_voice() -> Iterator[None]:
-    """Let only the first of several processes print."""
-    if place()[0] == 0:
-        yield
-        return
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        yield
 
 
 @dataclass(frozen=True)
@@ -87,15 +64,6 @@ def check_settings(output: Path, settings: dict[str, Any]) -> None:
             f"{output} holds masks made {made}.\n"
             "Pass the same options, another --output, or --overwrite to make them again."
         )
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return settings as one level, by the names of the command line: ``model.tau``."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        name = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".")
-        found |= flat(value, name) if isinstance(value, Mapping) else {name: value}
-    return found
 
 
 def digest(*parts: object) -> str:

@@ -114,7 +114,7 @@ def test_finished_masks_are_not_scored_again_and_without_masks_nothing_is_run(he
 
 def test_masks_of_one_set_may_lie_in_the_folder_itself_and_several_sets_need_a_folder_each(here, capsys):
     assert main([*WORDS[:2], "--masks", "MOVE=masks/photos", "--data.masks", "targets", "--subset", "2"]) == 0
-    assert here[0][here[0].index("--masks") + 1] == "masks/photos"
+    assert here[0][here[0].index("--model.folder") + 1] == "masks/photos"
     assert main([*WORDS, "--data", "photos", "ecssd", "--name", "x"]) == 2
     error = capsys.readouterr().err
     assert "there is no folder masks/ecssd with the masks of ecssd" in error
@@ -125,7 +125,7 @@ def test_photographs_without_a_mask_are_named(here, tmp_path, capsys):
     assert main(WORDS) == 1
     error = capsys.readouterr()
     assert "1 of the 4 photographs of photos have no mask of their name in masks/photos: 2.jpg" in error.err + error.out
-    assert not (tmp_path / "runs/mine/MOVE-photos").exists()
+    assert not list((tmp_path / "runs/mine/MOVE-photos/test").glob("*.json"))
 
 
 def test_one_unreadable_mask_is_skipped_and_listed(here, tmp_path):

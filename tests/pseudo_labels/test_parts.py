@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from segtricks.commands.processes import Share, digest, join_boxes, join_indices, place, publish, share
 from segtricks.errors import UserError
+from segtricks.parallel import place
+from segtricks.pseudo_labels.parts import Share, digest, join_boxes, join_indices, publish, share
 
 
 @pytest.mark.parametrize(
