@@ -18,8 +18,9 @@ from segtricks.data import SaliencyDataModule
 from segtricks.data.transforms import denormalize
 from segtricks.discovery.methods import METHODS
 from segtricks.discovery.predictor import Discoverer
+from segtricks.discovery.spectral_voting import SpectralVoting
 from segtricks.losses import normalized_cut_loss
-from segtricks.methods import Discovery, Found, Sempart
+from segtricks.methods import Discovery, Found, SelfMask, Sempart
 from segtricks.metrics import (
     CorLoc,
     EnhancedAlignmentMeasure,
@@ -287,3 +288,23 @@ def test_commands_end_to_end_with_the_model_there(tmp_path, monkeypatch, trainer
     assert "Trained to step 3" in capsys.readouterr().out
     assert sorted(path.name for path in Path("masks", "soft").iterdir()) == ["a.png", "b.png"]
     assert sum("reports/writer.py" in wait for wait in device.waits) == 2, "a mask each; photographs stay on the host"
+
+
+def test_selfmasks_losses_and_masks_are_those_of_the_cpu(batch):
+    module = SelfMask(BACKBONE, pretrained=False, num_queries=3, num_layers=2)
+    images = SaliencyDataModule("synthetic", []).on_after_batch_transfer(batch, 0)["image"]
+    target = (images[:, :1] > 0).float()
+    expected, prob = module.losses(images, target)
+    with SecondDevice():
+        losses, found = module.to(DEVICE).losses(images.to(DEVICE), target.to(DEVICE))
+        torch.testing.assert_close(losses.total.cpu(), expected.total, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found.cpu(), prob, rtol=1e-4, atol=1e-5)
+
+
+def test_spectral_voting_finds_what_the_cpu_finds():
+    voting = SpectralVoting(f"{BACKBONE},descriptor", pretrained=False)
+    images = torch.rand(2, 3, 90, 96)
+    images[:, :, 32:64, 32:80] += 2
+    expected = voting(images)
+    with SecondDevice():
+        assert torch.equal(voting.to(DEVICE)(images.to(DEVICE)).cpu(), expected)

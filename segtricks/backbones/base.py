@@ -12,8 +12,8 @@ class Backbone(nn.Module):
     """A frozen network from images to patch features.
 
     Call it on a float (B, 3, H, W), ImageNet-normalised, H and W multiples of ``patch_size``; it returns
-    (B, feature_dim, H / patch_size, W / patch_size) without gradient. It stays in eval mode, whatever
-    ``train()`` is called on the module that holds it.
+    (B, feature_dim, H / patch_size, W / patch_size), without gradient unless it was thawed. It stays
+    in eval mode, whatever ``train()`` is called on the module that holds it.
 
     A new backbone is a subclass that implements :meth:`extract`.
 
@@ -30,6 +30,8 @@ class Backbone(nn.Module):
     """
 
     weights: str = ""
+    frozen = True
+    """Whether features come without gradient."""
 
     def __init__(self, name: str, patch_size: int, feature_dim: int, tau: float | str) -> None:
         super().__init__()
@@ -39,7 +41,7 @@ class Backbone(nn.Module):
         self.tau = tau
 
     def extract(self, images: Tensor) -> Tensor:
-        """Features (B, feature_dim, h, w) of images that :meth:`forward` has checked; runs under ``no_grad``."""
+        """Features (B, feature_dim, h, w) of images that :meth:`forward` has checked; without gradient if frozen."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
@@ -50,7 +52,7 @@ class Backbone(nn.Module):
                 :meth:`extract` gives another shape than ``feature_dim`` and ``patch_size`` say.
         """
         self._check(images)
-        with torch.no_grad():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             features = self.extract(images)
         grid = (images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size)
         expected = (len(images), self.feature_dim, *grid)
@@ -60,6 +62,17 @@ class Backbone(nn.Module):
                 f"they are {expected}.\nNext: correct extract(), feature_dim or patch_size of {type(self).__name__}."
             )
         return features
+
+    def thaw(self, blocks: int | None = None) -> None:
+        """Let parameters be trained: those of the last ``blocks``, or all.
+
+        Raises:
+            UserError: It does not have so many blocks.
+        """
+        if blocks is not None:
+            raise UserError(f"{self.name!r} has no blocks of which some could be trained: leave the number out.")
+        self.requires_grad_(True)
+        self.frozen = False
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode, so that a training loop's ``train()`` changes nothing here."""

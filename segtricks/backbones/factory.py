@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
 
 FEATURES = ("key", "query", "value", "token")
-_POS_INTERPS = ("dino", "timm")
+_POS_INTERPS = ("dino", "timm", "selfmask")
 _VIT_MODULES = ("vision_transformer", "eva")  # of timm
 _NAMES_HINT = f"Short names: {', '.join(BACKBONE_NAMES)}; or timm's name of a ViT, as vit_small_patch16_224.dino."
 
@@ -49,7 +49,8 @@ def create_backbone(
         pos_interp: How trained position embeddings reach another grid. ``dino``: as DINO, iBOT and DINOv2
             without registers do (bicubic by the factor (n + 0.1) / n0, no antialias); the published heads were
             trained on it. ``timm``: as timm does (bicubic to the size, antialias); so did DINOv2 with registers.
-            No difference for models without absolute positions, as DINOv3, nor on the trained grid.
+            ``selfmask``: bicubic to the size, no antialias. No difference for models without absolute positions, as
+            DINOv3, nor on the trained grid.
 
     Returns:
         A :class:`Backbone` with ``patch_size``, ``feature_dim`` and ``tau``, its affinity threshold for Sempart: 0.4,

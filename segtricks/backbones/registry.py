@@ -82,4 +82,10 @@ PRETRAINED: dict[str, Pretrained] = {
 
 DESCRIPTOR_PATCH_SIZES: dict[str, int] = {"descriptor": 8, "descriptor16": 16, "descriptor4": 4}
 
+
+def last_feature(name: str) -> str:
+    """What a backbone gives where a method takes the output of its last block: ``token``, or all that it has."""
+    return "key" if name in DESCRIPTOR_PATCH_SIZES else "token"
+
+
 BACKBONE_NAMES: tuple[str, ...] = (*PRETRAINED, *DESCRIPTOR_PATCH_SIZES)

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from segtricks.backbones.base import Backbone
 from segtricks.backbones.fast_attention import FastAttention
-from segtricks.backbones.positions import use_dino_positions
+from segtricks.backbones.positions import resize_positions, resize_positions_to, use_dino_positions
 from segtricks.errors import UserError
+
+_RESIZES = {"dino": resize_positions, "selfmask": resize_positions_to}  # timm resizes by itself
 
 
 class QKVSlice(nn.Module):
@@ -63,7 +65,7 @@ class ViTBackbone(Backbone):
         feature: ``key``, ``query`` or ``value``: the projection inside the layer's attention, heads concatenated.
             ``token``: the layer's output through the model's final norm.
         layer: Which layer, from 0, or from the end with -1.
-        pos_interp: ``dino`` or ``timm``, see :func:`segtricks.backbones.create_backbone`.
+        pos_interp: ``dino``, ``timm`` or ``selfmask``, see :func:`segtricks.backbones.create_backbone`.
 
     Raises:
         UserError: Layer out of range, or blocks of a kind whose keys cannot be taken.
@@ -91,9 +93,19 @@ class ViTBackbone(Backbone):
             slice_ = QKVSlice(block, feature)
             model.blocks[index] = slice_
             self.feature_dim = slice_.projection.out_features
-        if pos_interp == "dino":
-            use_dino_positions(model)
+        if pos_interp in _RESIZES:
+            use_dino_positions(model, _RESIZES[pos_interp])
         self.model = model
+
+    def thaw(self, blocks: int | None = None) -> None:
+        """Let parameters be trained: those of the last ``blocks`` and the final norm, or all."""
+        if blocks is None:
+            return super().thaw()
+        if not 0 < blocks <= len(self.model.blocks):
+            raise UserError(f"{self.name!r} has {len(self.model.blocks)} blocks: {blocks} of them cannot be trained.")
+        self.model.blocks[-blocks:].requires_grad_(True)
+        self.model.norm.requires_grad_(True)
+        self.frozen = False
 
     def extract(self, images: Tensor) -> Tensor:
         """Features (B, feature_dim, h, w) in the model's dtype (autocast's under autocast)."""

@@ -14,6 +14,7 @@ from segtricks.backbones.factory import FEATURES
 from segtricks.commands.feature_options import add_cache_options
 from segtricks.commands.options import OptionParser
 from segtricks.commands.prediction import Model, add_task_options, task_of, write_masks
+from segtricks.discovery import spectral_voting
 from segtricks.discovery.methods import METHODS
 from segtricks.errors import UserError
 from segtricks.methods.base import PLAIN, REFINED, SOLVED
@@ -21,6 +22,7 @@ from segtricks.refine import BILATERAL_PRESETS
 
 USAGE = "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--option value]"
 
+_METHODS = (*METHODS, spectral_voting.NAME)
 _MODEL = (
     *("method", "backbone", "backbone_checkpoint", "head", "feature", "layer", "tau", "k", "threshold"),
     *("bilateral_preset", "refine_at"),
@@ -47,8 +49,9 @@ def _parser() -> OptionParser:
     parser = OptionParser("discover", USAGE)
     add = parser.add_argument
     add_task_options(parser)
-    add("--method", choices=tuple(METHODS), default="tokencut", help="what finds the object (default tokencut)")
-    add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16)")
+    add("--method", choices=_METHODS, default="tokencut", help="what finds the object (default tokencut)")
+    add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16); "
+        "spectral_voting takes several: A,B,C")  # fmt: skip
     add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")
     add("--feature", choices=FEATURES, help="what patches are compared by (default: the backbone's own)")
     add("--layer", type=int, help="whose features, from 0, or from the end with -1 (default: the backbone's own)")

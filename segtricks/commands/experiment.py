@@ -29,7 +29,8 @@ USAGE = """NAME [--axis backbone=dino_vits8,…] [--data ecssd …] [--any.optio
   --protocol NAME      another protocol
   --subset N           only N images of every set
   --masks METHOD=DIR   masks of a method that the grid has rows for (table5: MOVE), in DIR/SET for each test set; they
-                       are scored plain, with the guided filter and with the bilateral solver
+                       are scored plain, with the guided filter and with the bilateral solver. Or those of the training
+                       set that a network learns (table1: selfmask-MOVE, …), in DIR
   --reuse runs/OTHER … take over finished runs of other experiments that train the same
   --name NAME          folder below runs/; the experiment's name if left out
   --dry-run            look at the options, print the commands and which cells share them, and do nothing

@@ -5,7 +5,9 @@ from segtricks.discovery.eigen import Spectrum, smallest_eigenvectors
 from segtricks.discovery.found import FoundResult, found_background
 from segtricks.discovery.inputs import mask_boxes
 from segtricks.discovery.lost import LostResult, lost
+from segtricks.discovery.spectral_clusters import spectral_affinity, spectral_clusters
 from segtricks.discovery.tokencut import TokenCutResult, tokencut
+from segtricks.discovery.voting import Vote, vote_mask
 
 __all__ = [
     "DeepSpectralResult",
@@ -13,10 +15,14 @@ __all__ = [
     "LostResult",
     "Spectrum",
     "TokenCutResult",
+    "Vote",
     "deep_spectral",
     "found_background",
     "lost",
     "mask_boxes",
     "smallest_eigenvectors",
+    "spectral_affinity",
+    "spectral_clusters",
     "tokencut",
+    "vote_mask",
 ]

@@ -111,6 +111,11 @@ class Discoverer(nn.Module):
             else:
                 self._broken += 1
 
+    @property
+    def why_empty(self) -> str:
+        """Why a mask may be empty."""
+        return self.method.why_empty
+
     def why_one_sided(self) -> str:
         """Return why masks of nothing or of everything are likely, and what to type next, from those seen so far."""
         if self._broken > len(self._empty):

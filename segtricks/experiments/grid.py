@@ -25,7 +25,7 @@ class GridRun:
         command: ``fit``, ``test`` for a method without training, or ``masks`` for a method whose masks the user
             brings: without them its cells show published numbers alone.
         config: a packaged name, or a file next to the grid; of ``masks`` the folder, once it is given.
-        options: by name.
+        options: by name. A ``fit`` whose ``data.masks`` is null trains on masks that the user brings, too.
         protocol: another than the grid's.
     """
 
@@ -33,6 +33,11 @@ class GridRun:
     config: str = ""
     options: dict[str, Value] = field(default_factory=dict)
     protocol: str | None = None
+
+    @property
+    def brings_masks(self) -> bool:
+        """Whether the user has still to bring its masks."""
+        return not self.config or self.options.get("data.masks", "") is None
 
 
 @dataclass(frozen=True)
@@ -128,16 +133,22 @@ def with_options(grid: Grid, options: Mapping[str, Any], commands: Sequence[str]
 
 
 def with_masks(grid: Grid, folders: Mapping[str, str]) -> Grid:
-    """Return the grid with folders of masks, by the name of the run that scores them.
+    """Return the grid with folders of masks, by the name of the run that scores them or trains on them.
 
     Raises:
         UserError: no run of that name asks for masks.
     """
-    known = [name for name, run in grid.runs.items() if run.command == "masks"]
+    known = [name for name, run in grid.runs.items() if run.brings_masks]
     if unknown := [name for name in folders if name not in known]:
         asked = ", ".join(known) or "none"
         raise UserError(f"--masks {unknown[0]}=…: no such method. Masks are asked for here: {asked}.")
-    return replace(grid, runs=grid.runs | {name: replace(grid.runs[name], config=folders[name]) for name in folders})
+    return replace(grid, runs=grid.runs | {name: _given(grid.runs[name], folders[name]) for name in folders})
+
+
+def _given(run: GridRun, folder: str) -> GridRun:
+    if run.command == "masks":
+        return replace(run, config=folder)
+    return replace(run, options=run.options | {"data.masks": folder})
 
 
 def _with_lists(content: dict[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def expand(grid: Grid, extra: Sequence[str] = ()) -> Plan:
     """Make every run and cell of the grid, each once.
 
     Args:
-        grid: the grid; without a config, its runs of masks are left out.
+        grid: the grid; its runs whose masks are still to be brought are left out.
         extra: option words for every run; ``{backbone}`` is the value of the run's option ``model.backbone``.
 
     Raises:
@@ -104,7 +104,7 @@ def expand(grid: Grid, extra: Sequence[str] = ()) -> Plan:
             if cells.setdefault(labels, cell) != cell:
                 raise UserError(f"Two cells have the same labels: {labels}.\nNext: give them different ones.")
     bases = {run.base for run in runs.values()}
-    without = {_plain(name) for name, run in grid.runs.items() if not run.config}
+    without = {_plain(name) for name, run in grid.runs.items() if run.brings_masks}
     return Plan(grid, runs, [_checked(cell, bases, without) for cell in cells.values()])
 
 
@@ -133,10 +133,12 @@ def option_pairs(words: Sequence[str]) -> dict[str, str]:
 
 def _runs(grid: Grid, base: str, run: GridRun, extra: Sequence[str]) -> Iterator[Run]:
     words, data, protocol = _words(run, extra), tuple(grid.data), run.protocol or grid.protocol
+    if run.brings_masks:
+        return
     if run.command == "fit":
         for seed in grid.seeds:
             yield Run(f"{base}-s{seed}", base, "fit", _config(grid, run), words, data, protocol, int(seed))
-    elif run.config:
+    else:
         # One set at a time: a stop costs no more than the set at work.
         for name in data:
             config = _config(grid, run) if run.command == "test" else _mask_folder(base, run.config, name, data)

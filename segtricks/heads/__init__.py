@@ -2,6 +2,19 @@
 
 from segtricks.heads.found import FoundHead, load_found_head
 from segtricks.heads.original import load_original_head
+from segtricks.heads.original_selfmask import OriginalSelfMask, load_original_selfmask
+from segtricks.heads.selfmask import SelfMaskHead, SelfMaskOutput, select_query
 from segtricks.heads.sempart import SempartHead, SempartOutput
 
-__all__ = ["FoundHead", "SempartHead", "SempartOutput", "load_found_head", "load_original_head"]
+__all__ = [
+    "FoundHead",
+    "OriginalSelfMask",
+    "SelfMaskHead",
+    "SelfMaskOutput",
+    "SempartHead",
+    "SempartOutput",
+    "load_found_head",
+    "load_original_head",
+    "load_original_selfmask",
+    "select_query",
+]

@@ -2,11 +2,14 @@
 
 from segtricks.losses.consistency import multiscale_consistency_loss, self_consistency_loss
 from segtricks.losses.normalized_cut import affinity, normalized_cut_loss
+from segtricks.losses.query import RankingOrder, SelfMaskLoss, query_dice_loss, query_ranking_loss, selfmask_loss
 from segtricks.losses.tau import Graph, Tau, measure_graph, share_of, threshold
 from segtricks.losses.total_variation import feature_tv_loss, image_tv_loss
 
 __all__ = [
     "Graph",
+    "RankingOrder",
+    "SelfMaskLoss",
     "Tau",
     "affinity",
     "feature_tv_loss",
@@ -14,7 +17,10 @@ __all__ = [
     "measure_graph",
     "multiscale_consistency_loss",
     "normalized_cut_loss",
+    "query_dice_loss",
+    "query_ranking_loss",
     "self_consistency_loss",
+    "selfmask_loss",
     "share_of",
     "threshold",
 ]

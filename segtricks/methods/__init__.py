@@ -4,6 +4,7 @@ from segtricks.methods.base import SegmentationModule
 from segtricks.methods.discovery import Discovery
 from segtricks.methods.found import Found
 from segtricks.methods.given import GivenMasks
+from segtricks.methods.selfmask import SelfMask
 from segtricks.methods.sempart import LossWeights, Sempart
 
-__all__ = ["Discovery", "Found", "GivenMasks", "LossWeights", "SegmentationModule", "Sempart"]
+__all__ = ["Discovery", "Found", "GivenMasks", "LossWeights", "SegmentationModule", "SelfMask", "Sempart"]

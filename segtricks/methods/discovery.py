@@ -5,7 +5,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from segtricks.discovery import spectral_voting
 from segtricks.discovery.predictor import Discoverer
+from segtricks.discovery.spectral_voting import SpectralVoting
 from segtricks.errors import UserError
 from segtricks.methods.base import PLAIN, SegmentationModule
 from segtricks.metrics import get_protocol
@@ -16,13 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class Discovery(SegmentationModule):
-    """TokenCut, LOST, Deep Spectral or FOUND: plain, with the guided filter, and with the bilateral solver.
+    """Training-free methods: plain, with the guided filter, and with the bilateral solver.
 
     ``segtricks test --config tokencut`` needs no checkpoint; there is nothing to ``fit``.
 
     Args:
-        method: tokencut, lost, deep_spectral or found.
-        backbone: name of the frozen network (``segtricks.backbones.create_backbone``).
+        method: tokencut, lost, deep_spectral, found or spectral_voting.
+        backbone: name of the frozen network (``segtricks.backbones.create_backbone``); for spectral_voting also
+            several, separated by commas.
         pretrained: load its published weights.
         backbone_checkpoint: a local file with its weights, instead of the download.
         head: a trained head for found, in place of its first step.
@@ -36,14 +39,14 @@ class Discovery(SegmentationModule):
         bilateral_preset: cell sizes of the bilateral solver: two-tricks 24/4/4, tokencut 16/16/8.
         refine_at: refine at the model's or at the full resolution.
         protocol: how ``test`` scores; unless it says ``select``, boxes are those of the component of most pixels.
-        seed: unused, nothing in it is random.
+        seed: of spectral_voting; nothing else is random.
     """
 
     needs_checkpoint = False
 
     def __init__(
         self,
-        method: Literal["tokencut", "lost", "deep_spectral", "found"] = "tokencut",
+        method: Literal["tokencut", "lost", "deep_spectral", "found", "spectral_voting"] = "tokencut",
         backbone: str = "dino_vits16",
         pretrained: bool = True,
         backbone_checkpoint: str | None = None,
@@ -62,10 +65,14 @@ class Discovery(SegmentationModule):
         super().__init__(protocol, refiner, refine_at, bilateral_preset)
         # Of LOST's and TokenCut's masks, the seed's component alone, it is the same box until they are refined.
         self.protocol = get_protocol(protocol, select="largest_area")
-        discoverer = Discoverer(
-            method, backbone, pretrained, backbone_checkpoint, head, tau, k, threshold, feature, layer
-        )
-        self.name, self.discoverer, self.backbone = method, discoverer, discoverer.backbone
+        self.discoverer: Discoverer | SpectralVoting
+        if method == spectral_voting.NAME:
+            self.discoverer = SpectralVoting(backbone, pretrained, backbone_checkpoint, feature, layer, seed)
+        else:
+            self.discoverer = Discoverer(
+                method, backbone, pretrained, backbone_checkpoint, head, tau, k, threshold, feature, layer
+            )
+        self.name, self.backbone = method, self.discoverer.backbone
         self.predicted_row = PLAIN
         self._empty = 0
 
@@ -78,7 +85,7 @@ class Discovery(SegmentationModule):
         outputs = super().test_step(batch, batch_idx, dataloader_idx)
         for mask, path in zip(outputs[PLAIN], batch["path"], strict=True):
             if not bool((mask > 0.5).any()):
-                log.warning("%s: empty mask (%s)", path, self.discoverer.method.why_empty)
+                log.warning("%s: empty mask (%s)", path, self.discoverer.why_empty)
         return outputs
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:
@@ -89,7 +96,7 @@ class Discovery(SegmentationModule):
         for mask, path in zip(masks, batch["path"], strict=True):
             if self._empty < _NAMED and not bool((mask > 0.5).any()):
                 self._empty += 1
-                log.warning("%s: empty mask (%s)", path, self.discoverer.method.why_empty)
+                log.warning("%s: empty mask (%s)", path, self.discoverer.why_empty)
         return masks
 
     @property

@@ -39,6 +39,7 @@ class Protocol:
         f_average: maximum and mean F over thresholds are those of the mean F of the ``images`` at each; of the F of
             mean ``precision_recall``; or, for the maximum, the mean of each image's ``own_maximum``.
         f_empty: the precision of an empty prediction and the recall of an empty target.
+        iou_empty: an image empty in prediction and target is ``left_out`` of the IoU, or counts ``zero``.
         select: which component of a mask gives its box for CorLoc: the one of ``largest_bbox`` or ``largest_area``, or
             the one that holds the ``seed``, the mask's largest value.
         resize: short side in pixels before the crop, for ``crop``.
@@ -60,6 +61,7 @@ class Protocol:
     f_compare: Literal["above", "level"] = "above"
     f_average: Literal["images", "precision_recall", "own_maximum"] = "images"
     f_empty: float = 1.0
+    iou_empty: Literal["left_out", "zero"] = "left_out"
     select: Select = "largest_bbox"
     resize: int | None = None
     size: int | None = None
@@ -130,7 +132,16 @@ PROTOCOLS = {
             f_average="own_maximum",
         ),
         Protocol("found-multi", target_threshold=_FULL, f_target_threshold=_FULL, beta2=0.09, f_average="own_maximum"),
-        Protocol("selfmask", target_threshold=0.0, f_target_threshold=0.0, beta2=0.09, f_average="own_maximum"),
+        Protocol(
+            "selfmask",
+            polarity="none",
+            target_threshold=0.0,
+            f_target_threshold=0.0,
+            beta2=0.09,
+            f_average="own_maximum",
+            f_empty=0.0,
+            iou_empty="zero",
+        ),
         Protocol("move"),
     )
 }

@@ -32,7 +32,7 @@ class ImageScores:
 
     Args:
         values: (8,) float64 in the order of ``IMAGE_MEASURES``; IoU is nan where prediction and target are both empty,
-            and ``max_fbeta`` is the image's own maximum.
+            unless the protocol counts it, and ``max_fbeta`` is the image's own maximum.
         precision: (T,) at each threshold of the protocol.
         recall: (T,)
         f: (T,)
@@ -75,6 +75,9 @@ def image_scores(pred: Tensor, target: Tensor, protocol: Protocol) -> ImageScore
     truth, f_truth = (binary_target(target, t) for t in (protocol.target_threshold, protocol.f_target_threshold))
     same = protocol.target_threshold == protocol.f_target_threshold
     foreground = pred > protocol.threshold
+    iou = mask_iou(foreground, truth)[0]
+    if protocol.iou_empty == "zero":
+        iou = iou.nan_to_num(0.0)
     levels, adaptive = level_counts(pred, truth), adaptive_counts(pred, truth)
     f_levels, f_adaptive = (levels, adaptive) if same else (level_counts(pred, f_truth), adaptive_counts(pred, f_truth))
     relevant, f_relevant = (mask.sum().double().reshape(1, 1) for mask in (truth, f_truth))
@@ -83,7 +86,7 @@ def image_scores(pred: Tensor, target: Tensor, protocol: Protocol) -> ImageScore
     f = f_beta(precision, recall, protocol.beta2)[0]
     values = (
         pixel_accuracy(foreground, truth)[0],
-        mask_iou(foreground, truth)[0],
+        iou,
         f.max(),
         f_beta(*precision_recall(*f_adaptive, f_relevant, protocol.f_empty), protocol.beta2)[0, 0],
         weighted_fbeta(pred, truth)[0],

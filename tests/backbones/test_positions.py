@@ -5,7 +5,7 @@ import torch
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 
-from segtricks.backbones.positions import resize_positions, use_dino_positions
+from segtricks.backbones.positions import resize_positions, resize_positions_to, use_dino_positions
 
 from .vit_references import cubic_matrix, fit_positions, random_images, scramble, small_dinov3, small_vit
 
@@ -85,3 +85,25 @@ def test_rotary_model_is_left_alone() -> None:
     before = dict(model.named_modules())
     use_dino_positions(model)
     assert dict(model.named_modules()) == before
+
+
+def test_selfmask_resizes_to_the_size_and_not_at_all_where_the_number_of_patches_is_the_trained_one() -> None:
+    positions = torch.randn(1, 5, 4, 4)
+    flat = resize_positions_to(positions, (2, 8))
+    assert torch.equal(flat.flatten(2), positions.flatten(2))
+    resized = resize_positions_to(positions, (8, 8))
+    expected = torch.einsum("ij,bcjk,lk->bcil", cubic(4, 8), positions.double(), cubic(4, 8))
+    torch.testing.assert_close(resized.double(), expected, atol=1e-5, rtol=0)
+
+
+def cubic(old: int, new: int) -> torch.Tensor:
+    """Weights (new, old) of cubic convolution with a = -0.75, edges repeated."""
+    weights = torch.zeros(new, old, dtype=torch.float64)
+    for place in range(new):
+        source = (place + 0.5) * old / new - 0.5
+        for index in range(int(source // 1) - 1, int(source // 1) + 3):
+            x = abs(source - index)
+            inner = 1.25 * x**3 - 2.25 * x**2 + 1
+            outer = -0.75 * (x**3 - 5 * x**2 + 8 * x - 4)
+            weights[place, min(max(index, 0), old - 1)] += inner if x <= 1 else outer
+    return weights

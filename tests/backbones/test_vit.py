@@ -176,3 +176,19 @@ def test_blocks_without_plain_attention_are_refused_by_name() -> None:
     model = timm.create_model("vit_tiny_patch16_224", block_fn=timm.models.vision_transformer.ParallelThingsBlock)
     with pytest.raises(UserError, match="ParallelThingsBlock"):
         ViTBackbone(model, "parallel", 0.4)
+
+
+def test_a_thawed_backbone_gives_gradients_to_its_last_blocks_alone():
+    backbone = ViTBackbone(small_vit(), "small", 0.0, "token").requires_grad_(False)
+    images = random_images(32, 32)
+    assert not backbone(images).requires_grad
+    backbone.thaw(1)
+    backbone(images).sum().backward()
+    trained = {name.rpartition(".")[0] for name, part in backbone.named_parameters() if part.grad is not None}
+    last = len(backbone.model.blocks) - 1
+    assert {name.split(".")[1] for name in trained} == {"blocks", "norm"}
+    assert {name.split(".")[2] for name in trained if "blocks" in name} == {str(last)}
+    backbone.thaw()
+    assert all(part.requires_grad for part in backbone.parameters())
+    with pytest.raises(UserError, match="blocks: 99 of them"):
+        backbone.thaw(99)

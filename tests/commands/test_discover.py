@@ -52,6 +52,17 @@ def test_masks_and_boxes_are_those_of_the_objects(photos, tmp_path, method):
     assert _read(tmp_path / "out/overlay/d.jpg").shape == (128, 192, 3)
 
 
+def test_spectral_voting_takes_several_backbones_and_fills_a_store(photos, tmp_path):
+    words = ["--method", "spectral_voting", "--backbone", "descriptor,descriptor4"]
+    assert _discover(photos, tmp_path / "out", *words) == 0
+    store = Store.open(tmp_path / "out")
+    assert store.index["source"]["method"] == "spectral_voting on descriptor,descriptor4"
+    mask = store.entry("a").arrays()[0]
+    truth = np.zeros((64, 96), bool)
+    truth[16:32, 24:72] = True
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.7
+
+
 def test_broken_and_empty_ones_are_named_and_counted(photos, tmp_path, capsys, caplog):
     assert _discover(photos, tmp_path / "out") == 0
     index = json.loads((tmp_path / "out/index.json").read_text())

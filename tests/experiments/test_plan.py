@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from segtricks.errors import UserError
-from segtricks.experiments.grid import Cell, read_grid, with_axes, with_options
+from segtricks.experiments.grid import Cell, read_grid, with_axes, with_masks, with_options
 from segtricks.experiments.plan import ROWS, Run, expand
 from segtricks.methods.base import PLAIN, REFINED, SOLVED
 from segtricks.packaged import find_grid
@@ -138,3 +138,15 @@ def test_table_4_trains_what_table_3_trains():
     trained = {run.name: (run.config, run.words) for run in expand(read_grid(find_grid("table3"))).runs.values()}
     for run in expand(read_grid(find_grid("table4"))).runs.values():
         assert trained[run.name] == (run.config, run.words)
+
+
+def test_students_are_trained_once_their_masks_are_given_and_have_published_numbers_before():
+    grid = read_grid(find_grid("table1"))
+    cells = {cell.labels["method"]: cell.run for cell in expand(grid).cells if cell.labels.get("selfmask")}
+    assert set(cells.values()) == {None}
+    given = expand(with_masks(grid, {"selfmask-MOVE": "DIR"}))
+    assert [run.name for run in given.runs.values() if "selfmask" in run.name] == ["selfmask-MOVE-s0"]
+    words = given.runs["selfmask-MOVE-s0"].words
+    assert words[words.index("--data.masks") + 1] == "DIR"
+    (cell,) = [cell for cell in given.cells if cell.run == "selfmask-MOVE"]
+    assert cell.labels == {"method": "MOVE", "selfmask": True}

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from segtricks.errors import UserError
-from segtricks.metrics import SaliencyScores, get_protocol
+from segtricks.metrics import SaliencyScores, get_protocol, image_scores
+from segtricks.metrics.measures import IMAGE_MEASURES
 
 
 @pytest.mark.parametrize("name", ["fullres", "two-tricks"])
@@ -59,3 +60,27 @@ def test_choices_are_changed_in_the_name_and_beat_defaults():
 def test_wrong_choices_say_what_is_allowed(spec, message):
     with pytest.raises(UserError, match=message):
         get_protocol(spec)
+
+
+def test_selfmask_equals_the_first_implementation_also_on_an_image_empty_in_both(golden):
+    arrays = np.load(golden / "selfmask_inference.npz")
+    pred, target = (torch.from_numpy(arrays[name])[:, None] for name in ("prediction", "target"))
+    protocol = get_protocol("selfmask")
+    measures = {
+        "iou": "iou",
+        "acc": "pixel_accuracy",
+        "max_fbeta": "f_max",
+        "adaptive_fbeta": "f_adaptive",
+        "mae": "mae",
+    }
+    single = [image_scores(pred[i : i + 1], target[i : i + 1], protocol).values for i in range(len(pred))]
+    for name, published in measures.items():
+        values = [values[IMAGE_MEASURES.index(name)].item() for values in single]
+        assert values == pytest.approx(arrays[published].tolist(), abs=1e-5)
+    scores = SaliencyScores(protocol)
+    scores.update(pred, target)
+    assert scores.compute()["iou"].item() == pytest.approx(arrays["mean_iou"].item(), abs=1e-6)
+    assert scores.compute()["max_fbeta"].item() == pytest.approx(arrays["mean_f_max"].item(), abs=1e-5)
+    scores.update(torch.zeros(1, 1, 45, 61), torch.zeros(1, 1, 45, 61))
+    assert scores.compute()["iou"].item() == pytest.approx(arrays["mean_iou"].item() * 6 / 7, abs=1e-6)
+    assert scores.counts() == (7, 0)
