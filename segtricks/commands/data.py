@@ -9,7 +9,7 @@ from segtricks.errors import UserError
 COMMANDS = ("list", "download", "verify")
 
 USAGE = """\
-usage: segtricks data list [--root data]                                     which data sets there are, and what is here
+usage: segtricks data list [--root data]                                     which datasets there are, and what is here
        segtricks data download NAME… [--root data] [--keep] [--url URL…]
        segtricks data verify NAME|FOLDER|LIST.txt [--root data] [--masks DIR|COCO.json] [--fix-list FILE]
 

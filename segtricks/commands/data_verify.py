@@ -1,4 +1,4 @@
-"""``segtricks data verify``: open every file of a dataset and say what is wrong with it."""
+"""``segtricks data verify``: open every file of a dataset and print its faults."""
 
 import os
 import warnings
@@ -20,6 +20,7 @@ from segtricks.data.download.verify import (
     common_folder,
     open_whole,
 )
+from segtricks.data.pairing import few
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.parallel import in_threads
@@ -33,83 +34,86 @@ USAGE = """NAME|FOLDER|LIST.txt [--root data] [--masks DIR|COCO.json]
   --fix-list FILE  write the good images' paths, one in each line: FILE.txt can be given wherever a folder can
   --strict         another number of images than was published is a fault
   --all            print every file, not the first three of each kind
-  --output FILE    everything that was found as JSON
+  --output FILE    all findings as JSON
   --workers N      files opened at once
 
 Exit status: 0 where nothing is wrong, 1 where there are faults, 2 where the set cannot be opened."""
 
-_SHOWN = 3
-
 
 class FaultsFound(UserError):
-    """Files are wrong; the message says how many."""
+    """Files are wrong; the message has their number."""
 
     status = 1
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
-    options = _parser().parse_args(list(words))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the table names the same things
-        dataset = open_whole(options.dataset, options.root, options.masks)
-    if not dataset.images:
-        raise UserError(f"{dataset.name}: no image has a mask of the same name; {_first(dataset)}.")
-    found = check_names(dataset)
-    difference = check_count(dataset)
-    if difference and options.strict:
-        found.append(Finding("count", str(common_folder(dataset)), difference))
-    good, values = [], Counter[str]()
-    checks = in_threads(partial(check_item, dataset), range(len(dataset)), max(1, options.workers), "verify")
-    for path, checked in zip(dataset.images, checks, strict=True):
-        found += checked.findings
-        values.update([checked.values] if checked.values else [])
-        if fits_list(path) and not any(finding.kind in FAULTS for finding in checked.findings):
-            good.append(path)
-    folder = common_folder(dataset)
-    faults = [finding for finding in found if finding.kind in FAULTS]
-    _print(found, folder, options.all)
-    if options.output:
-        write_json(options.output, _content(dataset, found, good, values))
-    if options.fix_list and good:
-        write_list(options.fix_list, good)
-        print(f"{len(good):,} good images listed in {options.fix_list}")
-    elif options.fix_list:
-        print(f"No image is good: {options.fix_list} was not written")
-    what = "pairs" if dataset.masks is not None else "images"
-    masks = ", ".join(f"{kind} ({count:,})" for kind, count in values.most_common())
-    summary = f"{len(good):,} of {len(dataset):,} {what} are sound"
-    summary += f"; masks: {masks}" if masks else ""
-    summary += f"; {difference}" if difference else ""
-    if faults:
-        files = len({finding.path for finding in faults})
-        raise FaultsFound(f"{dataset.name}: faults in {files:,} of its files; {summary}.")
-    print(f"{dataset.name}: {summary}.")
-
-
-def _parser() -> OptionParser:
     parser = OptionParser("data verify", USAGE)
     parser.add_argument("dataset")
     parser.add_argument("--root", type=Path, default=Path("data"))
     for name in ("masks", "fix-list", "output"):
         parser.add_argument(f"--{name}", type=Path)
-    parser.add_argument("--strict", action="store_true")
-    parser.add_argument("--all", action="store_true")
+    for name in ("strict", "all"):
+        parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
-    return parser
+    options = parser.parse_args(list(words))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the table names the same things
+        dataset = open_whole(options.dataset, options.root, options.masks)
+    if not dataset.images:
+        raise UserError(f"{dataset.name}: no image has a mask of the same name; {_first(dataset)}.")
+    folder = common_folder(dataset)
+    found = check_names(dataset)
+    difference = check_count(dataset)
+    if difference and options.strict:
+        found.append(Finding("count", str(folder), difference))
+    good, values = [], Counter[str]()
+    checks = in_threads(partial(check_item, dataset), range(len(dataset)), max(1, options.workers), "verify")
+    for path, checked in zip(dataset.images, checks, strict=True):
+        found += checked.findings
+        values.update(filter(None, [checked.values]))
+        if fits_list(path) and not _faults(checked.findings):
+            good.append(path)
+    _print(found, folder, options.all)
+    if options.output:
+        write_json(options.output, _content(dataset, found, good, values))
+    if options.fix_list:
+        _write_good(options.fix_list, good)
+    summary = _summary(dataset, good, values, difference)
+    if faults := _faults(found):
+        files = len({finding.path for finding in faults})
+        raise FaultsFound(f"{dataset.name}: faults in {files:,} of its files; {summary}.")
+    print(f"{dataset.name}: {summary}.")
+
+
+def _summary(dataset: SegmentationDataset, good: Sequence[Path], values: Counter[str], difference: str) -> str:
+    what = "pairs" if dataset.masks is not None else "images"
+    masks = ", ".join(f"{kind} ({count:,})" for kind, count in values.most_common())
+    parts = [f"{len(good):,} of {len(dataset):,} {what} are sound", f"masks: {masks}" if masks else "", difference]
+    return "; ".join(filter(None, parts))
+
+
+def _faults(found: Sequence[Finding]) -> list[Finding]:
+    return [finding for finding in found if finding.kind in FAULTS]
+
+
+def _write_good(path: Path, good: Sequence[Path]) -> None:
+    if not good:
+        print(f"No image is good: {path} was not written")
+        return
+    write_list(path, good)
+    print(f"{len(good):,} good images listed in {path}")
 
 
 def _print(found: Sequence[Finding], folder: Path, everything: bool) -> None:
     """Faults first, then notes: how many files of each kind, and their names below ``folder``."""
     rows, listing = [], []
-    for rank, kinds in (("fault", FAULTS), ("note", NOTES)):
-        for kind, text in kinds.items():
-            same = [_name(finding, folder) for finding in found if finding.kind == kind]
-            if same:
-                more = ", …" if len(same) > _SHOWN else ""
-                first = "(below)" if everything else ", ".join(same[:_SHOWN]) + more
-                rows.append([rank, text, f"{len(same):,}", first])
-                listing += [f"{rank}: {text}: {name}" for name in same]
+    for kind, text in (FAULTS | NOTES).items():
+        rank = "fault" if kind in FAULTS else "note"
+        same = [_name(finding, folder) for finding in found if finding.kind == kind]
+        if same:
+            rows.append([rank, text, f"{len(same):,}", "(below)" if everything else few(same)])
+            listing += [f"{rank}: {text}: {name}" for name in same]
     if rows:
         print(f"Files below {folder}\n")
         print(text_table(["", "what", "files", "first"], rows) + "\n")
@@ -140,6 +144,7 @@ def _content(
 
 def _first(dataset: SegmentationDataset) -> str:
     """An image and a mask that do not pair, to see why."""
-    left_out = getattr(dataset, "left_out", [])
-    names = [next((str(path) for path, why in left_out if why == kind), "none") for kind in ("no_mask", "no_image")]
-    return f"the first image is {names[0]}, the first mask {names[1]}"
+    first = dict.fromkeys(("no_mask", "no_image"), "none")
+    for path, why in reversed(getattr(dataset, "left_out", [])):
+        first[why] = str(path)
+    return f"the first image is {first['no_mask']}, the first mask {first['no_image']}"

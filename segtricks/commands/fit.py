@@ -37,7 +37,7 @@ from segtricks.training.checkpoints import check_identity, read_checkpoint
 from segtricks.training.health import Health
 from segtricks.training.loggers import asked_loggers, finish_loggers, start_loggers, wandb_logger
 from segtricks.training.metrics_file import MetricsFile
-from segtricks.training.resuming import KeepConfig, KeepProvenance, StepSeeds, StopSignals, resume_words
+from segtricks.training.resuming import KeepConfig, KeepProvenance, StepSeeds, StopAtStep, StopSignals, resume_words
 from segtricks.training.run_checkpoint import RunCheckpoint
 
 USAGE = "--config CONFIG [--name NAME] [--resume] [--any.option value]"
@@ -133,6 +133,7 @@ def _earlier(run: Path, checkpoint: Path | None, cli: SegtricksCLI) -> tuple[int
         return 0, yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     content = read_checkpoint(checkpoint)
     check_identity(content, cli.model.identity())
+    StopAtStep.instead_of_max_steps(cli.trainer, content)
     return int(content["global_step"]), content.get("config", cli.plain_config())
 
 

@@ -1,92 +1,155 @@
-"""Masks from the outlines of a COCO annotation file."""
+"""COCO's annotation files, and masks from the outlines in them."""
 
 import json
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pycocotools import mask as coco
 from torch import Tensor
 
 from segtricks.data.images import UnreadableImage
 from segtricks.data.pairing import by_ending
 from segtricks.errors import UserError
 
+DAMAGE = (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError, AttributeError)
+"""Errors of files and texts that are not what they should be."""
+
 _FARTHEST = 100_000  # pixels; the drawing takes memory by the length of an outline
 
 
-@dataclass
-class _Outlines:
-    """What is drawn for one image: ``size`` is height and width, keys are the annotations' ids."""
+class CocoImage(NamedTuple):
+    """One image of a file: its path and (height, width) as stated there, and its annotations without crowds."""
 
-    size: tuple[int, int]
-    objects: list[tuple[Any, Any]] = field(default_factory=list)
+    name: str
+    size: tuple[Any, Any]
+    objects: list[dict[str, Any]]
+
+
+@contextmanager
+def reading_coco(path: Path) -> Iterator[None]:
+    """Turn what damage raises into a ``UserError`` that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"No file {path}: pass a COCO JSON file or a folder of masks.") from error
+    except DAMAGE as error:
+        raise UserError(
+            f"{path} is not a COCO annotation file: {type(error).__name__} {error}.\n"
+            "Next: pass such a file, or a folder of masks."
+        ) from error
+
+
+def read_coco(path: Path) -> list[CocoImage]:
+    """Images of a file, in its order; a ``UserError`` where it is missing or of another format."""
+    with reading_coco(path):
+        return coco_images(path, json.loads(path.read_text(encoding="utf-8")))
+
+
+def coco_images(path: Path, content: dict[str, Any]) -> list[CocoImage]:
+    """Images of a file with this content; annotations of images that it does not have are named in a warning."""
+    images = {}
+    for image in content["images"]:
+        images[image["id"]] = CocoImage(str(image["file_name"]).lstrip("/"), (image["height"], image["width"]), [])
+    strays = 0
+    for item in content["annotations"]:
+        image = images.get(item["image_id"])
+        if image is None:
+            strays += 1
+        elif not item.get("iscrowd", 0):
+            image.objects.append(item)
+    if strays:
+        warnings.warn(f"{path}: {strays:,} annotations belong to none of its images and are not used.", stacklevel=4)
+    return list(images.values())
 
 
 class CocoMasks:
     """The masks that a COCO JSON file describes: of each image, all its objects together, crowds left out.
 
-    Args:
-        path: File of COCO's instance format, with ``images`` and ``annotations``; an annotation's ``segmentation`` is
-            a list of polygons (x, y, x, y, … in pixels), or a run-length code, compressed or not.
+    An annotation's ``segmentation`` is a list of polygons (x, y, x, y, … in pixels), or a run-length code, compressed
+    or not.
 
     Raises:
-        UserError: The file is missing, is of another format, or holds objects without any outline; or the package
-            ``pycocotools`` is missing.
+        UserError: The file is missing, is of another format, or holds objects without any outline.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
-        _drawing()
-        try:
-            content: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
-            images = {image["id"]: _Outlines((image["height"], image["width"])) for image in content["images"]}
-            objects = [item for item in content["annotations"] if not item.get("iscrowd", 0)]
-            for item in objects:
-                images[item["image_id"]].objects.append((item["id"], _compact(item.get("segmentation"))))
-            names = [(PurePosixPath(image["file_name"]), images[image["id"]]) for image in content["images"]]
-        except FileNotFoundError as error:
-            raise UserError(f"No file {self.path}: pass a COCO JSON file or a folder of masks.") from error
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise UserError(f"{self.path} is no COCO annotation file: {type(error).__name__} {error}.") from error
+        images = read_coco(self.path)
+        objects = [item for image in images for item in image.objects]
         if objects and not any(item.get("segmentation") for item in objects):
             raise UserError(f"{self.path} holds boxes but no outlines: masks need 'segmentation'.")
-        stems: dict[str, list[_Outlines]] = {}
-        for name, outlines in names:
-            stems.setdefault(name.stem, []).append(outlines)
+        with reading_coco(self.path):
+            for item in objects:
+                item["segmentation"] = _compact(item.get("segmentation"))
+        stems: dict[str, list[CocoImage]] = {}
+        for image in images:
+            stems.setdefault(PurePosixPath(image.name).stem, []).append(image)
         # An image goes by its path, and by its bare name where no other has it.
         self.names = {stem: several[0] for stem, several in stems.items() if len(several) == 1}
-        self.names |= {name.with_suffix("").as_posix().lstrip("/"): outlines for name, outlines in names}
+        self.names |= {PurePosixPath(image.name).with_suffix("").as_posix(): image for image in images}
 
     def read(self, image: Path) -> Tensor:
         """Mask of a photograph, uint8 (1, H, W) of 0 and 255, at the size that the file states.
 
-        The photograph is not opened; it is found by the end of its path, or by its name.
-
-        Raises:
-            UnreadableImage: The file does not know the photograph, or an outline of it is damaged.
+        The photograph is not opened; it is found by the end of its path, or by its name. An :class:`UnreadableImage`
+        where the file does not have it, or an outline of it is damaged.
         """
-        outlines = self.names.get(by_ending([image], self.names)[image])
-        if outlines is None:
+        found = self.names.get(by_ending([image], self.names)[image])
+        if found is None:
             raise UnreadableImage(image, f"is not in {self.path}")
-        drawing, (height, width) = _drawing(), outlines.size
-        mask = np.zeros((height, width), np.uint8)
-        for key, outline in outlines.objects:
+        mask = np.zeros(found.size, np.uint8)
+        for item in found.objects:
             try:
-                mask |= _draw(drawing, outline, height, width)
-            except (ValueError, TypeError, KeyError, OverflowError) as error:
+                mask |= draw_outline(item["segmentation"], *found.size)
+            except DAMAGE as error:
+                key = item.get("id")
                 raise UnreadableImage(image, f"its annotation {key} in {self.path} is damaged: {error}") from error
         return torch.from_numpy(mask * 255).unsqueeze(0)
 
 
-def _drawing() -> Any:
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise UserError("COCO outlines are drawn by the package pycocotools.\nNext: pip install pycocotools") from error
-    return mask
+def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:
+    """Return a COCO ``segmentation``, a dict with a run-length code, or polygons, as a mask (H, W) of 0 and 1.
+
+    An error of ``DAMAGE`` where it is damaged, or of another size.
+    """
+    if isinstance(outline, dict):
+        if list(outline["size"]) != [height, width]:
+            raise ValueError(f"its size {outline['size']} is not the image's, {[height, width]}")
+        return fill_runs(outline["counts"], height, width)
+    if not outline:
+        raise ValueError("it has no outline")
+    polygons = _compact(outline)
+    for polygon in polygons:
+        if polygon.ndim != 1 or polygon.size < 6 or polygon.size % 2:
+            raise ValueError("a polygon needs an even number of coordinates, three points or more")
+        if not (np.abs(polygon) <= _FARTHEST).all():
+            raise ValueError("a polygon leaves its image by far")
+    joined = coco.merge(coco.frPyObjects(polygons, height, width))
+    return fill_runs(joined["counts"].decode(), height, width)
+
+
+def fill_runs(counts: str | list[int], height: int, width: int) -> NDArray[np.uint8]:
+    """Return COCO's run-length code, compressed or not, as a mask (H, W) of 0 and 1; see :func:`read_runs`."""
+    # Not pycocotools' decoder: it leaves memory unset where the runs end early.
+    runs = read_runs(counts, height, width)
+    columns = np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs)
+    return columns.reshape(width, height).T
+
+
+def read_runs(counts: str | list[int], height: int, width: int) -> NDArray[np.int64]:
+    """Return the lengths of the runs down the columns, the first one outside; an error of ``DAMAGE`` for wrong ones."""
+    runs = np.array(_expand(counts) if isinstance(counts, str) else counts)
+    if runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
+        raise ValueError(f"its runs do not add up to {height} x {width} pixels")
+    return runs
 
 
 def _compact(outline: Any) -> Any:
@@ -96,36 +159,8 @@ def _compact(outline: Any) -> Any:
     return outline
 
 
-def _draw(drawing: Any, outline: Any, height: int, width: int) -> NDArray[np.uint8]:
-    if isinstance(outline, dict):
-        if list(outline["size"]) != [height, width]:
-            raise ValueError(f"its size {outline['size']} is not the image's, {[height, width]}")
-        return _fill(outline["counts"], height, width)
-    if not outline:
-        raise ValueError("it has no outline")
-    for polygon in outline:
-        if polygon.ndim != 1 or polygon.size < 6 or polygon.size % 2:
-            raise ValueError("a polygon needs an even number of coordinates, three points or more")
-        if not (np.abs(polygon) <= _FARTHEST).all():
-            raise ValueError("a polygon leaves its image by far")
-    joined = drawing.merge(drawing.frPyObjects(outline, height, width))
-    return _fill(joined["counts"].decode(), height, width)
-
-
-def _fill(counts: str | list[int], height: int, width: int) -> NDArray[np.uint8]:
-    # Not pycocotools' decoder: it leaves memory unset where the runs end early, and numpy is about to refuse it.
-    runs = np.array(expand_runs(counts) if isinstance(counts, str) else counts)
-    if runs.dtype.kind != "i" or runs.min() < 0 or runs.sum() != height * width:
-        raise ValueError(f"its runs do not add up to {height} x {width} pixels")
-    columns = np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs)
-    return columns.reshape(width, height).T
-
-
-def expand_runs(text: str) -> list[int]:
-    """Return the runs of COCO's compressed code, the first one outside.
-
-    5 bits a character and a sixth for more, each less the run before the last.
-    """
+def _expand(text: str) -> list[int]:
+    """Runs of the compressed code: 5 bits a character and a sixth for more, each less the run before the last."""
     runs: list[int] = []
     value = shift = 0
     for character in text.encode("ascii"):
@@ -139,12 +174,3 @@ def expand_runs(text: str) -> list[int]:
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value = shift = 0
     return runs
-
-
-def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:
-    """Return a COCO ``segmentation`` as a mask (H, W) of 0 and 1: a dict with a run-length code, or polygons.
-
-    Raises:
-        ValueError: It is damaged, or of another size; also a ``TypeError``, ``KeyError`` or ``OverflowError``.
-    """
-    return _draw(_drawing(), _compact(outline), height, width)

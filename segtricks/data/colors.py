@@ -24,17 +24,15 @@ _LUMINANCE = (0.2989, 0.587, 0.114)  # ITU-R 601 as torchvision rounds it
 def draw_colors(
     jitter: Sequence[float], jitter_p: float, grayscale_p: float, generator: Generator | None = None
 ) -> Colors:
-    """Steps (5, 2) of one image, as torchvision's ``ColorJitter`` and ``RandomGrayscale`` choose them.
+    """Steps (5, 2) of one image, as torchvision draws them from a generator in the same state.
 
-    The very numbers are theirs: ``v2.RandomApply([v2.ColorJitter(*jitter)], jitter_p)``, then
-    ``v2.RandomGrayscale(grayscale_p)``, take the same ones from a generator in the same state.
+    There they are ``v2.RandomApply([v2.ColorJitter(*jitter)], jitter_p)``, then ``v2.RandomGrayscale(grayscale_p)``.
 
     Args:
         jitter: Strengths of brightness, contrast, saturation and hue; factors are uniform in 1 ± strength, not below 0,
             and in 0 ± strength for the hue.
         jitter_p: Probability of the jitter, whose four adjustments come in random order.
         grayscale_p: Probability that saturation is taken away at last.
-        generator: Of torch; None is its global one.
     """
     steps = np.tile(np.array([BRIGHTNESS, 1], np.float32), (_STEPS, 1))
     if torch.rand(1, generator=generator) < jitter_p:
@@ -53,8 +51,8 @@ def draw_colors(
 def adjust_colors(rgb01: Tensor, colors: Colors) -> Tensor:
     """Images (B, 3, H, W) in [0, 1] after their steps (B, 5, 2), as torchvision's float functions adjust them.
 
-    Brightness, contrast and saturation are all a blend with something gray and run together, whichever of them an
-    image has its turn with; the hue runs on those whose turn it is. Nothing here waits for the device.
+    Brightness, contrast and saturation are blends with something gray and run together; the hue runs on those images
+    whose turn it is. Nothing here waits for the device.
     """
     kinds, factors = colors[..., 0].T, colors[..., 1].T
     blends = np.where(kinds == HUE, np.float32(1), factors)

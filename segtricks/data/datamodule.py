@@ -16,7 +16,6 @@ from segtricks.data.loading import (
     CropItems,
     TrainItems,
     WholeItems,
-    collate_finished,
     collate_lists,
     collate_stacked,
     finished,
@@ -75,7 +74,7 @@ class RunData(Protocol):
         """Make all image sides multiples of the backbone's patch, or raise a ``UserError``."""
 
     def crop_tests(self, resize: int, size: int, batch_size: int) -> None:
-        """Test on the middle of each image, as a protocol says."""
+        """Test on the middle of each image, for a protocol with a crop."""
 
     def check(self) -> None:
         """Open every dataset before a long fit, or raise a ``UserError``."""
@@ -90,24 +89,20 @@ class RunData(Protocol):
 class SaliencyDataModule(lightning.LightningDataModule):
     """Data of one run.
 
-    A data set is a registered name (``duts-tr``, ``duts-te``, ``dut-omron``, ``ecssd``, ``voc07``, ``voc12``,
+    A dataset is a registered name (``duts-tr``, ``duts-te``, ``dut-omron``, ``ecssd``, ``voc07``, ``voc12``,
     ``coco20k``, ``synthetic``) or the path of a folder or text list of photographs, then perhaps a part of its sorted
     files: ``ecssd[:320]``, ``photos[100:200]``.
 
     Training batches: ``image`` float (B, 3, size, size) normalised, ``path`` list of B names, ``skipped`` list of
-    ``(path, reason)`` of the files of the batch that could not be read; B is 0 where that is all of them. Masks are
-    not opened, unless a method has asked for targets (:meth:`ask_for_targets`). Validation batches: the same from the
-    middle of the held-out training images, and ``mask`` float (B, 1, size, size) of 0 and 1 where the training set has
-    masks (for pictures: selection needs no labels).
-    Test batches, lists of B: ``image`` float (3, h, w) normalised, for the network; ``photo`` uint8 (3, H, W) and
-    ``mask`` uint8 (1, H, W) at their own size where the set has masks; ``boxes`` arrays (n, 4), half-open pixels, where
-    it has boxes; ``path``; ``skipped``. Prediction: the same without ``mask`` and ``boxes``.
+    ``(path, reason)`` of files that could not be read; B may be 0. ``target`` only where a method has asked for it
+    (:meth:`ask_for_targets`). Validation batches: the same from the middle of the held-out training images, and
+    ``mask`` float (B, 1, size, size) of 0 and 1 for pictures. Test batches, lists of B: ``image`` float
+    (3, h, w) normalised; ``photo`` uint8 (3, H, W) and ``mask`` uint8 (1, H, W) at their own size; ``boxes`` arrays
+    (n, 4), half-open pixels; ``path``; ``skipped``. Prediction: the same without ``mask`` and ``boxes``. Loaders give
+    uint8 images; :meth:`on_after_batch_transfer` finishes them on the model's device.
 
     Order and augmentation are functions of ``(seed, epoch)`` and ``(seed, epoch, image)``: the number of workers does
     not matter, and a run resumed from a checkpoint, also within an epoch, sees what it would have seen.
-
-    So models see the batches. The loaders' own have uint8 images, and where they train, colours still to be applied;
-    :meth:`on_after_batch_transfer`, which the trainer calls, finishes them on the device.
 
     Args:
         train: Training set.
@@ -129,7 +124,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         jitter_p: Probability that colours are jittered.
         grayscale_p: Probability that colours are dropped.
         scale_range: Lowest and highest factor by which a photograph, once at ``resize``, is scaled; null scales none.
-        scaled_to: What becomes of it: squeezed to the ``square`` as a whole, or a random ``crop``, on its mean colour
+        scaled_to: It is then squeezed to the ``square`` as a whole, or cut to a random ``crop``, on its mean colour
             where it is too small (:class:`segtricks.data.TrainTransform`).
         blur_p: Probability of a Gaussian blur.
         blur_sigma: Lowest and highest standard deviation of the blur in pixels.
@@ -138,9 +133,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
             470 KB for each at 335 pixels, 5 GB for DUTS-TR. Worth it where reading is what training waits for.
         cache_dir: Folder of that cache; null is segtricks/images in ``$XDG_CACHE_HOME`` or ``~/.cache``. Any number of
             runs may share it.
-        masks: Folder of masks, or a COCO JSON file, for a folder or list of photographs in ``test``. A method that
-            trains on pseudo-labels takes them from here too, whatever ``train`` is (its own masks are never used):
-            then also the output of ``segtricks predict`` or ``discover``.
+        masks: Folder of masks, or a COCO JSON file, for a folder or list of photographs in ``test``. For a method that
+            trains on pseudo-labels, those of ``train``: then also the output of ``segtricks predict`` or ``discover``.
         boxes: Folder of VOC XML files, or a COCO JSON file, for a folder or list of photographs in ``test``.
         hard: Keep VOC's difficult and truncated objects in ``test``.
         center_crop: Test on the middle of each image and mask (``resize``, then ``size``), as the ``two-tricks``
@@ -148,9 +142,6 @@ class SaliencyDataModule(lightning.LightningDataModule):
         predict_images: Folder of photographs to predict.
         placement: Where a photograph scaled down for a random ``crop`` lies in it: at ``random``, or in the ``corner``
             at the top left, top right after a flip.
-
-    Raises:
-        UserError: An option out of range; later also a dataset that is missing, does not pair, or is too small.
     """
 
     def __init__(
@@ -219,34 +210,28 @@ class SaliencyDataModule(lightning.LightningDataModule):
         self._place = EpochPlace()
 
     def ask_for_targets(self, kind: TargetKind) -> None:
-        """Let training and validation batches have ``target``; for a method to call before ``setup``.
+        """Let training and validation batches have ``target``, from ``masks``; for a method to call before ``setup``.
 
-        ``masks`` then names the targets of the training set. Of kind mask they are float (B, 1, size, size) of 0 and 1,
-        and ``empty`` counts the photographs left out because the mask has no foreground (there); of kind labels int64
-        (B, size, size), 255 outside of the photograph; of kind instances a list of B
-        :class:`segtricks.data.sample.Instances`. Test sets do not take their masks
-        from ``masks`` then. What cannot be read, or has other proportions than its photograph, is
-        ``skipped``.
+        Of kind mask they are float (B, 1, size, size) of 0 and 1, and ``empty`` counts the photographs left out because
+        theirs has no foreground; of kind labels int64 (B, size, size), 255 outside of the photograph; of kind instances
+        a list of B :class:`segtricks.data.sample.Instances`. Photographs whose target cannot be read, or has other
+        proportions, are ``skipped``.
         """
         self.targets = kind
         self._splits = None
 
     def fit_patches(self, patch: int) -> None:
-        """Make all image sides multiples of the backbone's patch.
-
-        Raises:
-            UserError: ``size`` is none; the nearest that is one is named.
-        """
+        """Make sides of whole images multiples of the backbone's patch; a ``UserError`` where ``size`` is not one."""
         if self.size % patch:
             nearest = max(1, round(self.size / patch)) * patch
             raise UserError(
-                f"data.size {self.size} is no multiple of {patch}, the backbone's patch: pass --data.size {nearest}."
+                f"data.size {self.size} is not a multiple of {patch}, the backbone's patch: pass --data.size {nearest}."
             )
         if self.multiple % patch:
             self.multiple = patch
 
     def crop_tests(self, resize: int, size: int, batch_size: int) -> None:
-        """Test on the middle of each image and mask, cut as a protocol says, in batches of its size."""
+        """Test on the middle of each image and mask, cut for a protocol, in batches of its size."""
         self.center_crop, self.eval_batch_size = True, batch_size
         self._test_crop = CenterCropTransform(size, resize)
 
@@ -301,11 +286,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return f"{text}, test {tests}" if tests else text
 
     def check(self) -> None:
-        """Open every dataset now, so that no long fit ends at a missing test set; warn where train and test overlap.
-
-        Raises:
-            UserError: As on use.
-        """
+        """Open every dataset now, so that no long fit ends at a missing test set; warn where train and test overlap."""
         seen = {path for dataset in self._split() for path in dataset.images}
         self._check_train_size()
         for name, dataset in zip(self.test_names, self.test_datasets, strict=True):
@@ -316,7 +297,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Open what the stage needs."""
         if stage == "fit":
-            self._place.forget()
+            self._place.left = None
             self._check_train_size()
         elif stage == "test":
             _ = self.test_datasets
@@ -327,30 +308,15 @@ class SaliencyDataModule(lightning.LightningDataModule):
         items = TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())
-        names = ["image", "colors", "path"]
-        if self.targets is not None:
-            names.append("target")
-        collate = collate_stacked if self.colors_on == "device" else collate_finished
+        collate = partial(self._collate(["image", "colors", "path"]), finish=self.colors_on == "workers")
         return make_loader(
-            items,
-            self.batch_size,
-            partial(collate, names=names, size=self.size, targets=self.targets),
-            self.num_workers,
-            sampler,
-            ResumableLoader,
-            drop_last=True,
-            persistent=True,
+            items, self.batch_size, collate, self.num_workers, sampler, ResumableLoader, drop_last=True, persistent=True
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The middle of the held-out training images."""
         dataset = self.held_out_dataset
-        names = ["image", "path"]
-        if self.targets is not None:
-            names.append("target")
-        if dataset.target_kind == "mask":
-            names.append("mask")
-        collate = partial(collate_stacked, names=names, size=self.size, targets=self.targets)
+        collate = self._collate(["image", "path"] + ["mask"] * (dataset.target_kind == "mask"))
         items = CropItems(dataset, self._crop, self._image_cache, self.targets is not None)
         if process_rank()[1] > 1:
             shares = ShareBatches(items, self.eval_batch_size)
@@ -383,9 +349,9 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return batch if self.trainer is None else self.trainer.precision_plugin.convert_input(batch)
 
     def sample_images(self, count: int) -> Tensor:
-        """The middles of training photographs spread evenly over the set: (n, 3, size, size), normalised float32.
+        """The middles of up to ``count`` training photographs, evenly spread: (n, 3, size, size), normalised float32.
 
-        The same for every seed and process. n is at most ``count``; photographs that cannot be read are left out.
+        The same for every seed and process; photographs that cannot be read are left out.
         """
         dataset = self.train_dataset
         chosen = dataset.select(spread(len(dataset), count))
@@ -402,7 +368,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the place for the next training loader."""
-        self._place.load(state_dict)
+        self._place.left = state_dict
 
     def _split(self) -> tuple[SegmentationDataset, SegmentationDataset]:
         if self._splits is None:
@@ -446,6 +412,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
     def _epoch(self) -> int:
         return 0 if self.trainer is None else self.trainer.current_epoch
 
+    def _collate(self, names: list[str]) -> "partial[dict[str, Any]]":
+        names = names if self.targets is None else [*names, "target"]
+        return partial(collate_stacked, names=names, size=self.size, targets=self.targets)
+
     def _whole(self, dataset: SegmentationDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
         items = WholeItems(dataset, partial(fit_short_side, size=self.size, multiple=self.multiple), crop)
         present = (("mask", dataset.masks), ("boxes", dataset.annotations))
@@ -456,17 +426,12 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
 
 class DetectionDataModule(SaliencyDataModule):
-    """A :class:`SaliencyDataModule` whose test sets have boxes; its batches and options are the same.
-
-    Training needs no labels and so takes any set of photographs.
+    """A :class:`SaliencyDataModule` whose test sets have boxes; training takes any set of photographs.
 
     Args:
         train: Training set.
         test: Test sets with boxes, or a single one: ``voc07``, ``voc12``, ``coco20k``, or photographs with ``boxes``.
         options: As for :class:`SaliencyDataModule`.
-
-    Raises:
-        UserError: As there, and for a test set without boxes.
     """
 
     def __init__(self, train: str = "duts-tr", test: str | list[str] = DETECTION_SETS, **options: Any) -> None:
@@ -486,7 +451,7 @@ class DetectionDataModule(SaliencyDataModule):
 
 
 def spread(length: int, count: int) -> list[int]:
-    """Return up to ``count`` indices spread evenly over ``length`` items."""
+    """Up to ``count`` indices spread evenly over ``length`` items."""
     count = min(count, length)
     return [i * length // count for i in range(count)]
 

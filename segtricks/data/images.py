@@ -6,12 +6,12 @@ by 255; both are rounded. Colour with 16 bits a channel is read by Pillow, which
 Only the formats of ``IMAGE_SUFFIXES`` (and PNM) are decoded, whatever the file is called: no other decoder is ever run.
 """
 
-import contextlib
 import io
 import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from segtricks.errors import UserError
@@ -28,19 +28,13 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".g
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # JPEG: and MPO, the pairs that some phones write
 
-_SYSTEM_REASONS: dict[type[OSError], str] = {
-    FileNotFoundError: "no such file",
-    IsADirectoryError: "is a folder, not an image",
-    PermissionError: "permission denied",
-}
+Convert = Callable[[Image.Image, int], NDArray[Any]]
 
-_LABEL_VALUES = (
-    "a label map holds one class id a pixel, a palette entry or gray value of 8 bits (0 to 255) or 16 bits (0 to 65535)"
-)
+_LABEL_VALUES = "a label map holds one class id a pixel, as a palette entry or gray value (0 to 65535)"
 
 
 class UnreadableImage(UserError):
-    """One image or mask that cannot be used: ``path`` names it, ``reason`` says why in a few words."""
+    """One image or mask that cannot be used: its ``path``, and the ``reason`` in a few words."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -61,9 +55,8 @@ def read_image(path: str | Path, content: bytes | None = None) -> Tensor:
     view of the decoder's (H, W, 3), which is what resizing is fastest on.
 
     Raises:
-        UnreadableImage: The file is missing, damaged, truncated, empty, not an image, a folder, pipe, socket or device,
-            forbidden, without pixels or beyond Pillow's pixel limit (``PIL.Image.MAX_IMAGE_PIXELS``); or its floats
-            leave [0, 1].
+        UnreadableImage: The file cannot be read, is damaged, empty, not an image, without pixels or beyond Pillow's
+            limit (``PIL.Image.MAX_IMAGE_PIXELS``); or its floats leave [0, 1].
     """
     array = _decode(Path(path), _rgb, content)
     return torch.from_numpy(array).permute(2, 0, 1)
@@ -75,9 +68,6 @@ def read_mask(path: str | Path, content: bytes | None = None) -> Tensor:
     1-bit masks become 0/255. Colour and palette masks are read by the luminance of their colours (ITU-R 601, so that
     equal channels keep their value) and transparency is ignored. A mask whose largest value is exactly 1 is a 0/1
     mask and becomes 0/255.
-
-    Raises:
-        UnreadableImage: As for :func:`read_image`.
     """
     array = _decode(Path(path), _luminance, content)
     return torch.from_numpy(array).unsqueeze(0)
@@ -86,59 +76,38 @@ def read_mask(path: str | Path, content: bytes | None = None) -> Tensor:
 def read_labels(path: str | Path, content: bytes | None = None) -> Tensor:
     """Label map as int64 (1, H, W), upright: the class id of every pixel, as it is stored.
 
-    Ids are the gray values of images with 1 bit (0 and 1), 8, 16 or 32 bits, or the entry numbers of palette images,
-    whatever their colours.
-
-    Raises:
-        UnreadableImage: As for :func:`read_image`; or the image holds colours, transparency, floats or negative numbers
-            instead of ids.
+    Ids are the gray values of images with 1 to 32 bits, or the entry numbers of palette images. An
+    :class:`UnreadableImage` also where there are colours, transparency, floats or negative numbers instead.
     """
     path = Path(path)
     return torch.from_numpy(_decode(path, partial(_ids, path), content)).unsqueeze(0)
 
 
-def find_images(folder: str | Path, recursive: bool = True) -> list[Path]:
-    """Image files of a folder by suffix (upper or lower case), sorted by their path within it.
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of a picture, upright, from the head of its file alone; raises as :func:`read_image` does."""
+    with _opened(Path(path)) as image:
+        turned = _orientation(image) > 4
+        return (image.width, image.height) if turned else (image.height, image.width)
 
-    Hidden files and folders and ``__MACOSX`` are passed over; linked folders are followed, once each.
 
-    Raises:
-        UserError: There is no such folder, it is a file, or it holds no image.
+def find_images(folder: str | Path) -> list[Path]:
+    """Image files of a folder and its subfolders by suffix (upper or lower case), sorted by their path within it.
+
+    Hidden files and folders and ``__MACOSX`` are passed over; linked folders are followed, once each. A ``UserError``
+    where there is no image.
     """
     folder = Path(folder)
     if not folder.exists():
         raise UserError(f"No folder {folder} (looked from {Path.cwd()}): pass the path of a folder of photographs.")
     if not folder.is_dir():
         raise UserError(f"{folder} is a file: pass the folder that holds the images, for example {folder.parent}.")
-    found = sorted(_walk(folder, recursive), key=lambda path: path.relative_to(folder).as_posix())
+    found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
     if not found:
-        depth = "or its subfolders" if recursive else "itself"
-        raise UserError(f"No images in {folder} {depth}: looked for {' '.join(IMAGE_SUFFIXES)}.")
+        raise UserError(f"No images in {folder} or its subfolders: looked for {' '.join(IMAGE_SUFFIXES)}.")
     return found
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of a picture, upright, from the head of its file alone.
-
-    Raises:
-        UnreadableImage: The file is missing, is not an image, or is damaged at its start.
-    """
-    path = Path(path)
-    try:
-        _ignore_bomb_warnings()
-        _check_file(path)
-        with Image.open(path, formats=_FORMATS) as image:
-            orientation = 1
-            with contextlib.suppress(Exception):  # damaged EXIF data
-                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            return (image.width, image.height) if orientation > 4 else (image.height, image.width)
-    except UnreadableImage:
-        raise
-    except Exception as error:
-        raise UnreadableImage(path, f"cannot be read: {error}") from error
-
-
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
+def _walk(folder: Path) -> Iterator[Path]:
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -147,33 +116,37 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if recursive and not name.startswith(".") and name != "__MACOSX"]
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
         for name in files:
             if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
                 yield Path(parent, name)
 
 
-def _decode(path: Path, convert: Callable[[Image.Image], NDArray[Any]], content: bytes | None = None) -> NDArray[Any]:
+def _decode(path: Path, convert: Convert, content: bytes | None = None) -> NDArray[Any]:
+    with _opened(path, content) as image:
+        step = _gray_step(image)
+        image.load()
+        return convert(_upright(image), step)
+
+
+@contextmanager
+def _opened(path: Path, content: bytes | None = None) -> Iterator[ImageFile.ImageFile]:
+    """The image before it is decoded; whatever goes wrong with it is an ``UnreadableImage``."""
     try:
-        return _pixels(path, convert, content)
+        _ignore_bomb_warnings()
+        if content is None:
+            _check_file(path)
+        with Image.open(path if content is None else io.BytesIO(content), formats=_FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels == 0:
+                raise UnreadableImage(path, f"has no pixels ({image.width} x {image.height})")
+            if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
     except UnreadableImage:
         raise
     except Exception as error:  # decoders answer damage with anything from SyntaxError to struct.error
         raise UnreadableImage(path, _reason(error, path, content)) from error
-
-
-def _pixels(path: Path, convert: Callable[[Image.Image], NDArray[Any]], content: bytes | None) -> NDArray[Any]:
-    _ignore_bomb_warnings()
-    if content is None:
-        _check_file(path)
-    with Image.open(path if content is None else io.BytesIO(content), formats=_FORMATS) as image:
-        pixels = image.width * image.height
-        if pixels == 0:
-            raise UnreadableImage(path, f"has no pixels ({image.width} x {image.height})")
-        if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
-            raise Image.DecompressionBombError
-        image.load()
-        return convert(_upright(image))
 
 
 def _reason(error: Exception, path: Path, content: bytes | None) -> str:
@@ -182,11 +155,8 @@ def _reason(error: Exception, path: Path, content: bytes | None) -> str:
     if isinstance(error, UnidentifiedImageError):
         length = path.stat().st_size if content is None else len(content)
         return "not an image, or damaged at its start" if length else "empty file"
-    for kind, reason in _SYSTEM_REASONS.items():
-        if isinstance(error, kind):
-            return reason
-    if isinstance(error, OSError) and error.strerror:  # of the system: a disk that fails, links in a circle
-        return f"cannot be read: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:  # of the system: no such file, permission denied
+        return f"cannot be read: {error.strerror.lower()}"
     return f"damaged: {error or type(error).__name__}"
 
 
@@ -194,7 +164,7 @@ def _check_file(path: Path) -> None:
     # Opening a pipe waits until somebody writes into it, and a device need not have an end.
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError
+        raise UnreadableImage(path, "is a folder, not an image")
     if not stat.S_ISREG(mode):
         raise UnreadableImage(path, "is a pipe, socket or device, not a file")
 
@@ -207,20 +177,23 @@ def _ignore_bomb_warnings() -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    # exif_transpose would copy the others.
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+
+
+def _orientation(image: Image.Image) -> int:
     try:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-            return image  # exif_transpose would copy it
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF data beside sound pixels
-        return image.copy()
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF data next to sound pixels
+        return 1
 
 
 def rgb_pixels(image: Image.Image) -> NDArray[np.uint8]:
     """Return an open image as uint8 (H, W, 3), upright, as :func:`read_image` does with a file."""
-    return _rgb(_upright(image))
+    return _rgb(_upright(image), 1)
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+def _rgb(image: Image.Image, step: int) -> NDArray[np.uint8]:
     levels = _levels(image)
     if levels is not None:
         return np.repeat(_eight_bits(levels)[:, :, None], 3, axis=2)
@@ -230,23 +203,30 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _luminance(image: Image.Image) -> NDArray[np.uint8]:
+def _luminance(image: Image.Image, step: int) -> NDArray[np.uint8]:
     levels = _levels(image)
     if levels is None:
         levels = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB").convert("L"))
     # Before the division by 257: a 16-bit mask of 0 and 1 is not an empty one.
-    if levels.dtype.kind != "f" and levels.max() == 1:
-        return (levels * 255).astype(np.uint8)
+    if levels.dtype.kind != "f" and levels.max() == step:
+        return (levels > 0).astype(np.uint8) * np.uint8(255)
     return _eight_bits(levels)
 
 
-def _ids(path: Path, image: Image.Image) -> NDArray[np.int64]:
+def _ids(path: Path, image: Image.Image, step: int) -> NDArray[np.int64]:
     if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
         raise UnreadableImage(path, f"its mode is {image.mode}: {_LABEL_VALUES}")
     ids = np.asarray(image).astype(np.int64)
     if ids.min() < 0:
         raise UnreadableImage(path, f"it has the value {ids.min()}: {_LABEL_VALUES}")
-    return ids
+    return ids // step
+
+
+def _gray_step(image: ImageFile.ImageFile) -> int:
+    """What Pillow makes of the gray value 1 in a file that is not decoded yet: it spreads 2 and 4 bits over 0..255."""
+    stored = image.tile[0][3] if image.tile else ""
+    raw_mode = stored[0] if isinstance(stored, tuple) and stored else stored
+    return {"L;2": 85, "L;4": 17}.get(str(raw_mode)[:3], 1)
 
 
 def _levels(image: Image.Image) -> NDArray[Any] | None:

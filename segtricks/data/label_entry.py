@@ -14,23 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from segtricks.data.coco import draw_outline, expand_runs
-from segtricks.data.images import UnreadableImage, read_labels, read_mask, read_size
+from segtricks.data.coco import DAMAGE, fill_runs, read_runs
+from segtricks.data.images import UnreadableImage, read_labels, read_size
+from segtricks.data.pairing import without_suffix
 from segtricks.runs import replacing
-
-DAMAGE = (OSError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
-"""Errors of files and texts that are not what they should be."""
 
 
 @dataclass(frozen=True)
 class Mask:
-    """One mask of a photograph.
+    """One mask of a photograph: COCO's compressed run-length code, and half-open x0, y0, x1, y1 in pixels around it.
 
-    Args:
-        rle: COCO's compressed run-length code.
-        box: half-open x0, y0, x1, y1 in pixels; zeros around nothing.
-        score: any finite number, higher for a better mask, or None.
-        class_id: from 0, or None.
+    A score is any finite number, higher for a better mask; class ids count from 0.
     """
 
     rle: str
@@ -50,16 +44,15 @@ class Mask:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a store holds for one photograph; pixels are read and decoded by the methods.
+    """One photograph's part of a store; pixels are read and decoded by the methods.
 
     Args:
         name: in the store.
-        height: of the photograph in pixels.
-        width: of the photograph in pixels.
+        height: of the photograph in pixels, as ``width``.
         masks: any number, which may overlap.
         soft: file of the soft mask.
         labels: file of the label map.
-        image: path of the photograph below its folder, as far as the store knows it.
+        image: path of the photograph below its folder, where known.
     """
 
     name: str
@@ -71,19 +64,15 @@ class Entry:
     image: str = ""
 
     def arrays(self) -> NDArray[np.bool_]:
-        """Return the masks, (n, H, W) bool.
-
-        Raises:
-            UnreadableImage: a code is damaged, or is of another size.
-        """
+        """Return the masks, (n, H, W) bool; an ``UnreadableImage`` where a code is damaged or of another size."""
         arrays = np.zeros((len(self.masks), self.height, self.width), bool)
         for array, mask in zip(arrays, self.masks, strict=True):
-            array[:] = self._decode(draw_outline, {"size": [self.height, self.width], "counts": mask.rle})
+            array[:] = self._decode(fill_runs, mask)
         return arrays
 
     def areas(self) -> list[int]:
         """Return the number of pixels of each mask, from its code alone; raises as :meth:`arrays` does."""
-        return [self._decode(_area, mask.rle) for mask in self.masks]
+        return [int(self._decode(read_runs, mask)[1::2].sum()) for mask in self.masks]
 
     def usable(self) -> "Entry":
         """Return the entry without the masks that are empty or full; raises as :meth:`arrays` does."""
@@ -91,37 +80,28 @@ class Entry:
         kept = [mask for mask, area in zip(self.masks, self.areas(), strict=True) if 0 < area < pixels]
         return replace(self, masks=tuple(kept))
 
-    def read_soft(self) -> NDArray[np.float32] | None:
-        """Return the soft mask, (H, W) in [0, 1], or None; raises as :meth:`arrays` does."""
-        if self.soft is None:
-            return None
-        soft = read_mask(self.soft)[0].numpy()
-        return self._of_size(soft, self.soft).astype(np.float32) / np.float32(255)
-
     def read_labels(self) -> NDArray[np.int64] | None:
         """Return the label map, (H, W) class ids as they are, or None; raises as :meth:`arrays` does."""
         if self.labels is None:
             return None
-        return self._of_size(read_labels(self.labels)[0].numpy(), self.labels)
+        labels: NDArray[np.int64] = read_labels(self.labels)[0].numpy()
+        self._check_size(labels.shape, self.labels)
+        return labels
 
     def check_sizes(self, photograph: Path) -> None:
         """Raise an ``UnreadableImage`` unless the photograph and all files are of the entry's size; reads headers."""
         for path in filter(None, (photograph, self.soft, self.labels)):
-            self._same(read_size(path), path)
+            self._check_size(read_size(path), path)
 
-    def _of_size(self, array: NDArray[Any], path: Path) -> NDArray[Any]:
-        self._same(array.shape, path)
-        return array
-
-    def _same(self, size: tuple[int, ...], path: Path) -> None:
+    def _check_size(self, size: tuple[int, ...], path: Path) -> None:
         if size != (self.height, self.width):
             text = f"is {size[1]} x {size[0]} pixels, its entry {self.width} x {self.height} (width x height)"
             raise UnreadableImage(path, text)
 
-    def _decode(self, function: Callable[..., Any], code: Any) -> Any:
+    def _decode(self, function: Callable[..., Any], mask: Mask) -> Any:
         try:
-            return function(code, self.height, self.width)
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            return function(mask.rle, self.height, self.width)
+        except DAMAGE as error:
             raise UnreadableImage(self.name, f"a mask is damaged: {error}") from error
 
 
@@ -130,22 +110,13 @@ def entry_names(photographs: Iterable[PurePath]) -> dict[PurePath, str]:
 
     It is the path without its suffix; photographs that differ in their suffix alone keep it (``a.jpg``).
     """
-    paths = list(photographs)
-    stems = Counter(without_suffix(path) for path in paths)
-    shared = {stem for stem, count in stems.items() if count > 1}
-    names = {}
-    for path in paths:
-        stem = without_suffix(path)
-        names[path] = path.as_posix() if stem in shared else stem
-    return names
+    stems = {path: without_suffix(path) for path in photographs}
+    counts = Counter(stems.values())
+    return {path: stem if counts[stem] == 1 else path.as_posix() for path, stem in stems.items()}
 
 
 def encode_mask(mask: NDArray[np.bool_], score: float | None = None, class_id: int | None = None) -> Mask:
-    """Return a mask (H, W) bool as it is stored; score and class id may be numbers of any library.
-
-    Raises:
-        ValueError: the score is not finite, or the class id is negative.
-    """
+    """Return a mask (H, W) bool as it is stored; score and class id may be numbers of any library."""
     code = coco.encode(np.asfortranarray(mask, np.uint8))
     left, top, width, height = (int(value) for value in coco.toBbox(code))
     return Mask(
@@ -168,11 +139,7 @@ def write_entry(folder: Path, name: str, image: str, size: tuple[int, int], mask
 
 
 def write_labels(folder: Path, name: str, labels: NDArray[np.integer[Any]]) -> None:
-    """Write a map (H, W) of class ids, in one step: with 8 bits where they suffice, else with 16.
-
-    Raises:
-        ValueError: an id is not within 0..65535.
-    """
+    """Write a map (H, W) of class ids in 0..65535, in one step: with 8 bits where they suffice, else with 16."""
     if labels.min() < 0 or labels.max() > 65535:
         raise ValueError(f"class ids lie in 0..65535, not in {labels.min()}..{labels.max()}")
     kind = np.uint8 if labels.max() < 256 else np.uint16
@@ -181,11 +148,7 @@ def write_labels(folder: Path, name: str, labels: NDArray[np.integer[Any]]) -> N
 
 
 def read_entry(folder: Path, name: str) -> Entry:
-    """Read what :func:`write_entry` wrote.
-
-    Raises:
-        UnreadableImage: it is damaged.
-    """
+    """Read what :func:`write_entry` wrote; an ``UnreadableImage`` where it is damaged."""
     path = folder / "entries" / f"{name}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -194,8 +157,9 @@ def read_entry(folder: Path, name: str) -> Entry:
         image = str(content["image"])
     except DAMAGE as error:
         raise UnreadableImage(path, f"damaged: {type(error).__name__} {error}") from error
-    soft, labels = (folder / kind / f"{name}.png" for kind in ("soft", "labels"))
-    return Entry(name, height, width, masks, _if_there(soft), _if_there(labels), image)
+    files = [folder / kind / f"{name}.png" for kind in ("soft", "labels")]
+    soft, labels = (path if path.is_file() else None for path in files)
+    return Entry(name, height, width, masks, soft, labels, image)
 
 
 def _read_stored(item: Any, height: int, width: int) -> Mask:
@@ -203,13 +167,6 @@ def _read_stored(item: Any, height: int, width: int) -> Mask:
     if not (0 <= left <= right <= width and 0 <= top <= bottom <= height):
         raise ValueError(f"the box {list(box)} leaves the image")
     return Mask(item["rle"], (left, top, right, bottom), item.get("score"), item.get("class_id"))
-
-
-def _area(rle: str, height: int, width: int) -> int:
-    runs = expand_runs(rle)
-    if min(runs, default=-1) < 0 or sum(runs) != height * width:
-        raise ValueError(f"its runs do not add up to {height} x {width} pixels")
-    return sum(runs[1::2])
 
 
 def checked_size(height: Any, width: Any) -> tuple[int, int]:
@@ -227,12 +184,3 @@ def _is_integer(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _if_there(path: Path) -> Path | None:
-    return path if path.is_file() else None
-
-
-def without_suffix(path: PurePath) -> str:
-    """Return a path as text, with ``/`` between its parts."""
-    return path.with_suffix("").as_posix()

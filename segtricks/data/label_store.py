@@ -14,8 +14,7 @@ A panoptic map is its segments: masks with classes. NAME is the photograph's pat
 import json
 import os
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,42 +22,33 @@ from typing import Any
 
 from tqdm import tqdm
 
-from segtricks.data.coco import draw_outline
+from segtricks.data.coco import DAMAGE, CocoImage, coco_images, draw_outline, reading_coco
 from segtricks.data.images import UnreadableImage, find_images, read_mask
-from segtricks.data.label_entry import DAMAGE, Entry, checked_size, encode_mask, entry_names, read_entry, without_suffix
-from segtricks.data.pairing import few, one_per_stem
+from segtricks.data.label_entry import Entry, checked_size, encode_mask, entry_names, read_entry
+from segtricks.data.pairing import endings, few, one_per_stem, without_suffix
 from segtricks.errors import UserError
 
 FORMAT = "segtricks pseudo-labels 1"
 _HOW_TO_MAKE = "Next: make them with `segtricks discover --images PHOTOS --output MASKS`, or with `segtricks predict`."
 
 
-@dataclass(frozen=True)
+@dataclass
 class Summary:
-    """What :meth:`Store.check` found; as text two lines.
+    """Result of :meth:`Store.check`: entries' names of the usable photographs, number of all, number of usable masks.
 
-    Args:
-        usable: entry's name of each photograph that can be used, in the order of the photographs.
-        photographs: number of all photographs.
-        masks: number of their masks that can be used.
-        empty: number of their masks without foreground, left out.
-        full: number of their masks of nothing else, left out.
-        left_out: names of photographs and entries that are not used, by the reason.
+    ``left_out`` has the names of photographs and entries that are not used, by the reason.
     """
 
     usable: dict[Path, str]
     photographs: int
     masks: int
-    empty: int
-    full: int
     left_out: dict[str, list[str]]
 
     def __str__(self) -> str:
-        """Return the counts, and what was left out, with the first names."""
+        """Return the counts, and the first names of those that are left out."""
         reasons = [f"{len(names):,} {reason} ({few(names)})" for reason, names in self.left_out.items()]
         return (
-            f"{len(self.usable):,} of {self.photographs:,} photographs have pseudo-labels: {self.masks:,} masks; "
-            f"left out: {self.empty:,} empty masks, {self.full:,} of everything.\n"
+            f"{len(self.usable):,} of {self.photographs:,} photographs have pseudo-labels: {self.masks:,} masks.\n"
             f"Not used: {'; '.join(reasons) or 'none'}."
         )
 
@@ -91,13 +81,13 @@ class Store:
         """
         path = Path(path).expanduser()
         if path.is_file():
-            records = _json_records(path)
-            store = cls(path, records, partial(_outlined_entry, records))
+            images = _json_images(path)
+            store = cls(path, images, partial(_outlined_entry, images))
         elif (path / "entries").is_dir():
             store = cls(path, _entry_files(path / "entries"), partial(read_entry, path), _read_index(path))
         elif path.is_dir():
             masks = path / "soft" if (path / "soft").is_dir() else path  # of a segtricks that wrote no entries yet
-            files = one_per_stem(find_images(masks), lambda file: without_suffix(file.relative_to(masks)), ".png")
+            files = one_per_stem(find_images(masks), lambda file: without_suffix(file, masks), ".png")
             store = cls(path, sorted(files), partial(_mask_entry, files))
         else:
             raise UserError(f"No pseudo-labels at {path} (looked from {Path.cwd()}).\n{_HOW_TO_MAKE}")
@@ -110,11 +100,7 @@ class Store:
         return len(self.names)
 
     def entry(self, name: str) -> Entry:
-        """Return one entry.
-
-        Raises:
-            UnreadableImage: it is damaged, or there is none of this name.
-        """
+        """Return one entry; an ``UnreadableImage`` where it is damaged, or there is none of this name."""
         if name not in self._known:
             raise UnreadableImage(name, f"has no entry in {self.path}")
         return self._read(name)
@@ -122,31 +108,28 @@ class Store:
     def match(self, photographs: Iterable[Path], root: Path | None = None) -> dict[Path, str]:
         """Return the entry's name of each photograph that has one, in the order of the photographs.
 
-        Args:
-            photographs: their paths.
-            root: folder that the entries' names are relative to. Without it, the longest end of a photograph's path
-                counts that is the name of an entry, unless another photograph ends in it as well.
+        ``root`` is the folder that the entries' names are relative to. Without it, the longest end of a photograph's
+        path counts that is the name of an entry, unless another photograph ends in it as well.
         """
         claims: dict[str, list[Path]] = {}
         for path in photographs:
-            name = self._name_of(path, root)
-            if name is not None:
-                claims.setdefault(name, []).append(path)
+            found = next((name for name in _names(path, root) if name in self._known), None)
+            if found is not None:
+                claims.setdefault(found, []).append(path)
         return {paths[0]: name for name, paths in claims.items() if len(paths) == 1}
 
     def check(self, photographs: Sequence[Path], root: Path | None = None) -> Summary:
-        """Read all entries of the photographs and return which can be used.
+        """Read all entries of the photographs and return which can be used; see :meth:`match` for ``root``.
 
         Left out are damaged entries, those of another size than their photograph, and those without a label map whose
-        masks are all empty or full. See :meth:`match` for ``root``.
+        masks are all empty or full.
 
         Raises:
             UserError: none can be used.
         """
         matched = self.match(photographs, root)
-        usable: dict[Path, str] = {}
         left_out: dict[str, list[str]] = {}
-        counts: Counter[str] = Counter()
+        summary = Summary({}, len(photographs), 0, left_out)
         for path in tqdm(photographs, desc="pseudo-labels", unit=" images", disable=None, leave=False, delay=2):
             if path not in matched:
                 left_out.setdefault("without an entry", []).append(path.name)
@@ -154,40 +137,31 @@ class Store:
             try:
                 entry = self.entry(matched[path])
                 entry.check_sizes(path)
-                kinds = _kinds(entry)
+                usable = entry.usable()
             except UnreadableImage as error:
                 left_out.setdefault("damaged or of another size", []).append(f"{path.name}: {error.reason}")
                 continue
-            counts.update(kinds)
-            if kinds["masks"] or entry.labels is not None:
-                usable[path] = entry.name
+            summary.masks += len(usable.masks)
+            if usable.masks or entry.labels is not None:
+                summary.usable[path] = entry.name
             else:
                 left_out.setdefault("without a mask", []).append(path.name)
         orphans = sorted(self._known.difference(matched.values()))
         if orphans:
             left_out["entries without their photograph"] = orphans
-        summary = Summary(usable, len(photographs), counts["masks"], counts["empty"], counts["full"], left_out)
-        if not usable:
+        if not summary.usable:
             raise UserError(f"Nothing in {self.path} can be used. {summary}\n{_HOW_TO_MAKE}")
         return summary
 
-    def _name_of(self, path: Path, root: Path | None) -> str | None:
-        if root is None:
-            parts = path.absolute().parts
-            ends = [Path(*parts[start:]) for start in range(1, len(parts))]
-        else:
-            ends = [path.relative_to(root)] if path.is_relative_to(root) else []
-        for end in ends:
-            for name in (end.as_posix(), without_suffix(end)):
-                if name in self._known:
-                    return name
-        return None
 
-
-def _kinds(entry: Entry) -> Counter[str]:
-    """How many of the masks are empty, full, and neither of them."""
-    kinds = {0: "empty", entry.height * entry.width: "full"}
-    return Counter(kinds.get(area, "masks") for area in entry.areas())
+def _names(path: Path, root: Path | None) -> Iterator[str]:
+    """Names that the entry of a photograph may have, the first choice first."""
+    if root is None:
+        for both in zip(endings(path), endings(path.with_suffix("")), strict=True):
+            yield from both
+    elif path.is_relative_to(root):
+        below = path.relative_to(root)
+        yield from (below.as_posix(), without_suffix(below))
 
 
 def _entry_files(folder: Path) -> list[str]:
@@ -222,61 +196,33 @@ def _mask_entry(files: Mapping[str, Path], name: str) -> Entry:
     return Entry(name, height, width, masks, soft=files[name])
 
 
-@dataclass(frozen=True)
-class _Record:
-    """What a JSON file says of one photograph: its path, height and width, and (outline, score, class) of its masks."""
-
-    image: str
-    size: Any
-    objects: list[tuple[Any, Any, Any]]
-
-
-def _json_records(path: Path) -> dict[str, _Record]:
-    try:
+def _json_images(path: Path) -> dict[str, CocoImage]:
+    with reading_coco(path):
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if "images" in content and "annotations" in content:
-            found = _coco_records(path, content)
+            found = coco_images(path, content)
         else:
-            found = [_code_record(image, codes) for image, codes in content.items()]
-    except (*DAMAGE, AttributeError) as error:
-        text = f"{path} is not a COCO annotation file: {type(error).__name__} {error}."
-        raise UserError(f"{text}\nNext: pass such a file, a folder of masks, or the output of `discover`.") from error
-    names = entry_names(PurePosixPath(record.image) for record in found)
-    return {names[PurePosixPath(record.image)]: record for record in found}
+            found = [_coded_image(image, codes) for image, codes in content.items()]
+        names = entry_names(PurePosixPath(image.name) for image in found)
+        return {names[PurePosixPath(image.name)]: image for image in found}
 
 
-def _coco_records(path: Path, content: dict[str, Any]) -> list[_Record]:
-    records = {}
-    for image in content["images"]:
-        size = image.get("height"), image.get("width")
-        records[image["id"]] = _Record(str(image["file_name"]).lstrip("/"), size, [])
-    strays = 0
-    for item in content["annotations"]:
-        record = records.get(item.get("image_id"))
-        if record is None:
-            strays += 1
-        elif not item.get("iscrowd", 0):
-            record.objects.append((item.get("segmentation"), item.get("score"), item.get("category_id")))
-    if strays:
-        warnings.warn(f"{path}: {strays:,} annotations belong to none of its images and are not used.", stacklevel=4)
-    return list(records.values())
-
-
-def _code_record(image: str, codes: Any) -> _Record:
+def _coded_image(name: str, codes: Any) -> CocoImage:
     """One line of a file that maps file names to run-length codes."""
     several = codes if isinstance(codes, list) else [codes]
-    size = several[0]["size"]
-    return _Record(image.lstrip("/"), size, [(code, None, None) for code in several])
+    height, width = several[0]["size"]
+    return CocoImage(name.lstrip("/"), (height, width), [{"segmentation": code} for code in several])
 
 
-def _outlined_entry(records: Mapping[str, _Record], name: str) -> Entry:
+def _outlined_entry(images: Mapping[str, CocoImage], name: str) -> Entry:
     """The entry of a photograph in a JSON file."""
-    record = records[name]
+    image = images[name]
     try:
-        height, width = checked_size(*record.size)
+        height, width = checked_size(*image.size)
         masks = []
-        for outline, score, class_id in record.objects:
-            masks.append(encode_mask(draw_outline(outline, height, width) > 0, score, class_id))
+        for item in image.objects:
+            pixels = draw_outline(item.get("segmentation"), height, width) > 0
+            masks.append(encode_mask(pixels, item.get("score"), item.get("category_id")))
     except DAMAGE as error:
         raise UnreadableImage(name, f"damaged: {type(error).__name__} {error}") from error
-    return Entry(name, height, width, tuple(masks), image=record.image)
+    return Entry(name, height, width, tuple(masks), image=image.name)

@@ -5,7 +5,7 @@ on the model's device.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,13 +61,64 @@ class OnHost:
         """One of them."""
         return self._photos[index]
 
-    def __iter__(self) -> Iterator[Tensor]:
-        """Each of them."""
-        return iter(self._photos)
+
+class _Items(Dataset[Item | Skipped | Emptied]):
+    """Photographs, of which those that cannot be read are ``Skipped``."""
+
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        """Number of photographs."""
+        return len(self.dataset)
+
+    def __getitem__(self, key: Any) -> Item | Skipped | Emptied:
+        """One item, see the class."""
+        try:
+            return self._item(key)
+        except UnreadableImage as error:
+            return Skipped(error.path, error.reason)
+
+    def _item(self, key: Any) -> Item | Emptied:
+        raise NotImplementedError
 
 
-class TrainItems(Dataset[Item | Skipped | Emptied]):
-    """Random views of the photographs, and of their targets only where ``targets`` says so: else no mask is opened.
+class _ResizedItems(_Items):
+    """Items from photographs whose short side is ``resize``, and from their targets where ``targets`` is set."""
+
+    def __init__(
+        self, dataset: SegmentationDataset, resize: int, cache: ImageCache | None, targets: bool = False
+    ) -> None:
+        super().__init__(dataset)
+        self.targets = targets
+        self._resize = resize
+        self._cache = cache
+
+    def _read(self, index: int) -> tuple[Tensor, Target | None]:
+        """The photograph, perhaps from the cache, and its target at its own size."""
+
+        def make() -> Tensor:
+            return resize_short_side(self.dataset.read_image(index), self._resize)
+
+        path = self.dataset.images[index]
+        image = make() if self._cache is None else self._cache.get(path, make)
+        if not self.targets:
+            return image, None
+        target = self.dataset.read_target(index)
+        if target is None or self.dataset.masks is None:
+            raise UnreadableImage(path, "has no target")
+        (height, width), size = height_and_width(target), image.shape[-2:]
+        if with_short_side(height, width, min(size)) != size:
+            whose = f"its target {self.dataset.masks[index]}"
+            raise UnreadableImage(path, f"{whose} has other proportions: {width} x {height} pixels (width x height)")
+        return image, target
+
+
+class TrainItems(_ResizedItems):
+    """Random views: ``image`` uint8 (3, S, S), ``colors`` float32 (5, 2) still to be applied to it, and ``path``.
+
+    With targets also ``target``: uint8 (1, S, S) of 0 and 1, int64 (S, S), or instances, those without pixels left
+    out. Without, no mask is opened.
 
     Keys are ``(epoch, index)``, and the view is a function of ``(seed, epoch, index)`` alone: neither the number of
     workers nor what was drawn before matters. A bare index means epoch 0.
@@ -81,37 +132,22 @@ class TrainItems(Dataset[Item | Skipped | Emptied]):
         cache: ImageCache | None = None,
         targets: bool = False,
     ) -> None:
-        self.dataset = dataset
+        super().__init__(dataset, transform.resize, cache, targets)
         self.transform = transform
         self.seed = seed
-        self.cache = cache
-        self.targets = targets
 
-    def __len__(self) -> int:
-        """Number of photographs."""
-        return len(self.dataset)
-
-    def __getitem__(self, key: int | tuple[int, int]) -> Item | Skipped | Emptied:
-        """One item: ``image`` uint8 (3, S, S), ``colors`` float32 (5, 2) still to be applied to it, and ``path``.
-
-        With targets also ``target``: uint8 (1, S, S) of 0 and 1, int64 (S, S), or instances, those without pixels left
-        out.
-        """
+    def _item(self, key: int | tuple[int, int]) -> Item | Emptied:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        path = str(self.dataset.images[index])
-        try:
-            image = _read_resized(self.dataset, index, self.transform.resize, self.cache)
-            target = _read_target(self.dataset, index, image) if self.targets else None
-        except UnreadableImage as error:
-            return Skipped(error.path, error.reason)
+        image, target = self._read(index)
         mixed = SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(mixed))
         view = self.transform.draw(image.shape[-2], image.shape[-1], generator)
-        item: Item = {"image": view.image(image), "colors": self.transform.draw_colors(generator), "path": path}
+        colors = self.transform.draw_colors(generator)
+        item = {"image": view.image(image), "colors": colors, "path": str(self.dataset.images[index])}
         return item if target is None else _with_target(item, view.target(target))
 
 
-class CropItems(Dataset[Item | Skipped | Emptied]):
+class CropItems(_ResizedItems):
     """The middle of each photograph: ``image`` uint8 (3, S, S), ``path``, and ``mask`` float (1, S, S) of 0 and 1.
 
     Masks are for pictures alone: one that cannot be read, or of other proportions than its image, is nan. With
@@ -125,31 +161,19 @@ class CropItems(Dataset[Item | Skipped | Emptied]):
         cache: ImageCache | None = None,
         targets: bool = False,
     ) -> None:
-        self.dataset = dataset
+        super().__init__(dataset, crop.resize, cache, targets)
         self.crop = crop
-        self.cache = cache
-        self.targets = targets
 
-    def __len__(self) -> int:
-        """Number of photographs."""
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Item | Skipped | Emptied:
-        """One item."""
-        try:
-            image = _read_resized(self.dataset, index, self.crop.resize, self.cache)
-            target = _read_target(self.dataset, index, image) if self.targets else None
-        except UnreadableImage as error:
-            return Skipped(error.path, error.reason)
-        height, width = image.shape[-2:]
-        item: Item = {"image": self.crop.cut(image), "path": str(self.dataset.images[index])}
+    def _item(self, index: int) -> Item | Emptied:
+        image, target = self._read(index)
+        item = {"image": self.crop.cut(image), "path": str(self.dataset.images[index])}
         if target is not None:
-            return _with_target(item, self.crop.cut_target(target, height, width))
+            return _with_target(item, self.crop.cut_target(target, image.shape[-2], image.shape[-1]))
         if self.dataset.masks is not None:
-            item["mask"] = self._mask(index, (height, width))
+            item["mask"] = self._mask(index, image.shape[1:])
         return item
 
-    def _mask(self, index: int, size: tuple[int, int]) -> Tensor:
+    def _mask(self, index: int, size: torch.Size) -> Tensor:
         none = torch.full((1, self.crop.size, self.crop.size), torch.nan)
         try:
             mask = self.dataset.read_mask(index)
@@ -159,7 +183,7 @@ class CropItems(Dataset[Item | Skipped | Emptied]):
         return none if mask is None or mask.shape[1:] != size else (self.crop.cut(mask) >= 128).float()
 
 
-class WholeItems(Dataset[Item | Skipped]):
+class WholeItems(_Items):
     """Whole photographs: ``image`` (3, h, w), ``photo`` and ``mask`` uint8 (·, H, W), ``path``.
 
     ``image`` is what ``transform`` makes of the photograph for the network. With ``crop`` instead, photograph and mask
@@ -170,20 +194,12 @@ class WholeItems(Dataset[Item | Skipped]):
     def __init__(
         self, dataset: SegmentationDataset, transform: Transform, crop: CenterCropTransform | None = None
     ) -> None:
-        self.dataset = dataset
+        super().__init__(dataset)
         self.transform = transform
         self.crop = crop
 
-    def __len__(self) -> int:
-        """Number of photographs."""
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Item | Skipped:
-        """One item."""
-        try:
-            sample = self.dataset[index]
-        except UnreadableImage as error:
-            return Skipped(error.path, error.reason)
+    def _item(self, index: int) -> Item:
+        sample = self.dataset[index]
         photo, mask = sample["image"], sample["target"]
         if self.crop is not None:
             photo = self.crop(photo)
@@ -212,12 +228,17 @@ def collate_lists(items: Sequence[Item | Skipped | Emptied], names: Sequence[str
 
 
 def collate_stacked(
-    items: Sequence[Item | Skipped | Emptied], names: Sequence[str], size: int, targets: TargetKind | None = None
+    items: Sequence[Item | Skipped | Emptied],
+    names: Sequence[str],
+    size: int,
+    targets: TargetKind | None = None,
+    finish: bool = False,
 ) -> dict[str, Any]:
     """The same with uint8 images (B, 3, size, size), masks (B, 1, size, size) and an array of colours (B, 5, 2).
 
     B is 0 where every file is broken. Targets are uint8 (B, 1, size, size), int64 (B, size, size), or a list of
-    instances; with masks, ``empty`` counts the items that are left out because theirs has no foreground.
+    instances; with masks, ``empty`` counts the items that are left out because theirs has no foreground. With
+    ``finish``, the batch is :func:`finished` in the worker.
     """
     batch = collate_lists(items, names)
     nothing = {
@@ -235,30 +256,23 @@ def collate_stacked(
             batch[name] = default_collate(batch[name]) if batch[name] else none
     if "colors" in batch:
         batch["colors"] = np.array(batch["colors"], np.float32).reshape(-1, 5, 2)
-    return batch
+    return finished(batch) if finish else batch
 
 
 def finished(batch: dict[str, Any]) -> dict[str, Any]:
-    """The batch as models see it: uint8 images become normalised float32, their colours adjusted where there are any.
+    """The batch as models see it: uint8 images become normalised float32, with adjusted colours, masks float32.
 
-    Targets that are masks become float32. Runs on the device that the images lie on; a batch that is finished stays as
-    it is.
+    Runs on the device that the images lie on; a batch that is finished stays as it is.
     """
-    images, colors = batch["image"], batch.get("colors")
-    rest = {name: value for name, value in batch.items() if name != "colors"}
-    if isinstance(images, list):
-        return rest | {"image": [_normalized(image) for image in images]}
-    target = batch.get("target")
+    batch = dict(batch)
+    images, colors, target = batch["image"], batch.pop("colors", None), batch.get("target")
     if isinstance(target, Tensor) and target.dtype == torch.uint8:
-        rest["target"] = target.float()
-    return rest | {"image": _normalized(images) if colors is None else to_colored_input(images, colors)}
-
-
-def collate_finished(
-    items: Sequence[Item | Skipped | Emptied], names: Sequence[str], size: int, targets: TargetKind | None = None
-) -> dict[str, Any]:
-    """:func:`collate_stacked`, then :func:`finished`, in the worker."""
-    return finished(collate_stacked(items, names, size, targets))
+        batch["target"] = target.float()
+    if isinstance(images, list):
+        batch["image"] = [_normalized(image) for image in images]
+    else:
+        batch["image"] = _normalized(images) if colors is None else to_colored_input(images, colors)
+    return batch
 
 
 def make_loader(
@@ -292,25 +306,6 @@ def processors() -> int:
 
 def _normalized(image: Tensor) -> Tensor:
     return image if image.is_floating_point() else to_input(image)
-
-
-def _read_resized(dataset: SegmentationDataset, index: int, size: int, cache: ImageCache | None) -> Tensor:
-    def make() -> Tensor:
-        return resize_short_side(dataset.read_image(index), size)
-
-    return make() if cache is None else cache.get(dataset.images[index], make)
-
-
-def _read_target(dataset: SegmentationDataset, index: int, image: Tensor) -> Target:
-    """The target at its own size; ``image`` is resized already and may come from the cache."""
-    target = dataset.read_target(index)
-    if target is None or dataset.masks is None:
-        raise UnreadableImage(dataset.images[index], "has no target")
-    (height, width), (image_height, image_width) = height_and_width(target), image.shape[-2:]
-    if with_short_side(height, width, min(image_height, image_width)) != (image_height, image_width):
-        reason = f"its target {dataset.masks[index]} has other proportions: {width} x {height} pixels (width x height)"
-        raise UnreadableImage(dataset.images[index], reason)
-    return target
 
 
 def _with_target(item: Item, target: Target) -> Item | Emptied:

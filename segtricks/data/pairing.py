@@ -1,8 +1,8 @@
 """Which mask belongs to which photograph: the one of the same name, whatever its suffix."""
 
 import warnings
-from collections.abc import Callable, Container, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
 
 from segtricks.errors import UserError
@@ -21,7 +21,7 @@ class LeftOut(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Images and their masks, in the same order, and what pairs with nothing."""
+    """Images and their masks, in the same order, and the files that pair with nothing."""
 
     images: list[Path]
     masks: list[Path]
@@ -46,24 +46,33 @@ def doubles(paths: Iterable[Path], chosen: dict[str, Path]) -> list[LeftOut]:
     return [LeftOut(path, "double") for path in paths if path not in used]
 
 
+def without_suffix(path: PurePath, root: Path | None = None) -> str:
+    """A path, or the part of it below ``root``, as text without its suffix, with ``/`` between its parts."""
+    return (path if root is None else path.relative_to(root)).with_suffix("").as_posix()
+
+
+def endings(path: Path) -> Iterator[str]:
+    """The ends of a file's absolute path, the longest first: ``photos/cats/1.jpg``, ``cats/1.jpg``, ``1.jpg``."""
+    parts = path.absolute().parts
+    return ("/".join(parts[start:]) for start in range(1, len(parts)))
+
+
 def by_ending(images: Iterable[Path], names: Container[str]) -> dict[Path, str]:
     """The name that each image goes by: the longest end of its absolute path, without suffix, that is in ``names``.
 
     An image that ends in none of them keeps its whole path, and so does one whose name an image of another folder
-    claims as well: nobody can tell which of them is meant.
+    claims as well, since either of them may be meant.
     """
     found: dict[Path, str] = {}
     folders: dict[str, set[Path]] = {}
     for path in images:
-        whole = path.absolute().with_suffix("")
-        parts = whole.parts
-        ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
-        found[path] = next((end for end in ends if end in names), whole.as_posix())
-        folders.setdefault(found[path], set()).add(whole.parent)
-    return {
-        path: name if len(folders[name]) == 1 else path.absolute().with_suffix("").as_posix()
-        for path, name in found.items()
-    }
+        ends = endings(path.with_suffix(""))
+        found[path] = next((end for end in ends if end in names), without_suffix(path.absolute()))
+        folders.setdefault(found[path], set()).add(path.absolute().parent)
+    for path, name in found.items():
+        if len(folders[name]) > 1:
+            found[path] = without_suffix(path.absolute())
+    return found
 
 
 def pair(
@@ -83,26 +92,37 @@ def pair(
     Raises:
         UserError: More than that do.
     """
-    keys = [image_key(path) for path in images]
-    known = set(keys)
-    no_mask = [(path, key) for path, key in zip(images, keys, strict=True) if key not in masks]
-    no_image = sorted((key, path) for key, path in masks.items() if key not in known)
-    lonely = (
-        ("images have no mask", [key for _, key in no_mask]),
-        ("masks have no image", [key for key, _ in no_image]),
-    )
-    texts = [f"{len(names):,} of its {what} of the same name: {few(names)}" for what, names in lonely if names]
+    keys = {path: image_key(path) for path in images}
+    no_mask = [path for path, key in keys.items() if key not in masks]
+    no_image = sorted(masks.keys() - keys.values())
+    texts = []
+    for what, names in (("images have no mask", [keys[path] for path in no_mask]), ("masks have no image", no_image)):
+        if names:
+            texts.append(f"{len(names):,} of its {what} of the same name: {few(names)}")
     if texts:
         message = f"{name}: {'; '.join(texts)}."
-        if len(no_mask) + len(no_image) > max_unpaired * len(known | masks.keys()):
+        if len(no_mask) + len(no_image) > max_unpaired * len(masks.keys() | keys.values()):
             raise UserError(
                 f"{message}\nAdd or remove these files, which `segtricks data verify` lists; "
                 "training alone needs no masks."
             )
         warnings.warn(f"{message} They are left out.", stacklevel=3)
-    left_out = [LeftOut(path, "no_mask") for path, _ in no_mask] + [LeftOut(path, "no_image") for _, path in no_image]
-    used = [(path, masks[key]) for path, key in zip(images, keys, strict=True) if key in masks]
-    return Pairs([path for path, _ in used], [mask for _, mask in used], left_out)
+    left_out = [LeftOut(path, "no_mask") for path in no_mask] + [LeftOut(masks[key], "no_image") for key in no_image]
+    used = [path for path, key in keys.items() if key in masks]
+    return Pairs(used, [masks[keys[path]] for path in used], left_out)
+
+
+def check_matched(name: str, images: Sequence[Path], matched: Container[Path], what: str, hint: str = "") -> None:
+    """Warn of the images without ``what``, such as "boxes in FILE"; a ``UserError`` where no image has any."""
+    missing = [path for path in images if path not in matched]
+    if len(missing) == len(images):
+        raise UserError(
+            f"None of the {len(images):,} images of {name} has {what}: they are matched by name, "
+            f"for example {images[0].stem}.{hint}"
+        )
+    if missing:
+        message = f"{len(missing):,} of the {len(images):,} images of {name} have no {what} and are left out"
+        warnings.warn(f"{message}, the first is {missing[0].name}.", stacklevel=3)
 
 
 def few(names: Sequence[str]) -> str:

@@ -32,10 +32,7 @@ Target = Tensor | Instances
 
 
 class Sample(TypedDict):
-    """One photograph: ``image`` uint8 (3, H, W), ``boxes`` (n, 4) or None, ``path``; ``target`` and its kind, or None.
-
-    Boxes are half-open x0, y0, x1, y1 in pixels of the image, float64.
-    """
+    """One photograph: ``image`` uint8 (3, H, W); ``boxes`` float64 (n, 4), half-open x0, y0, x1, y1 in pixels."""
 
     image: Tensor
     target: Target | None
@@ -86,31 +83,23 @@ class SegmentationDataset(Dataset[Sample]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        """Image, target and boxes.
-
-        Raises:
-            UnreadableImage: A file cannot be read, or sizes differ.
-        """
-        image, target = self.read_image(index), self.read_target(index)
+        """Image, target and boxes; an ``UnreadableImage`` where a file cannot be read, or sizes differ."""
+        image, target, boxes = self.read_image(index), self.read_target(index), None
         if target is not None:
             which = "" if self.masks is None else f" ({self.masks[index]})"
             self._check_size(index, image, height_and_width(target), f"its mask{which}")
         if self.annotations is not None:
             self._check_size(index, image, self.annotations[index].size, "its annotation")
-        return Sample(
-            image=image,
-            target=target,
-            target_kind=self.target_kind,
-            boxes=self.boxes(index),
-            path=str(self.images[index]),
-        )
+            boxes = self.annotations[index].boxes
+        path = str(self.images[index])
+        return Sample(image=image, target=target, target_kind=self.target_kind, boxes=boxes, path=path)
 
     def read_image(self, index: int) -> Tensor:
-        """Photograph alone, uint8 (3, H, W): no mask is opened."""
-        return read_image(self.images[index])
+        """Photograph alone, uint8 (3, H, W)."""
+        return read_image(self.images[index], self._content(self.images[index]))
 
     def read_target(self, index: int) -> Target | None:
-        """Target alone, as its kind says, or None where the dataset has none."""
+        """Target alone, of the kind ``target_kind``."""
         if self.target_kind == "mask":
             return self.read_mask(index)
         if self.target_kind == "labels":
@@ -120,30 +109,22 @@ class SegmentationDataset(Dataset[Sample]):
         return None
 
     def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W), or None where the dataset has no masks."""
-        return None if self.masks is None else read_mask(self.masks[index])
+        """Mask alone, uint8 (1, H, W)."""
+        return None if self.masks is None else read_mask(self.masks[index], self._content(self.masks[index]))
 
     def read_labels(self, index: int) -> Tensor | None:
-        """Label map alone, int64 (1, H, W), or None where the dataset has no masks."""
-        return None if self.masks is None else read_labels(self.masks[index])
+        """Label map alone, int64 (1, H, W)."""
+        return None if self.masks is None else read_labels(self.masks[index], self._content(self.masks[index]))
 
     def read_instances(self, index: int) -> Instances | None:
         """Objects alone; only for datasets with "instances" among their ``target_kinds``."""
         raise NotImplementedError(f"{type(self).__name__} has no instances")
 
-    def boxes(self, index: int) -> Tensor | None:
-        """Boxes (n, 4) of a photograph, half-open x0, y0, x1, y1 in pixels, or None where the dataset has none."""
-        return None if self.annotations is None else self.annotations[index].boxes
-
     def with_targets(self, kind: TargetKind) -> Self:
-        """The same dataset, its masks read as targets of this kind.
-
-        Raises:
-            UserError: It has no masks, or they cannot be read so.
-        """
-        if self.masks is None or kind not in self.target_kinds:
-            kinds = "none" if self.masks is None else " or ".join(self.target_kinds)
-            raise UserError(f"{self.name} has no targets of the kind {kind!r}; what it has is {kinds}.")
+        """The same dataset, its masks read as targets of this kind; a ``UserError`` where that is not possible."""
+        kinds = () if self.masks is None else self.target_kinds
+        if kind not in kinds:
+            raise UserError(f"{self.name} has no targets of the kind {kind!r}; it has {' or '.join(kinds) or 'none'}.")
         chosen = copy.copy(self)
         chosen._read_as = kind
         return chosen
@@ -157,11 +138,7 @@ class SegmentationDataset(Dataset[Sample]):
         return chosen
 
     def part(self, start: int | None, stop: int | None) -> Self:
-        """Items ``start`` to ``stop`` of the sorted files, counted as in a Python slice.
-
-        Raises:
-            UserError: Nothing is left.
-        """
+        """Items ``start`` to ``stop``, counted as in a Python slice; a ``UserError`` where nothing is left."""
         chosen = self.select(range(len(self))[start:stop])
         if not len(chosen):
             text = f"[{'' if start is None else start}:{'' if stop is None else stop}]"
@@ -175,11 +152,8 @@ class SegmentationDataset(Dataset[Sample]):
         first images. Runs with other seeds validate on the same images, and smaller limits are subsets of larger ones.
 
         Args:
-            held_out: Number of images to hold out, or their share below 1, of which there is at least one image.
+            held_out: Number of images to hold out, at least one, or their share below 1.
             limit: Use only so many images, held-out ones included.
-
-        Raises:
-            UserError: ``held_out`` is out of range or leaves nothing to train on.
         """
         order = default_rng(_HOLD_OUT_SEED).permutation(len(self))[:limit].tolist()
         if held_out <= 0 or (isinstance(held_out, float) and held_out >= 1):
@@ -191,6 +165,10 @@ class SegmentationDataset(Dataset[Sample]):
                 f"pass --data.held_out {max(1, len(order) // 10)}, or more images."
             )
         return self.select(sorted(order[count:])), self.select(sorted(order[:count]))
+
+    def _content(self, path: Path) -> bytes | None:
+        """Content of a file, None for a path on disk."""
+        return None
 
     def _check_size(self, index: int, image: Tensor, size: Sequence[int], whose: str) -> None:
         if tuple(image.shape[1:]) != tuple(size):

@@ -20,10 +20,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         dataset: The training images; only their number matters.
         batch_size: Images of one batch of one process, to count interrupted epochs in.
         seed: Another seed is another order.
-        clock: Tells the epoch instead of what ``set_epoch`` is called with: after a checkpoint that was written between
-            two epochs of a run with ``max_steps``, Lightning (2.6) calls it with one epoch too many.
-        rank: This process; both are read from ``torch.distributed`` where it is running.
-        world: Number of processes.
+        clock: Gives the epoch instead of ``set_epoch``: after a checkpoint that was written between two epochs of a run
+            with ``max_steps``, Lightning (2.6) calls that with one epoch too many.
     """
 
     def __init__(
@@ -32,11 +30,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         batch_size: int,
         seed: int = 0,
         clock: Callable[[], int] | None = None,
-        rank: int | None = None,
-        world: int | None = None,
     ) -> None:
-        here, processes = process_rank()
-        rank, world = here if rank is None else rank, processes if world is None else world
+        rank, world = process_rank()
         super().__init__(dataset, world, rank, shuffle=True, seed=seed, drop_last=True)
         self.batch_size = batch_size
         self._images = len(dataset)  # type: ignore[arg-type]
@@ -83,10 +78,6 @@ class ShareBatches(Sampler[list[int]]):
 
     Processes whose share is used up get empty batches: wrapped models wait for each other in every forward pass, and an
     image that is repeated to fill up would be counted twice.
-
-    Args:
-        dataset: the images; only their number matters.
-        batch_size: images of a batch, at most.
     """
 
     def __init__(self, dataset: Dataset[Any], batch_size: int) -> None:
@@ -106,9 +97,9 @@ class ShareBatches(Sampler[list[int]]):
 
 
 class ResumableLoader(DataLoader[Any]):
-    """Tells Lightning, by having these two methods, that an epoch can be entered in its middle.
+    """A loader whose epochs can be entered in their middle, which Lightning sees by these two methods.
 
-    Where it is entered is the datamodule's state: a loader does not know how many of its batches were trained on.
+    Where one is entered is the datamodule's state: a loader does not know how many of its batches were trained on.
     """
 
     def state_dict(self) -> dict[str, Any]:
@@ -123,7 +114,8 @@ class EpochPlace:
     """Where training goes on: written into a datamodule's checkpoint, and found again by its next training loader."""
 
     def __init__(self) -> None:
-        self._left: dict[str, Any] | None = None
+        self.left: dict[str, Any] | None = None
+        """What a checkpoint left for the next training loader; None to begin with a whole epoch."""
 
     def state(self, trainer: Any, cut: dict[str, int]) -> dict[str, Any]:
         """The epoch, its batches already trained on, and what they were cut from."""
@@ -131,17 +123,9 @@ class EpochPlace:
         epoch, batches = position(trainer.fit_loop.state_dict(), trainer.num_training_batches)
         return {"epoch": epoch, "batches": batches, "cut": cut}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Remember the place for the next training loader."""
-        self._left = state
-
-    def forget(self) -> None:
-        """Begin with a whole epoch."""
-        self._left = None
-
     def enter(self, sampler: EpochSampler, cut: dict[str, int], epoch: int) -> None:
         """Take up what a checkpoint left, once, or start ``epoch``; warn where the batches are cut differently now."""
-        state, self._left = self._left, None
+        state, self.left = self.left, None
         if state is None:
             return sampler.set_epoch(epoch)
         changed = [f"{key} {state['cut'][key]} -> {now}" for key, now in cut.items() if state["cut"][key] != now]
@@ -152,12 +136,7 @@ class EpochPlace:
 
 
 def position(loops: dict[str, Any], batches_per_epoch: float) -> tuple[int, int]:
-    """Where training goes on: the epoch, and its batches that are already trained on.
-
-    Args:
-        loops: State of Lightning's fit loop, in the format of its checkpoints.
-        batches_per_epoch: Batches after which an epoch ends.
-    """
+    """The epoch to go on with and its batches already trained on, from the state of Lightning's fit loop."""
     epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]["current"]
     if epochs["started"] == epochs["processed"]:  # between two epochs; the batches are still those of the last
         return epochs["processed"], 0

@@ -20,13 +20,11 @@ _FORMAT = 1  # to be raised with any change of what an entry holds
 class ImageCache:
     """Photographs with their short side at ``size`` pixels: ``get`` is uint8 (3, h, w), read from disk or made.
 
-    One ``.npy`` file for each photograph, about 470 KB at 335 pixels, named by a hash of the photograph's content and
-    of all that decides its pixels: the size and the versions of what decodes and resizes. So equal photographs share
-    an entry, a changed one gets another, and any number of runs and processes may read and fill one folder. Nothing
-    is ever deleted; the folder may be, at any time between runs.
+    One ``.npy`` file for each photograph, named by a hash of the photograph's content, the size, and the versions of
+    what decodes and resizes. So a changed photograph gets another entry, and any number of runs and processes may share
+    a folder. Nothing is ever deleted; the folder may be, at any time between runs.
 
-    An entry that is no such array, or too short, is made again. Where nothing can be written, one warning is given
-    and the images are made each time.
+    Damaged entries are made again. Where nothing can be written, one warning is given and images are made each time.
 
     Args:
         folder: Of the entries; None is ``$XDG_CACHE_HOME/segtricks/images``, by default below ``~/.cache``.
@@ -45,12 +43,7 @@ class ImageCache:
             self._stop_writing(error)
 
     def get(self, path: Path, make: Callable[[], Tensor]) -> Tensor:
-        """The photograph of a file.
-
-        Args:
-            path: Its file; where there is none, as for drawn images, nothing is kept.
-            make: Gives the same photograph without the cache, and raises what there is to raise.
-        """
+        """The photograph at ``path``, which ``make`` gives without the cache; without a file nothing is kept."""
         try:
             entry = self.entry(path)
         except OSError:
@@ -66,7 +59,7 @@ class ImageCache:
         """Where the photograph is kept, or will be. The file is read once, until its size or time changes."""
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{path} is no file")  # reading a pipe would wait for ever
+            raise OSError(f"{path} is not a file")  # reading a pipe would wait for ever
         known = (str(path), status.st_size, status.st_mtime_ns)
         if known not in self._keys:
             with path.open("rb") as file:

@@ -1,7 +1,6 @@
-"""Targets to train on: photographs of any data set with pseudo-labels of a store."""
+"""Targets to train on: photographs of any dataset with pseudo-labels of a store."""
 
 import os
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,24 +11,18 @@ from torch import Tensor
 from segtricks.data.images import UnreadableImage, read_labels
 from segtricks.data.label_entry import Entry
 from segtricks.data.label_store import Store
+from segtricks.data.pairing import check_matched
 from segtricks.data.sample import Instances, SegmentationDataset
-from segtricks.errors import UserError
 
 
 class WithTargets(SegmentationDataset):
-    """Photographs of a data set with pseudo-labels, which take the place of its own masks if it has any.
+    """Photographs of a dataset with pseudo-labels, which take the place of its own masks if it has any.
 
-    Pseudo-labels go to the photograph whose path ends in their name; see :meth:`Store.match`. Photographs without any
-    are left out with a warning. As a mask, all masks of a photograph count together; masks that are empty or full do
-    not count.
+    They are matched by :meth:`Store.match`; photographs without any are left out with a warning. As a mask, all masks
+    of a photograph count together. Masks that are empty or full do not count.
 
-    Args:
-        photographs: Any data set.
-        labels: What :meth:`Store.open` reads: the output of ``segtricks predict`` or ``discover``, a folder of masks or
-            of label maps, or a JSON file.
-
-    Raises:
-        UserError: There are no pseudo-labels, or none belongs to a photograph.
+    ``labels`` is what :meth:`Store.open` reads: the output of ``segtricks predict`` or ``discover``, a folder of masks
+    or of label maps, or a JSON file. A ``UserError`` where none belongs to a photograph.
     """
 
     target_kinds = ("mask", "labels", "instances")
@@ -40,19 +33,9 @@ class WithTargets(SegmentationDataset):
         self._places = {path: index for index, path in enumerate(photographs.images)}
         images = _outside(self.store.path, photographs.images)
         self._names = self.store.match(images)
-        if not self._names:
-            raise UserError(
-                f"None of the {len(images):,} photographs of {photographs.name} has pseudo-labels in "
-                f"{self.store.path}: they are matched by name, for example {images[0].stem} with "
-                f"{self.store.names[0]}.\nNext: pass the folder or JSON file with theirs as --data.masks."
-            )
-        if len(self._names) < len(images):
-            first = next(path.name for path in images if path not in self._names)
-            warnings.warn(
-                f"{len(images) - len(self._names):,} of the {len(images):,} photographs of {photographs.name} have no "
-                f"pseudo-labels in {self.store.path} and are left out, the first is {first}.",
-                stacklevel=2,
-            )
+        what = f"pseudo-labels in {self.store.path}"
+        hint = f" There is {self.store.names[0]}.\nNext: pass the folder or JSON file with theirs as --data.masks."
+        check_matched(photographs.name, images, self._names, what, hint)
         files = [self.store.path / name for name in self._names.values()]
         super().__init__(photographs.name, list(self._names), files)
 

@@ -1,13 +1,13 @@
 """From a uint8 photograph to the network's input: sizes, crops, colours, normalisation.
 
 Photographs are uint8 and resized bilinearly with antialiasing, as Pillow does it; of their targets the nearest pixel is
-taken. All randomness comes from a torch generator, the global one unless another is given. Each class gives the input
-of one photograph; its parts, such as ``cut``, are for loaders, which leave colours and normalisation to the device.
+taken. Randomness comes from a torch generator, the global one unless another is given. The classes give the input of
+one photograph; loaders use their parts, and leave colours and normalisation to the device.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args, overload
+from typing import Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -49,15 +49,12 @@ def denormalize(normalised: Tensor) -> Tensor:
 def fit_short_side(image: Tensor, size: int, multiple: int = 1) -> Tensor:
     """The whole image, its short side about ``size`` pixels and both sides multiples of ``multiple``.
 
-    Args:
-        image: uint8 (C, H, W), any H and W from 1 on.
-        size: Length of the short side before rounding.
-        multiple: Both sides are rounded to the nearest multiple of it, at least one: the patch size of the network.
-
-    Returns:
-        uint8 (C, h, w). The aspect ratio is kept up to the rounding, and up to 8:1.
+    uint8 (C, H, W), any H and W from 1 on, to uint8 (C, h, w). The aspect ratio is kept up to the rounding, and up to
+    8:1.
     """
-    height, width = (max(multiple, round(side / multiple) * multiple) for side in _scaled(image, size))
+    scale = size / min(image.shape[-2:])
+    scaled = (min(side * scale, LONGEST_SIDE * size) for side in image.shape[-2:])
+    height, width = (max(1, round(side / multiple)) * multiple for side in scaled)
     return _resize(image, height, width)
 
 
@@ -67,24 +64,21 @@ def to_input(image: Tensor) -> Tensor:
 
 
 def to_colored_input(images: Tensor, colors: Colors) -> Tensor:
-    """uint8 (B, 3, H, W) to float32, colours adjusted (see :func:`segtricks.data.colors.adjust_colors`), normalised."""
+    """uint8 (B, 3, H, W) to float32, colours adjusted, normalised."""
     if images.device.type == "cpu" and len(images) > 1:
-        # One by one, since what fits into a CPU's cache is not fetched and cleared anew for every step: 3 times faster.
+        # One by one, since what fits into a CPU's cache is not fetched again for every step: 3 times faster.
         return torch.cat([to_colored_input(images[i : i + 1], colors[i : i + 1]) for i in range(len(images))])
     return normalize(adjust_colors(images.to(torch.float32) / 255, colors))
 
 
 def resize_short_side(image: Tensor, size: int) -> Tensor:
-    """The whole image with its short side at exactly ``size`` pixels, as the paper's code does it before a crop.
-
-    uint8 (C, H, W) to uint8 (C, h, w); the long side is rounded down, and at most 8 times the short one.
-    """
+    """The whole image with its short side at exactly ``size`` pixels: uint8 (C, H, W) to uint8 (C, h, w)."""
     height, width = image.shape[-2:]
     return _resize(image, *with_short_side(height, width, size))
 
 
 def with_short_side(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width of an image after :func:`resize_short_side`."""
+    """Height and width after :func:`resize_short_side`; the long side is at most 8 times the short one."""
     # Integer arithmetic, rounded down, as torchvision.transforms.Resize and so the paper's code does it.
     longest = min(size * max(height, width) // min(height, width), LONGEST_SIDE * size)
     return (size, longest) if height <= width else (longest, size)
@@ -103,25 +97,19 @@ def resize_target(target: Target, height: int, width: int) -> Target:
 
 @dataclass(frozen=True)
 class View:
-    """One way to cut a square out of a photograph, the same for its target.
-
-    Args:
-        size: Side of the square.
-        scaled: Height and width of the photograph when the square is cut out of it.
-        top: Where the square begins; below 0 the photograph begins so many pixels below the top of the square.
-        left: The same from left to right.
-        mirrored: The square is flipped horizontally.
-        sigma: Standard deviation of a blur in pixels, None for no blur; it does not touch the target.
-        squeezed: The photograph, once ``scaled``, is squeezed to the square as a whole.
-    """
+    """One way to cut a square out of a photograph, the same for its target."""
 
     size: int
     scaled: tuple[int, int]
+    """Height and width of the photograph when the square is cut out of it."""
     top: int
+    """Where the square begins; below 0 the photograph begins so many pixels below the top of the square."""
     left: int
     mirrored: bool
     sigma: float | None = None
+    """Standard deviation of a blur in pixels, which does not touch the target."""
     squeezed: bool = False
+    """The photograph, once ``scaled``, is squeezed to the square."""
 
     def image(self, image: Tensor) -> Tensor:
         """uint8 (3, H, W) to (3, size, size); what the photograph leaves free gets its mean colour."""
@@ -136,10 +124,7 @@ class View:
         return crop if self.sigma is None else _blurred(crop, self.sigma)
 
     def target(self, target: Target) -> Target:
-        """Target (..., H, W) of any size to (..., size, size).
-
-        What the photograph leaves free is 0, and ``VOID`` in label maps.
-        """
+        """Target (..., H, W) of any size to (..., size, size); free pixels are 0, and ``VOID`` in label maps."""
         sides = (self.size, self.size) if self.squeezed else self.scaled
 
         def cut(pixels: Tensor) -> Tensor:
@@ -171,23 +156,16 @@ class TrainTransform:
     in the crop, or always at the top left ``corner`` (top right after a flip), and what it leaves free gets its mean
     colour. A blur comes after the flip, before the colours.
 
-    Called with the target of the photograph, it returns both, cut by one geometry: see :class:`View`.
-
     Args:
         size: Side of the crop.
         resize: Short side before the crop; None is 335 for a crop of 320, in proportion for others.
         flip: Probability of a horizontal flip.
-        jitter: Strengths of brightness, contrast, saturation and hue.
-        jitter_p: Probability that the colours are jittered.
-        grayscale_p: Probability that the colours are dropped.
-        scale_range: Lowest and highest scale factor; None scales nothing, and ``scaled_to`` does not apply.
-        scaled_to: What becomes of the scaled photograph.
+        jitter, jitter_p, grayscale_p: See :func:`segtricks.data.colors.draw_colors`.
+        scale_range: Lowest and highest scale factor; None scales nothing.
+        scaled_to: ``square`` or ``crop``, for scaled photographs.
         blur_p: Probability of a Gaussian blur, its kernel a tenth of ``size`` wide.
         blur_sigma: Lowest and highest standard deviation of the blur in pixels, drawn uniformly.
         placement: Where a scaled photograph lies in a crop that is larger.
-
-    Raises:
-        UserError: A probability outside [0, 1], a strength or range out of range, or ``resize`` smaller than ``size``.
 
     Source: for scale and blur Siméoni et al., "Unsupervised Object Localization: Observing the Background to Discover
     Objects", CVPR 2023, section 4, and its published code.
@@ -217,10 +195,10 @@ class TrainTransform:
                 f"jitter is {list(jitter)}: it takes brightness, contrast, saturation (0 or more) and hue (0 to 0.5), "
                 "for example --data.jitter '[0.4, 0.4, 0.2, 0.1]'."
             )
-        if scaled_to not in get_args(ScaledTo):
-            raise UserError(f"scaled_to is {scaled_to!r}: pass square or crop, for example --data.scaled_to square.")
-        if placement not in get_args(Placement):
-            raise UserError(f"placement is {placement!r}: pass random or corner, for example --data.placement random.")
+        for name, choice, allowed in (("scaled_to", scaled_to, ScaledTo), ("placement", placement, Placement)):
+            first, second = get_args(allowed)
+            if choice not in (first, second):
+                raise UserError(f"{name} is {choice!r}: pass {first} or {second}, for example --data.{name} {first}.")
         self.flip = flip
         self.jitter, self.jitter_p, self.grayscale_p = tuple(jitter), jitter_p, grayscale_p
         self.scale_range = None if scale_range is None else _range("scale_range", scale_range, MAX_SCALE, "0.1, 3.0")
@@ -228,27 +206,14 @@ class TrainTransform:
         self.placement = placement
         self.blur_p, self.blur_sigma = blur_p, _range("blur_sigma", blur_sigma, MAX_SIGMA, "0.1, 2.0")
 
-    @overload
-    def __call__(self, image: Tensor, generator: Generator | None = None, target: None = None) -> Tensor: ...
-
-    @overload
-    def __call__(self, image: Tensor, generator: Generator | None, target: Target) -> tuple[Tensor, Target]: ...
-
-    def __call__(
-        self, image: Tensor, generator: Generator | None = None, target: Target | None = None
-    ) -> Tensor | tuple[Tensor, Target]:
-        """One random view of the image, or of the image and its target."""
+    def __call__(self, image: Tensor, generator: Generator | None = None) -> Tensor:
+        """One random view of the image."""
         resized = resize_short_side(image, self.resize)
         view = self.draw(resized.shape[-2], resized.shape[-1], generator)
-        colored = to_colored_input(view.image(resized)[None], self.draw_colors(generator)[None])[0]
-        return colored if target is None else (colored, view.target(target))
-
-    def cut(self, image: Tensor, generator: Generator | None = None) -> Tensor:
-        """Random view (3, size, size) of an image whose short side is ``resize``, all but its colours: in uint8."""
-        return self.draw(image.shape[-2], image.shape[-1], generator).image(image)
+        return to_colored_input(view.image(resized)[None], self.draw_colors(generator)[None])[0]
 
     def draw(self, height: int, width: int, generator: Generator | None = None) -> View:
-        """Random geometry and blur for an image of this size, whose short side is ``resize``."""
+        """Random geometry and blur for an image, and its target, whose short side is ``resize``."""
         scaled = height, width
         squeezed = False
         if self.scale_range is not None:
@@ -279,22 +244,10 @@ class TrainTransform:
         return draw_colors(self.jitter, self.jitter_p, self.grayscale_p, generator)
 
 
-class EvalTransform:
-    """The whole photograph: uint8 (3, H, W) to normalised float32 (3, h, w), see :func:`fit_short_side`."""
-
-    def __init__(self, size: int = 320, multiple: int = 8) -> None:
-        self.size = size
-        self.multiple = multiple
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """The image at the network's resolution."""
-        return to_input(fit_short_side(image, self.size, self.multiple))
-
-
 class CenterCropTransform:
     """Short side to ``resize``, centre crop of ``size``: uint8 (C, H, W) to uint8 (C, size, size).
 
-    For images and, identically (bilinear), for masks: the ``two-tricks`` protocol scores 320 pixels cut out of 335.
+    For images and, identically (bilinear), for masks, as the ``two-tricks`` protocol does it.
     """
 
     def __init__(self, size: int = 320, resize: int | None = None) -> None:
@@ -317,11 +270,7 @@ class CenterCropTransform:
 
 
 def resized_side(size: int, resize: int | None) -> int:
-    """Short side before a crop of ``size``: ``resize``, or in the paper's proportion of 335 to 320.
-
-    Raises:
-        UserError: ``size`` is not positive, or ``resize`` is smaller than it.
-    """
+    """Short side before a crop of ``size``: ``resize``, or in the paper's proportion of 335 to 320."""
     if size < 1:
         raise UserError(f"size is {size}: a side has at least 1 pixel, for example --data.size 320.")
     if resize is None:
@@ -329,12 +278,6 @@ def resized_side(size: int, resize: int | None) -> int:
     if resize < size:
         raise UserError(f"resize is {resize}, smaller than the crop of {size}: pass --data.resize {size} or more.")
     return resize
-
-
-def _scaled(image: Tensor, size: int) -> tuple[float, float]:
-    height, width = image.shape[-2:]
-    scale = size / min(height, width)
-    return min(height * scale, LONGEST_SIDE * size), min(width * scale, LONGEST_SIDE * size)
 
 
 def _range(name: str, values: Sequence[float], highest: int, example: str) -> tuple[float, float]:

@@ -66,6 +66,7 @@ class Health(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Say that the graph of patches has nothing to cut."""
         self._first = trainer.global_step
+        self.on_train_epoch_start(trainer, module)  # an epoch that is resumed in its middle does not start
         graph = getattr(module, "graph", None)
         if isinstance(graph, Graph) and graph.degenerate:
             text = f"{graph}: such a graph has nothing to cut, and no mask can be learned."

@@ -39,6 +39,35 @@ class StepSeeds(Callback):
         random.seed(seed)
 
 
+class StopAtStep(Callback):
+    """End a training after so many steps, without ``Trainer(max_steps=…)``.
+
+    With that, Lightning (2.6) takes a checkpoint of the end of an epoch for one of its middle, and the resumed run
+    leaves the next epoch out.
+
+    Args:
+        step: the last one.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    @classmethod
+    def instead_of_max_steps(cls, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+        """Let a trainer that goes on from the end of an epoch stop by this callback."""
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        if trainer.max_steps > 0 and epochs["started"] == epochs["processed"]:
+            trainer.callbacks.insert(0, cls(trainer.max_steps))  # type: ignore[attr-defined]
+            trainer.fit_loop.epoch_loop.max_steps = -1
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop after the last step."""
+        if trainer.global_step >= self.step:
+            trainer.should_stop = True
+
+
 class KeepConfig(Callback):
     """Write the run's config into every checkpoint, to show on resume what has changed since.
 

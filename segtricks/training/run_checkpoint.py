@@ -13,8 +13,14 @@ class RunCheckpoint(ModelCheckpoint):
     """A ``ModelCheckpoint`` for runs that are resumed.
 
     It still knows its best value when the run folder was moved or copied, and what was logged before a checkpoint is in
-    ``metrics.csv`` before the checkpoint is there.
+    ``metrics.csv`` before the checkpoint is there. A training that ends inside an epoch, by ``max_steps``, leaves a
+    checkpoint of that place, from which the rest of the epoch can be trained: Lightning (2.6) saves it as a whole one.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._by_steps = options.get("every_n_train_steps") is not None
+        self._batches = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -23,8 +29,17 @@ class RunCheckpoint(ModelCheckpoint):
 
         Resumed between the two, Lightning (2.6) would not validate that epoch.
         """
-        if batch_idx + 1 < trainer.num_training_batches:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._batches = batch_idx + 1
+        if self._batches >= trainer.num_training_batches:
+            return
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self._by_steps and (trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step):
+            trainer.save_checkpoint(Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save at the end of an epoch, if it is one."""
+        if self._batches >= trainer.num_training_batches:
+            super().on_train_epoch_end(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Write the scalars of the step that has just ended: Lightning logs them only after it has saved."""

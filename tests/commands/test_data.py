@@ -159,7 +159,7 @@ def test_an_interrupt_says_how_to_go_on(mirror, monkeypatch, capsys):
         (["download"], "The following arguments are required: NAME"),
         (["download", "ecssd", "voc07", "--url", "http://a/b"], "pass a single NAME with it"),
         (["download", "ecssd", "--url", "http://a/b"], "ecssd consists of images.zip, ground_truth_mask.zip: pass 2"),
-        (["download", "ecssd", "--url", "file:///a", "file:///b"], "'file:///a' is no address to fetch from"),
+        (["download", "ecssd", "--url", "file:///a", "file:///b"], "'file:///a' is not an address to fetch from"),
     ],
 )
 def test_mistakes_are_answered_in_a_line_or_two(words, message, tmp_path, monkeypatch, capsys):

@@ -93,8 +93,8 @@ def test_the_published_count_is_a_fault_only_when_strict(tmp_path, capsys, monke
         for i in range(2):
             Image.linear_gradient("L").point(lambda v: 255 * (v > 99)).save(tmp_path / f"ECSSD/{folder}/{i}.{suffix}")
     main(["ecssd", "--root", str(tmp_path)])
-    said = "2 of 2 pairs are sound; masks: 0/255 (2); 2 images, 1,000 were published: 998 fewer."
-    assert f"ECSSD: {said}" in capsys.readouterr().out
+    summary = "2 of 2 pairs are sound; masks: 0/255 (2); 2 images, 1,000 were published: 998 fewer."
+    assert f"ECSSD: {summary}" in capsys.readouterr().out
     with pytest.raises(FaultsFound, match="998 fewer"):
         main(["ecssd", "--root", str(tmp_path), "--strict"])
     monkeypatch.setattr(ECSSD, "expected", 2)

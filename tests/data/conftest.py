@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segtricks.data.datasets.published import PublishedDataset
+from segtricks.data.datasets.published import PairedDataset
 
 Write = Callable[..., Path]
 
@@ -34,7 +34,7 @@ def write() -> Write:
 def published(write: Write) -> Callable[..., Path]:
     """Write a few pairs in the layout of a published dataset, within ``folder``."""
 
-    def published(folder: Path, kind: type[PublishedDataset], stems: str = "abc") -> Path:
+    def published(folder: Path, kind: type[PairedDataset], stems: str = "abc") -> Path:
         for i, stem in enumerate(stems):
             write(folder / kind.image_folder / f"{stem}.jpg", seed=i)
             write(folder / kind.mask_folder / f"{stem}.png", mask=True)

@@ -35,9 +35,9 @@ def test_coco_drops_crowds_and_keeps_images_without_objects(photographs):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.xml", "<annotation><size>", "is no VOC annotation"),
+        ("a.xml", "<annotation><size>", "is not a VOC annotation"),
         ("a.xml", "<annotation></annotation>", "no <size><height>"),
-        ("a.json", "[1, 2]", "is no COCO annotation file"),
+        ("a.json", "[1, 2]", "is not a COCO annotation file"),
         ("a.json", '{"images": []}', "KeyError 'annotations'"),
     ],
 )

@@ -1,5 +1,4 @@
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +115,8 @@ def test_samples_parts_and_photographs_of_another_size(tmp_path: Path, write) ->
     ("text", "message"),
     [
         (None, "No file .*: pass a COCO JSON file or a folder of masks"),
-        ("[]", "is no COCO annotation file"),
-        ("{", "is no COCO annotation file"),
-        ('{"images": [], "annotations": [{"image_id": 3, "id": 1}]}', "is no COCO annotation file"),
+        ("[]", "is not a COCO annotation file"),
+        ("{", "is not a COCO annotation file"),
         (
             '{"images": [{"id": 3, "file_name": "a", "height": 1, "width": 1}],'
             ' "annotations": [{"image_id": 3, "id": 1}]}',
@@ -126,17 +124,11 @@ def test_samples_parts_and_photographs_of_another_size(tmp_path: Path, write) ->
         ),
     ],
 )
-def test_files_of_another_kind_are_told(tmp_path: Path, text: str | None, message: str) -> None:
+def test_files_of_another_kind_are_named(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "c.json").write_text(text)
     with pytest.raises(UserError, match=message):
         CocoMasks(tmp_path / "c.json")
-
-
-def test_the_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(UserError, match="pip install pycocotools"):
-        CocoMasks(coco(tmp_path / "c.json", [[SQUARE]]))
 
 
 def test_real_outlines_agree_with_another_drawing_of_them(photographs: Path) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from segtricks.data.datamodule import RunData, SaliencyDataModule
 from segtricks.data.datasets.ecssd import ECSSD
-from segtricks.data.transforms import CenterCropTransform, EvalTransform, denormalize
+from segtricks.data.transforms import CenterCropTransform, denormalize, fit_short_side, to_input
 from segtricks.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were published:UserWarning")
@@ -99,7 +99,7 @@ def test_models_get_images_that_are_normalised_and_of_their_precision(precision:
     torch.testing.assert_close(train["image"], expected["image"].to(dtype), atol=1e-5, rtol=0)
     assert {image.dtype for image in tested["image"]} == {dtype}
     assert tested["photo"][0].dtype == torch.uint8
-    torch.testing.assert_close(tested["image"][0], EvalTransform(32, 8)(tested["photo"][0]).to(dtype))
+    torch.testing.assert_close(tested["image"][0], to_input(fit_short_side(tested["photo"][0], 32, 8)).to(dtype))
 
 
 def test_the_cache_changes_nothing_but_the_disk(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
@@ -222,7 +222,7 @@ def test_test_batches_are_lists_at_the_images_own_sizes(tmp_path: Path, write) -
     (loader,) = data.test_dataloader()
     (batch,) = ready(data, loader)
     assert [image.shape for image in batch["image"]] == [(3, 32, 48), (3, 64, 32)]
-    assert torch.equal(batch["image"][0], EvalTransform(32, 8)(batch["photo"][0]))
+    assert torch.equal(batch["image"][0], to_input(fit_short_side(batch["photo"][0], 32, 8)))
     assert batch["photo"][0].dtype == torch.uint8
     assert [photo.shape for photo in batch["photo"]] == [(3, 80, 120), (3, 100, 50)]
     assert [mask.shape for mask in batch["mask"]] == [(1, 80, 120), (1, 100, 50)]
@@ -258,7 +258,7 @@ def test_prediction_reads_a_folder_in_order_without_masks(tmp_path: Path, write)
 
 def test_sides_become_multiples_of_the_patch() -> None:
     data = module(size=28)
-    with pytest.raises(UserError, match=r"data\.size 28 is no multiple of 16, .*: pass --data\.size 32"):
+    with pytest.raises(UserError, match=r"data\.size 28 is not a multiple of 16, .*: pass --data\.size 32"):
         data.fit_patches(16)
     data.fit_patches(14)
     assert data.multiple == 14
@@ -388,7 +388,7 @@ def watched() -> Iterator[list[str]]:
 
 @pytest.fixture
 def pseudo(tmp_path: Path, published) -> dict[str, Any]:  # type: ignore[no-untyped-def]
-    """Options of a published data set with masks of its own, and pseudo-masks: white at the top of each image."""
+    """Options of a published dataset with masks of its own, and pseudo-masks: white at the top of each image."""
     published(tmp_path / "ECSSD", ECSSD, "abcdefgh")
     (tmp_path / "pseudo").mkdir()
     mask = np.zeros((8, 12), np.uint8)

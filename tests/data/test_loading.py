@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,13 @@ from segtricks.data.loading import (
     Skipped,
     TrainItems,
     WholeItems,
-    collate_finished,
     collate_lists,
     collate_stacked,
     finished,
 )
 from segtricks.data.sample import Instances, SegmentationDataset
 from segtricks.data.store import ImageCache
-from segtricks.data.transforms import CenterCropTransform, EvalTransform, TrainTransform, normalize
+from segtricks.data.transforms import CenterCropTransform, TrainTransform, fit_short_side, normalize
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_broken_files_become_skipped_items(tmp_path: Path, write) -> None:  # ty
     for items in (
         TrainItems(dataset, TrainTransform(8), 0),
         CropItems(dataset, crop),
-        WholeItems(dataset, EvalTransform()),
+        WholeItems(dataset, partial(fit_short_side, size=320)),
     ):
         assert items[0] == Skipped(str(path), "empty file")
 
@@ -88,7 +88,7 @@ def test_broken_files_become_skipped_items(tmp_path: Path, write) -> None:  # ty
 def test_a_mask_of_another_size_skips_its_image(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
     write(tmp_path / "photos/a.jpg", size=(12, 8))
     write(tmp_path / "masks/a.png", mask=True, size=(6, 4))
-    item = WholeItems(ImageFolder(tmp_path / "photos", tmp_path / "masks"), EvalTransform())[0]
+    item = WholeItems(ImageFolder(tmp_path / "photos", tmp_path / "masks"), partial(fit_short_side, size=320))[0]
     assert isinstance(item, Skipped)
     assert "12 x 8" in item.reason
     assert "6 x 4" in item.reason
@@ -139,7 +139,7 @@ def test_whole_items_keep_photo_and_mask_at_their_own_size(tmp_path: Path, write
     write(tmp_path / "photos/a.jpg", size=(120, 80))
     write(tmp_path / "masks/a.png", mask=True, size=(120, 80))
     dataset = ImageFolder(tmp_path / "photos", tmp_path / "masks")
-    item = WholeItems(dataset, EvalTransform(32, 8))[0]
+    item = WholeItems(dataset, partial(fit_short_side, size=32, multiple=8))[0]
     assert item["image"].shape == (3, 32, 48)  # type: ignore[call-overload]
     assert torch.equal(item["photo"], dataset.read_image(0))  # type: ignore[call-overload]
     assert torch.equal(item["mask"], dataset.read_mask(0))  # type: ignore[call-overload, arg-type]
@@ -147,7 +147,7 @@ def test_whole_items_keep_photo_and_mask_at_their_own_size(tmp_path: Path, write
 
 def test_the_crop_cuts_all_three_alike(shapes: SyntheticShapes) -> None:
     crop = CenterCropTransform(32, 36)
-    item = WholeItems(shapes, EvalTransform(32, 8), crop)[0]
+    item = WholeItems(shapes, partial(fit_short_side, size=32, multiple=8), crop)[0]
     assert torch.equal(item["photo"], crop(shapes.read_image(0)))  # type: ignore[call-overload]
     assert torch.equal(item["mask"], crop(shapes.read_mask(0)))  # type: ignore[call-overload]
     assert torch.equal(item["image"], item["photo"])  # type: ignore[call-overload]
@@ -182,7 +182,7 @@ def test_a_batch_of_broken_files_is_empty_but_whole() -> None:
 def test_finishing_in_the_worker_or_on_the_device_gives_the_same_numbers(shapes: SyntheticShapes) -> None:
     items = [TrainItems(shapes, TrainTransform(32), seed=5)[index] for index in range(6)]
     arguments = items, ("image", "colors", "path"), 32
-    there, here = collate_finished(*arguments), finished(collate_stacked(*arguments))
+    there, here = collate_stacked(*arguments, finish=True), finished(collate_stacked(*arguments))
     assert set(there) == set(here) == {"image", "path", "skipped"}
     assert torch.equal(there["image"], here["image"])
     assert finished(there)["image"] is there["image"]

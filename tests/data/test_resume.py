@@ -139,7 +139,7 @@ def test_other_ways_to_count(tmp_path: Path, options: dict[str, Any], kind: str,
     assert fit(resume=tmp_path / f"{kind}{done}.ckpt", **options) == seen[done:]
 
 
-def test_a_changed_batch_size_within_an_epoch_is_told(whole: tuple[Seen, Path]) -> None:
+def test_a_changed_batch_size_within_an_epoch_is_named(whole: tuple[Seen, Path]) -> None:
     with pytest.warns(UserWarning, match="lies within an epoch and the data changed .batch_size 2 -> 3"):
         fit(resume=whole[1] / "step4.ckpt", batch_size=3)
 

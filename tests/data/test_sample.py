@@ -126,8 +126,8 @@ def test_targets_are_masks_until_another_kind_is_asked_for(dataset: Segmentation
 
 
 def test_a_kind_that_a_dataset_cannot_give_is_refused(dataset: SegmentationDataset) -> None:
-    with pytest.raises(UserError, match="photos has no targets of the kind 'instances'; what it has is mask or labels"):
+    with pytest.raises(UserError, match="photos has no targets of the kind 'instances'; it has mask or labels"):
         dataset.with_targets("instances")
-    with pytest.raises(UserError, match="what it has is none"):
+    with pytest.raises(UserError, match="it has none"):
         SegmentationDataset("photos", dataset.images).with_targets("mask")
     assert SegmentationDataset("photos", dataset.images)[0]["target_kind"] is None

@@ -5,8 +5,10 @@ from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.sampler import EpochSampler, ShareBatches, ShareSampler, position
 
 
-def sampler(count: int = 20, batch_size: int = 4, **options) -> EpochSampler:  # type: ignore[no-untyped-def]
-    return EpochSampler(SyntheticShapes(count, 16), batch_size, **options)
+def sampler(count: int = 20, batch_size: int = 4, rank: int = 0, world: int = 1, **options) -> EpochSampler:  # type: ignore[no-untyped-def]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segtricks.data.sampler.process_rank", lambda: (rank, world))
+        return EpochSampler(SyntheticShapes(count, 16), batch_size, **options)
 
 
 def test_an_epoch_is_a_permutation_with_its_number() -> None:

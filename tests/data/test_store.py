@@ -64,7 +64,7 @@ def test_a_rotated_photograph_is_kept_upright(cache: ImageCache, tmp_path: Path)
     assert kept(cache, path).shape == (3, 30, 20)
 
 
-def test_a_changed_photograph_is_read_anew(cache: ImageCache, photo: Path, write: Callable[..., Path]) -> None:
+def test_a_changed_photograph_is_read_again(cache: ImageCache, photo: Path, write: Callable[..., Path]) -> None:
     before = get(cache, photo).clone()
     write(photo, size=(60, 40), seed=1)
     os.utime(photo, ns=(1, 1))
@@ -125,7 +125,7 @@ def test_drawn_images_are_not_kept(cache: ImageCache) -> None:
     assert not list(cache.folder.iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_told_once(photo: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named_once(photo: Path) -> None:
     with pytest.warns(UserWarning, match=r"cache .*a\.jpg/below cannot be written to"):
         cache = ImageCache(photo / "below", SIZE)
     with warnings.catch_warnings():
@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_made_is_told_once(photo: Path) -> None:
         assert torch.equal(get(cache, photo), made(photo))
 
 
-def test_a_full_disk_is_told_once_and_what_was_kept_is_still_read(
+def test_a_full_disk_is_named_once_and_what_was_kept_is_still_read(
     cache: ImageCache, photo: Path, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get(cache, photo)
@@ -144,10 +144,10 @@ def test_a_full_disk_is_told_once_and_what_was_kept_is_still_read(
 
     monkeypatch.setattr(np, "save", full)
     others = [write(photo.with_name(f"{i}.jpg"), size=(60, 40), seed=i) for i in (1, 2)]
-    with pytest.warns(UserWarning, match="No space left on device") as told:
+    with pytest.warns(UserWarning, match="No space left on device") as caught:
         for other in others:
             assert torch.equal(get(cache, other), made(other))
-    assert len(told) == 1
+    assert len(caught) == 1
     assert torch.equal(kept(cache, photo), made(photo))
     assert [path.name for path in cache.folder.rglob("*") if path.is_file()] == [cache.entry(photo).name]
 

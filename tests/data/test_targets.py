@@ -43,7 +43,7 @@ def test_photographs_without_a_mask_are_left_out_with_a_warning(
 ) -> None:
     write(tmp_path / "masks/b.png", mask=True)
     write(tmp_path / "masks/unknown.png", mask=True)
-    with pytest.warns(UserWarning, match="2 of the 3 photographs of photos have no pseudo-labels in"):
+    with pytest.warns(UserWarning, match="2 of the 3 images of photos have no pseudo-labels in"):
         dataset = WithTargets(photographs, tmp_path / "masks")
     assert [path.stem for path in dataset.images] == ["b"]
     assert torch.equal(dataset.select([0]).read_image(0), read_image(photographs.images[1]))
@@ -53,7 +53,7 @@ def test_masks_of_other_photographs_are_refused(
     tmp_path: Path, photographs: ImageFolder, write: Callable[..., Path]
 ) -> None:
     write(tmp_path / "masks/c.png", mask=True)
-    with pytest.raises(UserError, match=r"None of the 3 photographs .* for example a with c\.\nNext: .*--data\.masks"):
+    with pytest.raises(UserError, match=r"None of the 3 images .* for example a\. There is c\.\nNext: .*--data\.masks"):
         WithTargets(photographs, tmp_path / "masks")
 
 
@@ -70,7 +70,7 @@ def test_a_data_sets_own_masks_are_replaced(tmp_path: Path, write: Callable[...,
     shapes = SyntheticShapes(4, 16)
     for number in (1, 2):
         write(tmp_path / f"{number:06d}.png", mask=True, size=(16, 16))
-    with pytest.warns(UserWarning, match="2 of the 4 photographs"):
+    with pytest.warns(UserWarning, match="2 of the 4 images"):
         dataset = WithTargets(shapes, tmp_path)
     assert torch.equal(dataset.select([1]).read_image(0), shapes.read_image(2))
     assert dataset.read_mask(1)[0, :, :8].eq(255).all()  # type: ignore[index]
@@ -85,7 +85,7 @@ def test_a_coco_file_gives_instances(tmp_path: Path, photographs: ImageFolder) -
         {"id": 3, "image_id": 1, "segmentation": [[0, 0, 12, 0, 12, 8, 0, 8]]},  # everything
     ]
     (tmp_path / "c.json").write_text(json.dumps({"images": images, "annotations": objects}))
-    with pytest.warns(UserWarning, match="2 of the 3 photographs"):
+    with pytest.warns(UserWarning, match="2 of the 3 images"):
         dataset = WithTargets(photographs, tmp_path / "c.json").with_targets("instances")
     found = dataset[0]["target"]
     assert isinstance(found, Instances)

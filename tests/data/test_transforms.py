@@ -7,13 +7,12 @@ from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from segtricks.data.sample import Instances
+from segtricks.data.sample import Instances, Target
 from segtricks.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     VOID,
     CenterCropTransform,
-    EvalTransform,
     TrainTransform,
     View,
     denormalize,
@@ -21,6 +20,7 @@ from segtricks.data.transforms import (
     normalize,
     resize_short_side,
     resize_target,
+    to_colored_input,
     to_input,
 )
 from segtricks.errors import UserError
@@ -31,6 +31,21 @@ def photo(height: int, width: int) -> torch.Tensor:
     noise = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     smooth = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic")[0]
     return (smooth.clamp(0, 1) * 255).to(torch.uint8)
+
+
+def cut(transform: TrainTransform, image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A view of an image whose short side is ``resize``, without colours."""
+    return transform.draw(image.shape[-2], image.shape[-1], generator).image(image)
+
+
+def both(
+    transform: TrainTransform, image: torch.Tensor, target: Target, generator: torch.Generator | None = None
+) -> tuple[torch.Tensor, Target]:
+    """A view of an image and of its target, as the training loader makes it."""
+    resized = resize_short_side(image, transform.resize)
+    view = transform.draw(resized.shape[-2], resized.shape[-1], generator)
+    colored = to_colored_input(view.image(resized)[None], transform.draw_colors(generator)[None])[0]
+    return colored, view.target(target)
 
 
 def test_normalize_agrees_with_torchvision_and_is_undone() -> None:
@@ -166,7 +181,7 @@ def test_a_scaled_square_is_founds(shape: tuple[int, int]) -> None:
         factor = float(torch.empty(1).uniform_(0.1, 3.0, generator=torch.Generator().manual_seed(seed)))
         scaled = pillow.resize([int(side * factor) for side in pillow.size], Image.Resampling.BILINEAR)
         expected = np.asarray(scaled.resize((40, 40), Image.Resampling.BILINEAR))
-        view = transform.cut(short, torch.Generator().manual_seed(seed))
+        view = cut(transform, short, torch.Generator().manual_seed(seed))
         assert np.abs(view.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 2
 
 
@@ -178,7 +193,7 @@ def test_a_scaled_crop_is_part_of_the_photograph_or_lies_within_its_mean_colour(
     places = set()
     for seed in range(60):
         factor = float(torch.empty(1).uniform_(0.1, 3.0, generator=torch.Generator().manual_seed(seed)))
-        view = transform.cut(image, torch.Generator().manual_seed(seed))
+        view = cut(transform, image, torch.Generator().manual_seed(seed))
         if factor > 1:  # no pixel of the canvas, but between the halves, which are resized smoothly
             assert ((view == 0).all(0) | (view == image[:, :1, -1:]).all(0)).float().mean() > 0.85
         else:
@@ -204,7 +219,7 @@ def test_the_blur_is_torchvisions_with_its_probability() -> None:
     expected = v2.functional.gaussian_blur(noisy, [5, 5], [1.5, 1.5]).int()
     blurred = 0
     for seed in range(200):
-        view = transform.cut(noisy, torch.Generator().manual_seed(seed))
+        view = cut(transform, noisy, torch.Generator().manual_seed(seed))
         same = torch.equal(view, noisy)
         assert same or (view.int() - expected).abs().max() <= 1
         blurred += not same
@@ -215,7 +230,7 @@ def test_sigmas_are_drawn_from_their_range() -> None:
     image = torch.zeros(3, 60, 60, dtype=torch.uint8)
     image[:, 30, 30] = 255
     transform = TrainTransform(60, 60, flip=0, blur_p=1, blur_sigma=(0.5, 2.0))
-    peaks = [int(transform.cut(image, torch.Generator().manual_seed(seed)).max()) for seed in range(60)]
+    peaks = [int(cut(transform, image, torch.Generator().manual_seed(seed)).max()) for seed in range(60)]
     shapes = [torch.exp(-0.5 * (torch.arange(-3, 4) / sigma) ** 2) for sigma in (0.5, 2.0)]  # 7 pixels wide
     highest, lowest = (255 * float((1 / shape.sum()) ** 2) for shape in shapes)
     assert lowest - 1 <= min(peaks) < lowest + 5
@@ -264,7 +279,7 @@ def test_the_seed_decides() -> None:
 
 def test_eval_transform_keeps_the_whole_image() -> None:
     image = photo(60, 90)
-    whole = EvalTransform(60, 10)(image)
+    whole = to_input(fit_short_side(image, 60, 10))
     torch.testing.assert_close(denormalize(whole) * 255, image.float(), atol=1e-3, rtol=0)
 
 
@@ -312,7 +327,7 @@ def test_image_and_target_are_cut_by_one_geometry(shape: tuple[int, int], option
     image, mask = object_and_mask(*shape)
     transform = TrainTransform(96, 110, jitter_p=0, grayscale_p=0, **options)
     for seed in range(30):
-        view, target = transform(image, torch.Generator().manual_seed(seed), mask)
+        view, target = both(transform, image, mask, torch.Generator().manual_seed(seed))
         assert isinstance(target, torch.Tensor)
         assert (target.shape, target.dtype) == ((1, 96, 96), torch.uint8)
         assert ((denormalize(view)[0] > 0.5) != (target[0] > 0)).float().mean() < 0.03  # its edges
@@ -327,7 +342,7 @@ def test_targets_are_cropped_and_flipped_as_torchvision_does_it() -> None:
     for seed in range(20):
         torch.manual_seed(seed)
         _, expected = reference(tv_tensors.Image(image), tv_tensors.Mask(ids))
-        _, target = transform(image, torch.Generator().manual_seed(seed), ids)
+        _, target = both(transform, image, ids, torch.Generator().manual_seed(seed))
         assert torch.equal(target, torch.as_tensor(expected))  # type: ignore[arg-type]
 
 
@@ -354,7 +369,7 @@ def test_in_the_corner_means_top_left_and_top_right_after_a_flip(flip: int) -> N
     expected = torch.zeros(40, 40, dtype=torch.bool)
     expected[:20, slice(20, 40) if flip else slice(0, 20)] = True
     for seed in range(5):
-        _, target = transform(image, torch.Generator().manual_seed(seed), mask)
+        _, target = both(transform, image, mask, torch.Generator().manual_seed(seed))
         assert torch.equal(target[0] > 0, expected)  # type: ignore[arg-type]
 
 
@@ -362,10 +377,10 @@ def test_label_maps_are_void_outside_of_the_photograph_and_masks_are_background(
     transform = TrainTransform(40, 40, flip=0, scale_range=(0.5, 0.5), scaled_to="crop", placement="corner")
     labels = torch.full((1, 40, 40), 7)
     objects = Instances(torch.ones(2, 40, 40, dtype=torch.bool), torch.tensor([3, 4]), torch.tensor([0.5, 1]))
-    _, cut = transform(photo(40, 40), None, labels)
-    assert cut[:, :20, :20].eq(7).all()  # type: ignore[union-attr, call-overload]
-    assert cut[:, 20:].eq(VOID).all()  # type: ignore[union-attr, call-overload]
-    _, cut_objects = transform(photo(40, 40), None, objects)
+    _, cut_labels = both(transform, photo(40, 40), labels)
+    assert cut_labels[:, :20, :20].eq(7).all()  # type: ignore[union-attr, call-overload]
+    assert cut_labels[:, 20:].eq(VOID).all()  # type: ignore[union-attr, call-overload]
+    _, cut_objects = both(transform, photo(40, 40), objects)
     assert isinstance(cut_objects, Instances)
     assert (cut_objects.masks.shape, cut_objects.masks.dtype) == ((2, 40, 40), torch.bool)
     assert cut_objects.masks.sum((1, 2)).tolist() == [400, 400]
@@ -377,7 +392,7 @@ def test_colours_and_blur_touch_images_alone() -> None:
     plain = TrainTransform(32, 40, jitter_p=0, grayscale_p=0)
     loud = TrainTransform(32, 40, jitter_p=1, grayscale_p=1, blur_p=1)
     for seed in range(5):
-        views = [transform(image, torch.Generator().manual_seed(seed), mask) for transform in (plain, loud)]
+        views = [both(transform, image, mask, torch.Generator().manual_seed(seed)) for transform in (plain, loud)]
         assert not torch.equal(views[0][0], views[1][0])
         assert torch.equal(views[0][1], views[1][1])  # type: ignore[arg-type]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segtricks.data.images import read_mask
 from segtricks.data.label_store import Store
 from segtricks.errors import UserError
 from segtricks.reports import writer as writer_module
@@ -183,7 +184,7 @@ def test_the_folder_is_a_store_of_pseudo_labels_and_an_entry_that_is_missing_is_
         entry = store.entry(store.match(paths)[path])
         assert entry.image == path.relative_to("photos").as_posix()
         assert (entry.arrays() == mask.bool().numpy()).all()
-        assert (entry.read_soft() == mask[0].numpy()).all()
+        assert (read_mask(entry.soft) == mask * 255).all()
     assert store.entry("sub/a.jpg").masks == ()
     (tmp_path / "entries/a.json").unlink()
     assert [writer.exists(path) for path in paths] == [False, True, True]

@@ -1,1 +1,1 @@
-"""The data sets, one file each, and their registry."""
+"""The datasets, one file each, and their registry."""

@@ -2,27 +2,21 @@
 
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
 
-from torch import Tensor
-
-from segtricks.data.boxes import read_coco_boxes
-from segtricks.data.datasets.published import check_count, how_to_get
+from segtricks.data.boxes import ImageBoxes, read_coco_boxes
+from segtricks.data.datasets.published import PublishedDataset
 from segtricks.data.download.archive import Archive
-from segtricks.data.sample import SegmentationDataset
-from segtricks.errors import UserError
 
 _LIST = "coco_20k_filenames.txt"
 _BOXES = "annotations/instances_train2014.json"
 
 
-class COCO20K(SegmentationDataset):
-    """A list of COCO train2014 images with the boxes of all objects that are no crowds.
+class COCO20K(PublishedDataset):
+    """A list of COCO train2014 images with the boxes of all objects that are not crowds.
 
     Size: 19,817 images of about 640 x 480 pixels, in an archive of all 82,783, 13.5 GB. Format:
     ``coco/train2014/*.jpg``, ``coco/annotations/instances_train2014.json`` and ``coco/coco_20k_filenames.txt``.
     Source: https://cocodataset.org/ and https://github.com/valeoai/LOST
-    Citation and license: the attributes ``citation`` and ``license_note``.
 
     Args:
         root: The folder above ``coco``, or that folder.
@@ -30,13 +24,12 @@ class COCO20K(SegmentationDataset):
         strict: An unexpected number of images is an error instead of a warning.
 
     Raises:
-        UserError: A file or folder is missing (where it was looked for, how to get it), or the list and the
-            annotations differ.
+        UserError: A file or folder is missing, or the list and the annotations differ.
     """
 
     title = "COCO20K"
     expected = 19_817
-    folders: ClassVar[tuple[str, ...]] = ("coco", "COCO", "coco2014", "COCO20K")
+    folders = ("coco", "COCO", "coco2014", "COCO20K")
     license_note = "annotations CC BY 4.0; images under Flickr's terms"
     citation = (
         'Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; '
@@ -61,42 +54,26 @@ class COCO20K(SegmentationDataset):
 
     def __init__(self, root: str | Path = "data", require_boxes: bool = True, strict: bool = False) -> None:
         root = Path(root).expanduser()
-        self.folder = self._locate(root)
+        self.folder = self._find(root, "train2014").parent
+        self.box_folder = self.folder / "annotations"
         needed = [_LIST, _BOXES] if require_boxes else [_LIST]
         for name in needed:
             if not (self.folder / name).is_file():
-                raise UserError(f"{self.title}: no file {self.folder / name}.\n{how_to_get(self.title, root)}")
+                raise self._missing(root, f"no file {self.folder / name}")
         names = sorted({line.strip() for line in (self.folder / _LIST).read_text().splitlines() if line.strip()})
-        check_count(self.title, len(names), self.expected, root, strict)
+        self._check_count(len(names), root, strict)
         images = [self.folder / "train2014" / Path(name).name for name in names]
-        boxes = None
+        super().__init__(self.title, images)
         if require_boxes:
-            if sys.stderr.isatty():
-                print(f"reading {self.folder / _BOXES} …", file=sys.stderr)  # a quarter of a gigabyte of JSON
-            known = read_coco_boxes(self.folder / _BOXES, {path.stem for path in images})
-            missing = [path.name for path in images if path.stem not in known]
-            if missing:
-                raise UserError(
-                    f"{self.title}: {len(missing):,} listed images are not in {self.folder / _BOXES}, "
-                    f"first {missing[0]}.\n{how_to_get(self.title, root)}"
-                )
-            boxes = [known[path.stem] for path in images]
-        super().__init__(self.title, images, annotations=boxes)
-        self._masks: Any = None
+            self.annotations = self._read_boxes(root)
 
-    def object_mask(self, index: int) -> Tensor:
-        """Union of all objects but crowds, uint8 (1, H, W) of 0 and 255; the first call reads the annotations."""
-        from segtricks.data.coco import CocoMasks
-
-        if self._masks is None:
-            self._masks = CocoMasks(self.folder / _BOXES)
-        return self._masks.read(self.images[index])
-
-    def _locate(self, root: Path) -> Path:
-        places = [*(root / name for name in self.folders), root]
-        for place in places:
-            if (place / "train2014").is_dir():
-                return place
-        raise UserError(
-            f"{self.title}: no folder 'train2014' in {places[0]} or {root}.\n{how_to_get(self.title, root)}"
-        )
+    def _read_boxes(self, root: Path) -> list[ImageBoxes]:
+        path = self.folder / _BOXES
+        if sys.stderr.isatty():
+            print(f"reading {path} …", file=sys.stderr)  # a quarter of a gigabyte of JSON
+        known = read_coco_boxes(path, {image.stem for image in self.images})
+        missing = [image.name for image in self.images if image.stem not in known]
+        if missing:
+            what = f"{len(missing):,} listed images are not in {path}, first {missing[0]}"
+            raise self._missing(root, what)
+        return [known[image.stem] for image in self.images]

@@ -1,16 +1,15 @@
 """DUT-OMRON: 5,168 photographs, one or more salient objects each."""
 
-from segtricks.data.datasets.published import PublishedDataset
+from segtricks.data.datasets.published import PairedDataset
 from segtricks.data.download.archive import Archive
 
 
-class DUTOMRON(PublishedDataset):
+class DUTOMRON(PairedDataset):
     """DUT-OMRON with its pixelwise ground truth, a test set.
 
     Size: 5,168 images, the longer side 400 pixels. Format: ``DUT-OMRON/DUT-OMRON-image/*.jpg`` and
     ``DUT-OMRON/pixelwiseGT-new-PNG/*.png``, masks 0/255; the archives nest both folders in themselves.
     Source: http://saliencydetection.net/dut-omron/
-    Citation and license: the attributes ``citation`` and ``license_note``.
     """
 
     title = "DUT-OMRON"

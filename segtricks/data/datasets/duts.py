@@ -1,6 +1,6 @@
 """DUTS: the training and the test set of salient object detection."""
 
-from segtricks.data.datasets.published import PublishedDataset
+from segtricks.data.datasets.published import PairedDataset
 from segtricks.data.download.archive import Archive
 
 _LICENSE = "for research; images of ImageNet and SUN under their own terms"
@@ -10,13 +10,12 @@ _CITATION = (
 )
 
 
-class DUTSTrain(PublishedDataset):
+class DUTSTrain(PairedDataset):
     """DUTS-TR, the training set; its masks are not needed for training.
 
     Size: 10,553 images of ImageNet DET, about 400 x 300 pixels, 271 MB. Format: ``DUTS-TR/DUTS-TR-Image/*.jpg`` and
     ``DUTS-TR/DUTS-TR-Mask/*.png``, masks 0..255. Three masks lie there a second time as ``.jpg``: the ``.png`` is read.
     Source: http://saliencydetection.net/duts/
-    Citation and license: the attributes ``citation`` and ``license_note``.
     """
 
     title = "DUTS-TR"
@@ -35,13 +34,12 @@ class DUTSTrain(PublishedDataset):
     )
 
 
-class DUTSTest(PublishedDataset):
+class DUTSTest(PairedDataset):
     """DUTS-TE, the test set.
 
     Size: 5,019 images of ImageNet DET and SUN, about 400 x 300 pixels, 139 MB. Format: ``DUTS-TE/DUTS-TE-Image/*.jpg``
     and ``DUTS-TE/DUTS-TE-Mask/*.png``, masks 0..255.
     Source: http://saliencydetection.net/duts/
-    Citation and license: the attributes ``citation`` and ``license_note``.
     """
 
     title = "DUTS-TE"

@@ -1,16 +1,15 @@
 """ECSSD: 1,000 photographs with complex scenes."""
 
-from segtricks.data.datasets.published import PublishedDataset
+from segtricks.data.datasets.published import PairedDataset
 from segtricks.data.download.archive import Archive
 
 
-class ECSSD(PublishedDataset):
+class ECSSD(PairedDataset):
     """Extended Complex Scene Saliency Dataset, a test set.
 
     Size: 1,000 images of about 400 x 300 pixels, 69 MB. Format: ``ECSSD/images/*.jpg`` and
     ``ECSSD/ground_truth_mask/*.png``, masks 0/255.
     Source: https://www.cse.cuhk.edu.hk/leojia/projects/hsaliency/dataset.html
-    Citation and license: the attributes ``citation`` and ``license_note``.
     """
 
     title = "ECSSD"

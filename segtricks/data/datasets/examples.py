@@ -24,24 +24,16 @@ INSTALL = 'pip install "segtricks[examples]"'
 MASKS = Path(__file__).with_name("examples.json")
 """The photographs' names, checksums, licences and outlines."""
 
-Outline = list[tuple[int, int]]  # (x, y) of pixels
-
-
-class Drawn(NamedTuple):
-    """One object: the pixels within its outline but not within its holes."""
-
-    outline: Outline
-    holes: list[Outline]
-
 
 class Photograph(NamedTuple):
-    """One photograph of a package, with its salient objects."""
+    """One photograph of a package; ``path`` is relative to the folder of its ``module``.
+
+    Each of its ``objects`` is the pixels within an ``outline`` but not within its ``holes``, lists of (x, y) of pixels.
+    """
 
     name: str
     package: str
-    """Its name in the Python package index."""
     module: str
-    """Its folder's name where it is installed; ``path`` is relative to that folder."""
     path: str
     sha256: str
     width: int
@@ -49,7 +41,7 @@ class Photograph(NamedTuple):
     author: str
     licence: str
     source: str
-    objects: list[Drawn]
+    objects: list[dict[str, Any]]
 
 
 class ExamplePhotographs(SegmentationDataset):
@@ -57,10 +49,9 @@ class ExamplePhotographs(SegmentationDataset):
 
     Size: 9 images of 384 x 303 to 640 x 427 pixels, sorted by name: astronaut, camera, chelsea (a cat), china (a
     pagoda), coffee, coins, flower, grace_hopper, rocket. Too few for scores that mean anything beyond these nine.
-    Format: PNG and JPEG, 7 in colour and 2 in gray, read from the installed packages scikit-image, scikit-learn and
-    matplotlib. Masks 0/255, drawn by hand as polygons for segtricks and stored in ``examples.json``, see
-    :func:`draw_mask`; an object is all that stands out together: the photographer with his tripod, the cup with its
-    saucer and spoon, both flowers, all coins.
+    Format: PNG and JPEG, 7 in colour and 2 in gray, of the packages scikit-image, scikit-learn and matplotlib. Masks
+    0/255, drawn by hand as polygons, see :func:`draw_mask`; an object is all that stands out together: the photographer
+    with his tripod, the cup with its saucer and spoon, both flowers, all coins.
     Licences: public domain (astronaut, grace_hopper, rocket), CC0 (camera, chelsea, coffee), no known copyright
     restrictions (coins), CC BY 2.0 (china by danielbuechele, flower by vultilion). ``examples.json`` has the author,
     licence and source of each; segtricks contains the outlines alone, not the photographs.
@@ -69,14 +60,7 @@ class ExamplePhotographs(SegmentationDataset):
     environment", Computing in Science & Engineering 2007.
 
     Photographs whose package is not installed are left out with a warning, and so are files that differ from those
-    that the masks were drawn on.
-
-    Args:
-        require_masks: False where only photographs are needed: then ``masks`` is None.
-        strict: A photograph that is left out is an error instead of a warning.
-
-    Raises:
-        UserError: None of the photographs is there, or one is left out with ``strict``.
+    that the masks were drawn on; an error with ``strict``, or where none is there.
     """
 
     target_kinds = ("mask",)
@@ -106,7 +90,7 @@ class ExamplePhotographs(SegmentationDataset):
         super().__init__("examples", paths, [MASKS] * len(paths) if require_masks else None)
 
     def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W), 0 or 255, or None where no masks are wanted."""
+        """Mask alone, uint8 (1, H, W), 0 or 255."""
         return None if self.masks is None else draw_mask(self.photograph(index))
 
     def photograph(self, index: int) -> Photograph:
@@ -117,7 +101,17 @@ class ExamplePhotographs(SegmentationDataset):
 @lru_cache(maxsize=1)
 def photographs() -> tuple[Photograph, ...]:
     """All photographs that there are masks for, sorted by name, whether or not their packages are installed."""
-    return tuple(_photograph(entry) for entry in json.loads(MASKS.read_text(encoding="utf-8")))
+    return tuple(Photograph(**entry) for entry in json.loads(MASKS.read_text(encoding="utf-8")))
+
+
+def count_installed() -> int:
+    """Number of the photographs that are here and are those that the masks were drawn on."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return len(ExamplePhotographs(False))
+    except UserError:
+        return 0
 
 
 def locate(photograph: Photograph) -> Path | None:
@@ -125,38 +119,30 @@ def locate(photograph: Photograph) -> Path | None:
     try:
         spec = importlib.util.find_spec(photograph.module)
     except ValueError:  # a module that was put into sys.modules by hand
-        spec = None
-    folders = (spec.submodule_search_locations or ()) if spec is not None else ()
+        return None
+    folders = (spec and spec.submodule_search_locations) or ()
     return next((path for folder in folders if (path := Path(folder, photograph.path)).is_file()), None)
 
 
 def draw_mask(photograph: Photograph) -> Tensor:
     """The mask of a photograph, uint8 (1, H, W): 255 on its objects, 0 elsewhere.
 
-    Coordinates are those of pixels: x counts columns from the left, y rows from the top, both from 0. The pixels that
-    an outline runs through belong to the object, those that a hole's outline runs through do not. A hole is cut from
-    its own object alone: another object may lie in it.
+    Points are pixels, counted from 0. Those that an outline runs through belong to the object, those that a hole's
+    outline runs through do not. A hole is cut from its own object alone: another object may lie in it.
     """
     size = (photograph.width, photograph.height)
     mask = Image.new("L", size)
-    for outline, holes in photograph.objects:
+    for item in photograph.objects:
         drawn = Image.new("L", size)
         draw = ImageDraw.Draw(drawn)
-        draw.polygon(outline, fill=255)
-        for hole in holes:
-            draw.polygon(hole, fill=0)
+        draw.polygon(_points(item["outline"]), fill=255)
+        for hole in item["holes"]:
+            draw.polygon(_points(hole), fill=0)
         mask = ImageChops.lighter(mask, drawn)
     return torch.from_numpy(np.array(mask)).unsqueeze(0)
 
 
-def _photograph(entry: dict[str, Any]) -> Photograph:
-    objects = [
-        Drawn(_points(drawn["outline"]), [_points(hole) for hole in drawn["holes"]]) for drawn in entry["objects"]
-    ]
-    return Photograph(**{**entry, "objects": objects})
-
-
-def _points(pairs: Sequence[tuple[int, int]]) -> Outline:
+def _points(pairs: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     return [(x, y) for x, y in pairs]
 
 

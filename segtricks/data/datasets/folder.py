@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segtricks.data.coco import CocoMasks
 from segtricks.data.images import find_images
-from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, by_ending, doubles, few, one_per_stem, pair
+from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, by_ending, doubles, few, one_per_stem, pair, without_suffix
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.runs import replacing
@@ -19,18 +19,15 @@ from segtricks.runs import replacing
 class ImageFolder(SegmentationDataset):
     """Your own photographs, however nested; ``name`` is the folder's or the list's name.
 
-    Size and format: any number of files with the suffixes of ``IMAGE_SUFFIXES``, or those that a list names.
-
     A mask of a folder belongs to the photograph with the same path below its folder, suffixes apart:
     ``photos/cats/1.jpg`` and ``masks/cats/1.png``; of several, the ``.png``. A list may name files from anywhere, so
     there the mask counts whose path below its folder ends the photograph's path, the longest first: ``cats/1.png``,
-    else ``1.png``. Objects of a COCO file find their photograph in the same way, by its ``file_name``. Masks of
-    photographs that a list or folder leaves out are no fault of a list and of a COCO file.
+    else ``1.png``. Objects of a COCO file find their photograph in the same way, by its ``file_name``. A list and a
+    COCO file may leave out any of the masks and photographs.
 
     Args:
         root: Folder of photographs, or a text file that names one in each line; see :func:`read_list`.
-        masks: Folder of masks; where it lies within ``root``, its files are not taken for photographs. Or a COCO JSON
-            file: a mask is then all objects but crowds together, see :class:`CocoMasks`.
+        masks: Folder of masks, which may lie within ``root``, or a COCO JSON file, see :class:`CocoMasks`.
         strict: No file may lack its partner.
         max_unpaired: Share of the files that may, or that a list may name in vain: they are named in a warning.
 
@@ -67,22 +64,22 @@ class ImageFolder(SegmentationDataset):
             within, above = _real(place), _real(root)
             if not listed and within != above and within.is_relative_to(above):
                 images = [path for path in images if not _real(path).is_relative_to(within)]
-            known = one_per_stem(found, lambda path: _key(path, place), ".png")
+            known = one_per_stem(found, lambda path: without_suffix(path, place), ".png")
             self.left_out += doubles(found, known)
             if listed:
                 keys = by_ending(images, known)
                 known = {key: known[key] for key in keys.values() if key in known}
             else:
-                keys = {path: _key(path, root) for path in images}
+                keys = {path: without_suffix(path, root) for path in images}
         pairs = pair(name, images, lambda path: keys[path], known, limit)
         self.left_out += pairs.left_out
         super().__init__(name, pairs.images, pairs.masks)
 
     def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W), or None where the dataset has no masks."""
-        if self.masks is not None and self._drawn is not None:
-            return self._drawn.read(self.images[index])
-        return super().read_mask(index)
+        """Mask alone, uint8 (1, H, W)."""
+        if self.masks is None or self._drawn is None:
+            return super().read_mask(index)
+        return self._drawn.read(self.images[index])
 
     def _listed(self, root: Path, name: str, limit: float) -> list[Path]:
         paths = read_list(root)
@@ -104,7 +101,7 @@ def read_list(path: str | Path) -> list[Path]:
     Paths are absolute or relative to the list's own folder. Empty lines and lines that start with ``#`` are skipped.
 
     Raises:
-        UserError: There is no such list, it is no UTF-8 text, or it names nothing.
+        UserError: There is no such list, it is not UTF-8 text, or it names nothing.
     """
     path = Path(path)
     try:
@@ -112,7 +109,7 @@ def read_list(path: str | Path) -> list[Path]:
     except FileNotFoundError as error:
         raise UserError(f"No list {path} (looked from {Path.cwd()}): pass a text file of image paths.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8 text: a list names one image file in each line.") from error
+        raise UserError(f"{path} is not UTF-8 text: a list names one image file in each line.") from error
     lines = [line.strip() for line in text.split("\n")]
     names = dict.fromkeys(line for line in lines if line and not line.startswith("#"))
     if not names:
@@ -124,27 +121,19 @@ def write_list(path: str | Path, images: Sequence[Path]) -> None:
     """Write a list that :func:`read_list` reads: relative to its folder for what lies below, else absolute."""
     path = Path(path)
     folder = path.parent.absolute()
-    lines = []
-    for image in images:
-        place = image.absolute()
-        # "./" lets no name be taken for a comment or a home folder, and none lose a blank at its start.
-        lines.append(f"./{place.relative_to(folder).as_posix()}" if place.is_relative_to(folder) else str(place))
-    with replacing(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for image in images:
+            place = image.absolute()
+            # With "./" no name is taken for a comment or a home folder, and none loses a blank at its start.
+            line = f"./{place.relative_to(folder).as_posix()}" if place.is_relative_to(folder) else str(place)
+            file.write(f"{line}\n")
 
 
 def fits_list(path: Path) -> bool:
-    """Tell whether a list can name the file: UTF-8, no line breaks or other control characters."""
-    try:
-        str(path.absolute()).encode()
-    except UnicodeEncodeError:
-        return False
-    return not any(unicodedata.category(character) == "Cc" for character in str(path.absolute()))
+    """Whether a list can name the file: UTF-8, no line breaks or other control characters."""
+    # Bytes that are not UTF-8 are surrogates, category Cs.
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in str(path.absolute()))
 
 
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))  # Path.resolve fails where links go in a circle
-
-
-def _key(path: Path, root: Path) -> str:
-    return path.relative_to(root).with_suffix("").as_posix()

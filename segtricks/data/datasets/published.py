@@ -1,6 +1,7 @@
 """Datasets that others published: where their folders lie, however they were unpacked, and how many files to expect."""
 
 import warnings
+from operator import attrgetter
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,9 +11,62 @@ from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, Pairs, doubles, one_pe
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
+_stem = attrgetter("stem")
+
 
 class PublishedDataset(SegmentationDataset):
-    """A published set of photographs with one mask each; a subclass says what is where.
+    """A published set; a subclass states what is where, and finds it below ``root``."""
+
+    title: ClassVar[str]
+    """The dataset's own name."""
+    expected: ClassVar[int]
+    """Number of images as published."""
+    folders: ClassVar[tuple[str, ...]]
+    """Names under which the dataset's own folder occurs below ``root``."""
+    archives: ClassVar[tuple[Archive, ...]]
+    """Files that ``segtricks data download`` fetches."""
+    license_note: ClassVar[str]
+    """What its authors allow, in a few words."""
+    citation: ClassVar[str]
+    box_folder: Path | None = None
+    """Where the boxes lie, if there are any."""
+
+    @property
+    def annotated(self) -> bool:
+        """Whether masks or boxes lie next to the photographs, opened or not."""
+        return self.masks is not None or (self.box_folder is not None and self.box_folder.is_dir())
+
+    def _bases(self, root: Path) -> list[Path]:
+        # The named folder before its parent: "images" next to ECSSD may be somebody else's.
+        named = [root / name for name in self.folders]
+        return [*named, *(root / name / name for name in self.folders), root]
+
+    def _find(self, root: Path, name: str) -> Path:
+        for base in self._bases(root):
+            if (base / name).is_dir():
+                return base / name
+        raise self._missing(root, f"no folder '{name}' in {root / self.folders[0]} or {root}")
+
+    def _missing(self, root: Path, what: str) -> UserError:
+        return UserError(
+            f"{self.title}: {what}.\n"
+            f"Next: segtricks data download {self.title.lower()} --root {root}, or pass the place where it lies as "
+            "--data.root (with `segtricks data`: --root)."
+        )
+
+    def _check_count(self, found: int, root: Path, strict: bool) -> None:
+        """Warn where the number of images is not the published one, or raise with ``strict``."""
+        difference = count_difference(found, self.expected)
+        if not difference:
+            return
+        what = f"{difference}, below {root}"
+        if strict:
+            raise self._missing(root, what)
+        warnings.warn(f"{self.title}: {what}. Scores on them are not the published ones.", stacklevel=3)
+
+
+class PairedDataset(PublishedDataset):
+    """A published set of photographs with one mask each.
 
     Args:
         root: The folder above the dataset's folder, or that folder itself. Folders nested in themselves,
@@ -22,22 +76,11 @@ class PublishedDataset(SegmentationDataset):
         max_unpaired: Share of the files that may lack their partner: they are named in a warning and left out.
 
     Raises:
-        UserError: A folder is missing (where it was looked for, where to get it), or files do not pair.
+        UserError: A folder is missing, or files do not pair.
     """
 
-    title: ClassVar[str]
-    """The dataset's own name."""
-    expected: ClassVar[int]
-    """Number of images as published."""
-    folders: ClassVar[tuple[str, ...]]
-    """Names under which the dataset's own folder occurs below ``root``."""
     image_folder: ClassVar[str]
     mask_folder: ClassVar[str]
-    archives: ClassVar[tuple[Archive, ...]]
-    """Files that ``segtricks data download`` fetches."""
-    license_note: ClassVar[str]
-    """What its authors allow, in a few words."""
-    citation: ClassVar[str]
 
     def __init__(
         self,
@@ -48,75 +91,29 @@ class PublishedDataset(SegmentationDataset):
     ) -> None:
         root = Path(root).expanduser()
         self.left_out: list[LeftOut] = []
-        images = self._images(root)
-        pairs = self._pairs(root, images, require_masks, 0.0 if strict else max_unpaired)
-        if pairs is None:
-            super().__init__(self.title, images)
-        else:
-            super().__init__(self.title, pairs.images, pairs.masks)
-            self.left_out += pairs.left_out
-        check_count(self.title, len(self), self.expected, root, strict)
-
-    def _images(self, root: Path) -> list[Path]:
-        folder = self._locate(root, self.image_folder)
-        if folder is None:
-            raise self._missing(root, self.image_folder)
-        found = find_images(folder)
-        chosen = one_per_stem(found, _stem, ".jpg")
-        self.left_out += doubles(found, chosen)
-        return sorted(chosen.values(), key=_stem)
-
-    def _pairs(self, root: Path, images: list[Path], require_masks: bool, limit: float) -> Pairs | None:
-        folder = self._locate(root, self.mask_folder)
-        if folder is None:
-            if require_masks:
-                raise self._missing(root, self.mask_folder)
-            return None
+        images = sorted(self._files(root, self.image_folder, ".jpg").values(), key=_stem)
+        # Where masks are not needed, no photograph is given up because it has none.
+        limit = max_unpaired if require_masks and not strict else 0.0
         try:
-            found = find_images(folder)
-            chosen = one_per_stem(found, _stem, ".png")
-            # Where masks are not needed, no photograph is given up for the want of one.
-            pairs = pair(self.title, images, _stem, chosen, limit if require_masks else 0.0)
+            pairs = self._pairs(root, images, limit)
         except UserError:
             if require_masks:
                 raise
-            return None
+            super().__init__(self.title, images)
+        else:
+            super().__init__(self.title, pairs.images, pairs.masks)
+        self._check_count(len(self), root, strict)
+
+    def _files(self, root: Path, folder: str, suffix: str) -> dict[str, Path]:
+        found = find_images(self._find(root, folder))
+        chosen = one_per_stem(found, _stem, suffix)
         self.left_out += doubles(found, chosen)
+        return chosen
+
+    def _pairs(self, root: Path, images: list[Path], limit: float) -> Pairs:
+        pairs = pair(self.title, images, _stem, self._files(root, self.mask_folder, ".png"), limit)
+        self.left_out += pairs.left_out
         return pairs
-
-    def _bases(self, root: Path) -> list[Path]:
-        # The named folder before its parent: "images" beside ECSSD may be somebody else's.
-        named = [root / name for name in self.folders]
-        return [*named, *(root / name / name for name in self.folders), root]
-
-    def _locate(self, root: Path, name: str) -> Path | None:
-        return next((base / name for base in self._bases(root) if (base / name).is_dir()), None)
-
-    def _missing(self, root: Path, folder: str) -> UserError:
-        places = " or ".join(str(place) for place in (root / self.folders[0], root))
-        return UserError(f"{self.title}: no folder '{folder}' in {places}.\n{how_to_get(self.title, root)}")
-
-
-def how_to_get(title: str, root: Path) -> str:
-    """The sentence that ends every message about a published dataset that is not there or not whole."""
-    return (
-        f"Next: segtricks data download {title.lower()} --root {root}, or pass the place where it lies as --data.root "
-        "(with `segtricks data`: --root)."
-    )
-
-
-def check_count(title: str, found: int, expected: int, root: Path, strict: bool) -> None:
-    """Warn where the number of images is not the published one.
-
-    Raises:
-        UserError: The same, with ``strict``.
-    """
-    difference = count_difference(found, expected)
-    if difference:
-        message = f"{title}, below {root}: {difference}."
-        if strict:
-            raise UserError(f"{message}\n{how_to_get(title, root)}")
-        warnings.warn(f"{message} Scores on them are no published scores.", stacklevel=3)
 
 
 def count_difference(found: int, expected: int) -> str:
@@ -125,7 +122,3 @@ def count_difference(found: int, expected: int) -> str:
         return ""
     differ = f"{abs(found - expected):,} {'fewer' if found < expected else 'more'}"
     return f"{found:,} images, {expected:,} were published: {differ}"
-
-
-def _stem(path: Path) -> str:
-    return path.stem

@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import warnings
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,14 +12,15 @@ from segtricks.data.datasets.duts import DUTSTest, DUTSTrain
 from segtricks.data.datasets.ecssd import ECSSD
 from segtricks.data.datasets.examples import ExamplePhotographs
 from segtricks.data.datasets.folder import ImageFolder
-from segtricks.data.datasets.published import PublishedDataset
+from segtricks.data.datasets.published import PairedDataset
 from segtricks.data.datasets.shards import TarShards
 from segtricks.data.datasets.synthetic import SyntheticShapes
-from segtricks.data.datasets.voc import VOC07, VOC12
+from segtricks.data.datasets.voc import VOC, VOC07, VOC12
+from segtricks.data.pairing import check_matched
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
-PUBLISHED: dict[str, type[PublishedDataset | VOC07 | VOC12 | COCO20K]] = {
+PUBLISHED: dict[str, type[PairedDataset | VOC | COCO20K]] = {
     "duts-tr": DUTSTrain,
     "duts-te": DUTSTest,
     "dut-omron": DUTOMRON,
@@ -41,27 +41,15 @@ _SLICE = re.compile(r"(?P<name>.+)\[(?P<range>[^\[\]]*)\]")
 def create_dataset(
     name: str, root: str | Path = "data", *, require_masks: bool = True, strict: bool = False, hard: bool = True
 ) -> SegmentationDataset:
-    """The dataset of this name.
-
-    Args:
-        name: One of ``DATASET_NAMES``.
-        root: Folder above the dataset's folder, or that folder itself; ``examples`` and ``synthetic``
-            need none.
-        require_masks: False where photographs alone will do: no mask is looked for, no file of boxes opened.
-        strict: An unexpected number of images is an error instead of a warning.
-        hard: Keep VOC's difficult and truncated objects.
-
-    Raises:
-        UserError: Unknown name (near and legal ones are listed), missing folder, or files that do not pair.
-    """
+    """The whole dataset with one of the ``DATASET_NAMES``; options and errors as for :func:`open_dataset`."""
     if name == "synthetic":
         return SyntheticShapes()
     if name == "examples":
         return ExamplePhotographs(require_masks, strict)
     if name not in PUBLISHED:
-        raise UserError(f"Unknown dataset '{name}': {_hint(name)}Legal are {', '.join(DATASET_NAMES)}.")
+        raise UserError(f"Unknown dataset '{name}': {_hint(name)}Allowed: {', '.join(DATASET_NAMES)}.")
     kind = PUBLISHED[name]
-    if issubclass(kind, (VOC07, VOC12)):
+    if issubclass(kind, VOC):
         return kind(root, require_masks, strict, hard)
     return kind(root, require_masks, strict)
 
@@ -82,19 +70,19 @@ def open_dataset(
         spec: A registered name, the path of a folder or of a text list of photographs, or a pattern of tar files
             (``shards/*.tar``), then perhaps ``[start:stop]`` over the sorted files (a list: in its order), counted as
             in Python. ``./ecssd`` is a folder even if a dataset has that name.
-        root: As for :func:`create_dataset`; it does not apply to paths.
+        root: Folder above a registered dataset's folder, or that folder itself.
         masks: Folder of masks, or a COCO JSON file, for a path of photographs.
         boxes: Folder of VOC XML files, or a COCO JSON file, for a path of photographs.
-        require_masks: As for :func:`create_dataset`; for a path, ``masks`` or ``boxes`` must be given.
-        strict: As for :func:`create_dataset`.
-        hard: As for :func:`create_dataset`.
+        require_masks: False where photographs alone will do: no mask is looked for, no file of boxes opened.
+        strict: An unexpected number of images is an error instead of a warning.
+        hard: Keep VOC's difficult and truncated objects.
 
     Raises:
-        UserError: Neither a name nor a path, a part that is none or is empty, or as for :func:`create_dataset`.
+        UserError: Neither a name nor a path, a part that is not valid or is empty, or files that do not pair.
     """
     if not str(spec).strip():
         raise UserError(
-            f"No data set given. Allowed: {', '.join(DATASET_NAMES)}, or the path of a folder of photographs."
+            f"No dataset given. Allowed: {', '.join(DATASET_NAMES)}, or the path of a folder of photographs."
         )
     name, start, stop = _parse(str(spec))
     dataset: SegmentationDataset
@@ -109,8 +97,7 @@ def open_dataset(
                 "or VOC's Annotations folder or a COCO JSON file as --data.boxes."
             )
         dataset = ImageFolder(name, masks, strict)
-        if boxes is not None:
-            dataset = attach_boxes(dataset, boxes, hard)
+        dataset = dataset if boxes is None else attach_boxes(dataset, boxes, hard)
     else:
         raise UserError(
             f"'{name}' is neither a dataset{_hint(name, ' (', '?)')} nor a folder or list below {Path.cwd()}.\n"
@@ -120,36 +107,25 @@ def open_dataset(
 
 
 def attach_boxes(dataset: Dataset, path: str | Path, hard: bool = True) -> Dataset:
-    """The photographs that a file of boxes knows, by the stem of their names, with these boxes.
+    """The photographs that have boxes in ``path``, by the stem of their names, with these boxes.
 
-    Args:
-        dataset: Photographs.
-        path: Folder of VOC XML files, or a COCO JSON file.
-        hard: Keep difficult and truncated objects; without them, images that have no others are left out.
+    See :func:`read_boxes`. Images that have nothing but hard objects are left out where these do not count.
 
     Raises:
         UserError: The boxes cannot be read, or belong to none of the photographs.
     """
     known = read_boxes(path, hard)
-    kept = [i for i, image in enumerate(dataset.images) if image.stem in known]
-    if not kept:
-        raise UserError(
-            f"None of the {len(dataset):,} images of {dataset.name} has boxes in {path}: they are matched by name, "
-            f"for example {dataset.images[0].stem}."
-        )
-    if len(kept) < len(dataset):
-        missing = next(image.name for image in dataset.images if image.stem not in known)
-        message = f"{len(dataset) - len(kept):,} of {len(dataset):,} images of {dataset.name} have no boxes in {path}"
-        warnings.warn(f"{message} and are left out, the first is {missing}.", stacklevel=2)
+    matched = {image for image in dataset.images if image.stem in known}
+    check_matched(dataset.name, dataset.images, matched, f"boxes in {path}")
     if not hard:
-        kept = [i for i in kept if len(known[dataset.images[i].stem].boxes)]
-    chosen = dataset.select(kept)
+        matched = {image for image in matched if len(known[image.stem].boxes)}
+    chosen = dataset.select([i for i, image in enumerate(dataset.images) if image in matched])
     chosen.annotations = [known[image.stem] for image in chosen.images]
     return chosen
 
 
 def is_photographs(path: Path) -> bool:
-    """Tell whether a path can be opened as photographs: a folder, or a ``.txt`` list of files."""
+    """Whether a path can be opened as photographs: a folder, or a ``.txt`` list of files."""
     return path.is_dir() or (path.is_file() and path.suffix.lower() == ".txt")
 
 

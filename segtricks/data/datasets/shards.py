@@ -1,9 +1,8 @@
 """Photographs in tar files: for collections with too many files for folders.
 
-The layout is WebDataset's: photograph and mask follow each other under one name. Its own reader streams and shuffles
-within a buffer, so that the order depends on the number of workers, and a run cannot be resumed within an epoch. A tar
-that is not compressed can instead be read anywhere: the members' places are listed once, and order, splits, resuming
-and sharing among processes are those of a folder.
+The layout is WebDataset's, whose own reader streams and shuffles within a buffer, so that the order depends on the
+number of workers, and a run cannot be resumed within an epoch. A tar that is not compressed can be read anywhere:
+order, splits, resuming and sharing among processes are those of a folder.
 """
 
 import glob
@@ -11,9 +10,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor
-
-from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, read_image, read_labels, read_mask
+from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage
 from segtricks.data.pairing import MAX_UNPAIRED, pair
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
@@ -26,19 +23,18 @@ class _Place(NamedTuple):
 
 
 class TarShards(SegmentationDataset):
-    """Photographs in tar files, and the masks beside them; ``name`` is the pattern.
+    """Photographs in uncompressed tar files, and their masks; ``name`` is the pattern.
 
-    Size and format: any number of uncompressed ``.tar`` files. A photograph is ``KEY.jpg`` (or another image suffix),
-    its mask ``KEY.mask.png``, or ``KEY.png`` beside a photograph of another suffix. Other members, such as
-    ``KEY.json``, are passed over. Photographs are sorted by archive and name, and go by ``ARCHIVE.tar/NAME``. Opening
-    reads one header of each member, some ten thousand a second.
+    A photograph is ``KEY.jpg`` (or another image suffix), its mask ``KEY.mask.png``, or ``KEY.png`` where the
+    photograph has another suffix. Other members are passed over. Photographs are sorted by archive and name, and go by
+    ``ARCHIVE.tar/NAME``. Opening reads one header of each member, some ten thousand a second.
 
     Args:
         pattern: one tar file, or a pattern for several such as ``shards/*.tar``.
         masks: read the masks; photographs without one are left out, up to ``MAX_UNPAIRED``.
 
     Raises:
-        UserError: nothing fits the pattern, a file is no plain tar, there is no photograph, or masks are missing.
+        UserError: nothing fits the pattern, a file is not a plain tar, or photographs or masks are missing.
     """
 
     def __init__(self, pattern: str | Path, masks: bool = False) -> None:
@@ -51,9 +47,9 @@ class TarShards(SegmentationDataset):
         for archive in archives:
             found = _members(archive)
             self._places |= found
-            named = [(path, *_split(path)) for path in found]
-            photographed = {key for _, key, suffix in named if suffix in IMAGE_SUFFIXES and suffix != ".png"}
-            for path, key, suffix in named:
+            named = {path: _split(path) for path in found}
+            photographed = {key for key, suffix in named.values() if suffix in IMAGE_SUFFIXES and suffix != ".png"}
+            for path, (key, suffix) in named.items():
                 if suffix == ".mask.png" or (suffix == ".png" and key in photographed):
                     targets[key] = path
                 elif suffix in IMAGE_SUFFIXES:
@@ -67,20 +63,7 @@ class TarShards(SegmentationDataset):
         pairs = pair(str(pattern), ordered, lambda path: _split(path)[0], targets, MAX_UNPAIRED)
         super().__init__(str(pattern), pairs.images, pairs.masks)
 
-    def read_image(self, index: int) -> Tensor:
-        """Photograph alone, uint8 (3, H, W)."""
-        path = self.images[index]
-        return read_image(path, self._read(path))
-
-    def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W), or None where masks are not read."""
-        return None if self.masks is None else read_mask(self.masks[index], self._read(self.masks[index]))
-
-    def read_labels(self, index: int) -> Tensor | None:
-        """Label map alone, int64 (1, H, W), or None where masks are not read."""
-        return None if self.masks is None else read_labels(self.masks[index], self._read(self.masks[index]))
-
-    def _read(self, path: Path) -> bytes:
+    def _content(self, path: Path) -> bytes:
         archive, start, size = self._places[path]
         try:
             with archive.open("rb") as file:  # each time: workers must not share one position
@@ -96,7 +79,7 @@ def _members(archive: Path) -> dict[Path, _Place]:
             files = [member for member in tar if member.isreg() and not Path(member.name).name.startswith(".")]
     except (tarfile.TarError, OSError) as error:
         raise UserError(
-            f"{archive} is no uncompressed tar ({error}).\n"
+            f"{archive} is not an uncompressed tar ({error}).\n"
             "A compressed one can only be read from its start: gunzip it, or pass the folder that it unpacks to."
         ) from error
     return {archive / member.name: _Place(archive, member.offset_data, member.size) for member in files}

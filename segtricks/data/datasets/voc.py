@@ -3,20 +3,16 @@
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from segtricks.data.boxes import read_voc_boxes
-from segtricks.data.datasets.published import check_count, how_to_get
+from segtricks.data.boxes import ImageBoxes, read_voc_boxes
+from segtricks.data.datasets.published import PublishedDataset
 from segtricks.data.download.archive import Archive
-from segtricks.data.images import UnreadableImage
-from segtricks.data.sample import SegmentationDataset
-from segtricks.errors import UserError
+from segtricks.data.images import read_labels
 
 
-class _VOC(SegmentationDataset):
+class VOC(PublishedDataset):
     """Photographs of one year's trainval list with the boxes of their XML files.
 
     Args:
@@ -26,32 +22,31 @@ class _VOC(SegmentationDataset):
         hard: Keep difficult and truncated objects; without them, images that have no others are left out.
 
     Raises:
-        UserError: A folder, list or file is missing (where it was looked for, how to get it).
+        UserError: A folder, list or file is missing.
     """
 
-    title: ClassVar[str]
     year: ClassVar[str]
-    expected: ClassVar[int]
-    folders: ClassVar[tuple[str, ...]]
-    archives: ClassVar[tuple[Archive, ...]]
     license_note = "for research; images under Flickr's terms"
-    citation: ClassVar[str]
 
     def __init__(
         self, root: str | Path = "data", require_boxes: bool = True, strict: bool = False, hard: bool = True
     ) -> None:
         root = Path(root).expanduser()
-        self.folder = self._locate(root)
+        self.folder = self._find(root, "JPEGImages").parent
+        self.box_folder = self.folder / "Annotations"
         stems = self._stems(root)
-        check_count(self.title, len(stems), self.expected, root, strict)
-        boxes = None
-        if require_boxes:
-            boxes = [read_voc_boxes(self.folder / "Annotations" / f"{stem}.xml", hard) for stem in stems]
-            if not hard:
-                kept = [i for i, entry in enumerate(boxes) if len(entry.boxes)]
-                stems, boxes = [stems[i] for i in kept], [boxes[i] for i in kept]
+        self._check_count(len(stems), root, strict)
         images = [self.folder / "JPEGImages" / f"{stem}.jpg" for stem in stems]
-        super().__init__(self.title, images, annotations=boxes)
+        super().__init__(self.title, images)
+        if require_boxes:
+            self.annotations = [self.read_annotation(index, hard) for index in range(len(self))]
+        if require_boxes and not hard:
+            kept = self.select([i for i, place in enumerate(self.annotations or ()) if len(place.boxes)])
+            self.images, self.annotations = kept.images, kept.annotations
+
+    def read_annotation(self, index: int, hard: bool = True) -> ImageBoxes:
+        """Boxes of a photograph from its XML file."""
+        return read_voc_boxes(self.folder / "Annotations" / f"{self.images[index].stem}.xml", hard)
 
     def object_mask(self, index: int) -> Tensor | None:
         """Union of all objects, uint8 (1, H, W) of 0 and 255, or None for the many images that were not segmented.
@@ -61,49 +56,37 @@ class _VOC(SegmentationDataset):
         path = self.folder / "SegmentationClass" / f"{self.images[index].stem}.png"
         if not path.is_file():
             return None
-        try:
-            with Image.open(path, formats=["PNG"]) as image:
-                classes = np.asarray(image if image.mode in ("P", "L") else image.convert("L"))
-        except Exception as error:  # decoders answer damage with many kinds of errors
-            raise UnreadableImage(path, f"damaged: {error}") from error
-        objects = (classes > 0) & (classes < 255)
-        return torch.from_numpy(objects.astype(np.uint8) * 255).unsqueeze(0)
+        classes = read_labels(path)
+        return ((classes > 0) & (classes < 255)).to(torch.uint8) * 255
 
-    def _locate(self, root: Path) -> Path:
-        own = f"VOC{self.year}"
-        places = [root / "VOCdevkit" / own, root / own, root / "VOCdevkit" / "VOCdevkit" / own]
+    def _bases(self, root: Path) -> list[Path]:
+        bases = super()._bases(root)
         # Any other year's folder looks the same from within.
-        if not root.resolve().name.startswith("VOC20") or root.resolve().name == own:
-            places.append(root)
-        for place in places:
-            if (place / "JPEGImages").is_dir():
-                return place
-        tried = " or ".join(str(place) for place in places[:2])
-        raise UserError(f"{self.title}: no folder 'JPEGImages' in {tried}.\n{how_to_get(self.title, root)}")
+        name = root.resolve().name
+        return bases[:-1] if name.startswith("VOC20") and name != f"VOC{self.year}" else bases
 
     def _stems(self, root: Path) -> list[str]:
         path = self.folder / "ImageSets" / "Main" / "trainval.txt"
         if not path.is_file():
-            raise UserError(f"{self.title}: no list {path}.\n{how_to_get(self.title, root)}")
+            raise self._missing(root, f"no list {path}")
         stems = sorted({line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()})
         if not stems:
-            raise UserError(f"{self.title}: the list {path} is empty.\n{how_to_get(self.title, root)}")
+            raise self._missing(root, f"the list {path} is empty")
         return stems
 
 
-class VOC07(_VOC):
+class VOC07(VOC):
     """PASCAL VOC 2007 trainval.
 
     Size: 5,011 images of about 500 x 375 pixels, 460 MB; 422 of them have masks. Format:
     ``VOCdevkit/VOC2007/{JPEGImages,Annotations,ImageSets,SegmentationClass}``, boxes as XML, counted from 1.
     Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2007/
-    Citation and license: the attributes ``citation`` and ``license_note``.
     """
 
     title = "VOC07"
     year = "2007"
     expected = 5_011
-    folders = ("VOCdevkit/VOC2007", "VOC2007")
+    folders = ("VOCdevkit/VOC2007", "VOC2007", "VOCdevkit/VOCdevkit/VOC2007")
     citation = (
         "Everingham, Van Gool, Williams, Winn, Zisserman, "
         '"The Pascal Visual Object Classes (VOC) Challenge", IJCV 88(2), 2010'
@@ -116,19 +99,18 @@ class VOC07(_VOC):
     )
 
 
-class VOC12(_VOC):
+class VOC12(VOC):
     """PASCAL VOC 2012 trainval.
 
     Size: 11,540 images of about 500 x 375 pixels, 2.0 GB; 2,913 of them have masks. Format:
     ``VOCdevkit/VOC2012/{JPEGImages,Annotations,ImageSets,SegmentationClass}``, boxes as XML, counted from 1.
     Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/
-    Citation and license: the attributes ``citation`` and ``license_note``.
     """
 
     title = "VOC12"
     year = "2012"
     expected = 11_540
-    folders = ("VOCdevkit/VOC2012", "VOC2012")
+    folders = ("VOCdevkit/VOC2012", "VOC2012", "VOCdevkit/VOCdevkit/VOC2012")
     citation = (
         "Everingham, Eslami, Van Gool, Williams, Winn, Zisserman, "
         '"The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 111(1), 2015'

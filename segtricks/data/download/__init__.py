@@ -1,1 +1,1 @@
-"""Published data sets from nothing: fetch, check, unpack, verify."""
+"""Published datasets from nothing: fetch, check, unpack, verify."""

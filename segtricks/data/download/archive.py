@@ -5,6 +5,7 @@ import shutil
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
@@ -24,7 +25,7 @@ class Archive:
         folder: Folder below the data root that it is unpacked into; empty for the root itself.
         size: Its bytes, where known.
         md5: Its checksum as lower-case hexadecimals, where known.
-        sha256: The same with another function; a stated one is preferred to ``md5``.
+        sha256: The same; preferred to ``md5`` where both are known.
     """
 
     url: str
@@ -68,21 +69,18 @@ class Archive:
 
 
 def checksum_of(path: Path, function: str = "sha256") -> str:
-    """Checksum of a file as lower-case hexadecimals, with a bar on a terminal.
-
-    Args:
-        path: The file.
-        function: A name that :func:`hashlib.new` knows.
-    """
+    """Checksum of a file as lower-case hexadecimals, by a function that :func:`hashlib.new` knows."""
     digest = hashlib.new(function, usedforsecurity=False)
-    bar = tqdm(
-        total=path.stat().st_size, desc=f"check {path.name}", unit="B", unit_scale=True, disable=None, leave=False
-    )
-    with path.open("rb") as file, bar:
+    with path.open("rb") as file, bytes_bar(f"check {path.name}", path.stat().st_size) as bar:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             bar.update(len(chunk))
     return digest.hexdigest()
+
+
+def bytes_bar(description: str, total: int | None, initial: int = 0) -> "tqdm[Any]":
+    """A bar that counts bytes, on a terminal."""
+    return tqdm(total=total, initial=initial, desc=description, unit="B", unit_scale=True, disable=None, leave=False)
 
 
 def is_zip(path: Path) -> bool:
@@ -103,9 +101,11 @@ def check_room(folder: Path, needed: int, what: str) -> None:
 
 def in_words(size: int) -> str:
     """Bytes for people: ``271.0 MB``, in powers of 1,000."""
-    amount = float(size)
-    for unit in ("bytes", "kB", "MB"):
+    if size < 1000:
+        return f"{size} bytes"
+    amount = size / 1000
+    for unit in ("kB", "MB"):
         if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+            return f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} GB"

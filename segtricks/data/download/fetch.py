@@ -4,35 +4,32 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from segtricks.data.download.archive import Archive, checksum_of, in_words
 from segtricks.data.download.transfer import TransferFailed, check_address, remembered, transfer
 from segtricks.data.download.unpack import unpack
-from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.runs import replacing
 
 DOWNLOADS = ".downloads"
-"""Folder below the data root for what is not unpacked yet, and for ``checksums.json``."""
+"""Folder below the data root for archives that are not unpacked yet, and for ``checksums.json``."""
 
 Kind = Any  # a class of ``segtricks.data.datasets.registry.PUBLISHED``
 
 
-@dataclass(frozen=True)
-class Found:
-    """What is there of a dataset: number of its images, and whether its masks or boxes are there as well."""
+class Found(NamedTuple):
+    """Number of the images of a dataset that are there, and whether its masks or boxes are there as well."""
 
     images: int
     annotated: bool
 
     def whole(self, kind: Kind) -> bool:
         """Whether that is all that was published."""
-        return self.annotated and self.images == kind.expected
+        return self == (kind.expected, True)
 
 
 def look(kind: Kind, root: Path) -> Found:
@@ -40,14 +37,10 @@ def look(kind: Kind, root: Path) -> Found:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the count is what is asked for here
-            dataset: SegmentationDataset = kind(root, False)
+            dataset = kind(root, False)
     except UserError:
         return Found(0, False)
-    # VOC and COCO have a folder of their own, with boxes in it; the others pair each image with a mask.
-    folder = getattr(dataset, "folder", None)
-    places = [] if folder is None else [folder / "Annotations", folder / "annotations"]
-    annotated = dataset.masks is not None or any(place.is_dir() for place in places)
-    return Found(sum(path.is_file() for path in dataset.images), annotated)
+    return Found(sum(path.is_file() for path in dataset.images), dataset.annotated)
 
 
 def download(name: str, kind: Kind, root: Path, urls: Sequence[str] = (), keep: bool = False) -> bool:
@@ -59,17 +52,12 @@ def download(name: str, kind: Kind, root: Path, urls: Sequence[str] = (), keep: 
     Args:
         name: Its registered name.
         kind: Its class.
-        root: Folder that it is unpacked into; archives wait in its folder ``DOWNLOADS``, and are taken from there
-            where they lie already.
+        root: Folder that it is unpacked into; archives that lie in its folder ``DOWNLOADS`` are not fetched.
         urls: Addresses instead of the published ones, in their order.
         keep: Leave the archives in ``DOWNLOADS``.
 
     Returns:
         False where all was there and nothing was done.
-
-    Raises:
-        UserError: An address does not give the file, a file is not the published one, an archive is not safe, the disk
-            is full, or what came out is not the whole dataset.
     """
     if _is_whole(name, kind, root):
         return False
@@ -81,19 +69,25 @@ def download(name: str, kind: Kind, root: Path, urls: Sequence[str] = (), keep: 
         check_address(url)
     folder = root / DOWNLOADS
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{name}: another download of it into {root} is under way: waiting for it", flush=True)
-        lock.acquire()
-    try:
+    with _acquire(FileLock(folder / f"{name}.lock"), f"another download of {name} into {root}"):
         if _is_whole(name, kind, root):
             return False
-        _download(name, kind, root, urls or [archive.url for archive in kind.archives], keep)
-    finally:
-        lock.release()
+        files = _fetch_all(kind, folder, urls or [archive.url for archive in kind.archives])
+        for archive, file in zip(kind.archives, files, strict=True):
+            _put(archive, file, root)
+        _check_whole(name, kind, root)
+        if not keep:
+            for file in files:
+                file.unlink()
     return True
+
+
+def _acquire(lock: FileLock, holder: str) -> AcquireReturnProxy:
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for {holder}", flush=True)
+        return lock.acquire()
 
 
 def _is_whole(name: str, kind: Kind, root: Path) -> bool:
@@ -106,29 +100,28 @@ def _is_whole(name: str, kind: Kind, root: Path) -> bool:
     return found.whole(kind)
 
 
-def _download(name: str, kind: Kind, root: Path, urls: Sequence[str], keep: bool) -> None:
+def _fetch_all(kind: Kind, folder: Path, urls: Sequence[str]) -> list[Path]:
     files: list[Path] = []
     for archive, url in zip(kind.archives, urls, strict=True):
         try:
-            files.append(_fetch(archive, url, root / DOWNLOADS, sum(file.stat().st_size for file in files)))
+            files.append(_fetch(archive, url, folder, sum(file.stat().st_size for file in files)))
         except TransferFailed as error:
             which = f"an address for each of {_names(kind)}" if len(urls) > 1 else "another address"
             raise UserError(
-                f"{error}\nNext: fetch {archive.name} by hand into {root / DOWNLOADS} and type the same command again, "
+                f"{error}\nNext: fetch {archive.name} by hand into {folder} and type the same command again, "
                 f"or pass {which} as --url."
             ) from error
-    for archive, file in zip(kind.archives, files, strict=True):
-        place = root / archive.folder
-        if archive.packed:
-            print(f"{file.name}: {unpack(file, root, archive.folder):,} files unpacked into {place}", flush=True)
-        else:
-            with replacing(place / file.name) as temporary:
-                shutil.copyfile(file, temporary)
-            print(f"{file.name}: put into {place}", flush=True)
-    _check_whole(name, kind, root)
-    if not keep:
-        for file in files:
-            file.unlink()
+    return files
+
+
+def _put(archive: Archive, file: Path, root: Path) -> None:
+    place = root / archive.folder
+    if archive.packed:
+        print(f"{file.name}: {unpack(file, root, archive.folder):,} files unpacked into {place}", flush=True)
+    else:
+        with replacing(place / file.name) as temporary:
+            shutil.copyfile(file, temporary)
+        print(f"{file.name}: put into {place}", flush=True)
 
 
 def _check_whole(name: str, kind: Kind, root: Path) -> None:
@@ -157,12 +150,14 @@ def _fetch(archive: Archive, url: str, folder: Path, unpacked: int) -> Path:
     else:
         print(f"{file.name}: from {url}", flush=True)
         transfer(url, part, archive.size, unpacked)
-        if wrong := archive.mismatch(part):
+        wrong = archive.mismatch(part)
+        if wrong:
             part.unlink()
-            remembered(part).unlink(missing_ok=True)
-            raise TransferFailed(f"{url} is not the published file: {wrong}. It was removed.")
-        part.replace(file)
+        else:
+            part.replace(file)
         remembered(part).unlink(missing_ok=True)
+        if wrong:
+            raise TransferFailed(f"{url} is not the published file: {wrong}. It was removed.")
     size = in_words(file.stat().st_size)
     if archive.checksum is None:
         _record(url, file, size)
@@ -172,7 +167,7 @@ def _fetch(archive: Archive, url: str, folder: Path, unpacked: int) -> Path:
 
 
 def _record(url: str, file: Path, size: str) -> None:
-    """Note the checksum of a file that none is published for; a later one that differs is told."""
+    """Note the checksum of a file that none is published for, and warn where it was another one before."""
     notes, got = file.parent / "checksums.json", checksum_of(file)
     with FileLock(file.parent / "checksums.lock"):
         seen = json.loads(notes.read_text()) if notes.is_file() else {}

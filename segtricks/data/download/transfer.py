@@ -5,18 +5,16 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from tqdm import tqdm
-
 from segtricks import __version__
-from segtricks.data.download.archive import check_room, in_words
+from segtricks.data.download.archive import bytes_bar, check_room, in_words
 from segtricks.errors import UserError
 from segtricks.runs import replacing
 
@@ -27,31 +25,19 @@ _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
 
 class TransferFailed(UserError):
-    """An address that does not give the file; the message says what it answered."""
+    """An address that does not give the file; the message holds its answer."""
 
 
 class _Broken(Exception):
     """An attempt that may succeed when it is repeated."""
 
 
-@dataclass(frozen=True)
-class _Remote:
-    """What the server says of its file: a partial file is continued only while this stays the same."""
+class _Version(NamedTuple):
+    """Which version of which file a partial file belongs to: its address, value for ``If-Range``, and length."""
 
-    url: str
-    etag: str | None = None
-    modified: str | None = None
+    url: str = ""
+    validator: str | None = None
     length: int | None = None
-
-    @property
-    def validator(self) -> str | None:
-        """Value of ``If-Range``, which weak tags are not allowed in (RFC 9110, 13.1.5)."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
-
-    def agrees(self, other: "_Remote") -> bool:
-        """Whether nothing that both know differs."""
-        pairs = zip(asdict(self).values(), asdict(other).values(), strict=True)
-        return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
 def transfer(url: str, part: Path, size: int | None = None, unpacked: int = 0) -> None:
@@ -59,14 +45,14 @@ def transfer(url: str, part: Path, size: int | None = None, unpacked: int = 0) -
 
     Args:
         url: An ``http`` or ``https`` address.
-        part: The partial file; on return it is complete, on an exception it holds what has come so far. Beside it
-            ``part.json`` remembers which file of which server it is.
+        part: The partial file; on return it is complete, on an exception it holds what has come so far.
+            :func:`remembered` is the file next to it that holds its origin.
         size: Its bytes as published, where known: a server that announces another number is not read.
         unpacked: Bytes that earlier archives will take when they are unpacked; room is needed for them too.
 
     Raises:
         TransferFailed: The address is refused, is not there, does not answer, or has another file.
-        UserError: The disk has no room for the file and for what is in it.
+        UserError: The disk has no room for the file and for its contents.
     """
     check_address(url)
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +73,7 @@ def transfer(url: str, part: Path, size: int | None = None, unpacked: int = 0) -
 
 
 def remembered(part: Path) -> Path:
-    """The file beside a partial file that says what it is a part of."""
+    """The JSON file next to a partial file that holds its address and the server's version of it."""
     return part.with_name(f"{part.name}.json")
 
 
@@ -95,20 +81,27 @@ def check_address(url: str) -> None:
     """Raise ``TransferFailed`` unless ``url`` is an ``http`` or ``https`` address."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise TransferFailed(f"{url!r} is no address to fetch from: http:// and https:// are allowed.")
+        raise TransferFailed(f"{url!r} is not an address to fetch from: http:// and https:// are allowed.")
 
 
 def _attempt(url: str, part: Path, size: int | None, unpacked: int) -> None:
     known = _recall(part)
-    resumable = known.url == url and (known.validator or known.length is not None)
-    done = _length(part) if resumable else 0
+    done = _length(part) if known.url == url else 0
     if done and done == known.length:
         return  # stopped between the last byte and the check
-    with _open(_request(url, known, done), done > 0) as response:
-        remote, start = _answer(url, response, known, done)
-        if start is None:
-            part.unlink(missing_ok=True)
-            raise _Broken("the file at this address has changed")
+    if known.validator is None:
+        done = 0
+    headers = {"User-Agent": f"segtricks/{__version__}", "Accept-Encoding": "identity"}
+    if done:
+        headers |= {"Range": f"bytes={done}-", "If-Range": str(known.validator)}
+    with _network(url, part):
+        response = build_opener(_Redirects()).open(Request(url, headers=headers), timeout=TIMEOUT)
+    with response:
+        remote = _version(url, response.headers)
+        start = done if response.status == 206 else 0
+        # Not every server heeds the condition, or answers with the range that was asked for.
+        if start and (remote != known or not _continues(response.headers, start)):
+            raise _changed(part)
         expected = _checked_size(remote, size)
         if expected is not None:
             what = f"{part.stem} ({in_words(expected)}), with the room to unpack it,"
@@ -122,79 +115,74 @@ def _attempt(url: str, part: Path, size: int | None, unpacked: int) -> None:
         raise _Broken(f"the connection ended after {in_words(_length(part))} of {in_words(remote.length)}")
 
 
-def _request(url: str, known: _Remote, done: int) -> Request:
-    headers = {"User-Agent": f"segtricks/{__version__}", "Accept-Encoding": "identity"}
-    if done:
-        headers["Range"] = f"bytes={done}-"
-        if known.validator:
-            headers["If-Range"] = known.validator
-    return Request(url, headers=headers)
+@contextmanager
+def _network(url: str, part: Path) -> Iterator[None]:
+    """Errors of the network as ``_Broken`` or ``TransferFailed``."""
+    try:
+        yield
+    except HTTPError as error:
+        error.close()
+        if error.code == 416:
+            raise _changed(part) from error
+        if error.code in _BUSY:
+            raise _Broken(f"the server answers {error.code} {error.reason}") from error
+        raise TransferFailed(f"{url} answers {error.code} {error.reason}.") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise TransferFailed(f"{url}: {reason.verify_message}.") from error
+        raise _Broken(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__) from error
 
 
-def _answer(url: str, response: Any, known: _Remote, done: int) -> tuple[_Remote, int | None]:
-    """The server's file and where the answer starts in it; None where it does not continue the part that is here.
-
-    Then the file was changed, or the server confuses ranges.
-    """
-    remote = _remote(url, response.headers)
-    if response.status == 416:
-        return remote, None
-    if response.status != 206:
-        return remote, 0
-    remote, start = _continued(remote, response.headers)
-    return remote, start if start == done > 0 and known.agrees(remote) else None
+def _changed(part: Path) -> _Broken:
+    part.unlink(missing_ok=True)
+    return _Broken("the file at this address has changed")
 
 
-def _checked_size(remote: _Remote, size: int | None) -> int | None:
-    """Bytes to expect, if anybody says so."""
+def _version(url: str, headers: Mapping[str, str]) -> _Version:
+    length = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+    etag = headers.get("ETag")
+    weak = etag is None or etag.startswith("W/")  # not allowed in If-Range (RFC 9110, 13.1.5)
+    validator = headers.get("Last-Modified") if weak else etag
+    return _Version(url, validator, int(length) if length.isdigit() else None)
+
+
+def _continues(headers: Mapping[str, str], start: int) -> bool:
+    """Whether a partial answer goes from ``start`` to the end of the file."""
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
+    return match is not None and int(match[1]) == start and int(match[2]) == int(match[3]) - 1
+
+
+def _checked_size(remote: _Version, size: int | None) -> int | None:
+    """Bytes to expect, where the server or the publication states them."""
     if None not in (size, remote.length) and remote.length != size:
         raise TransferFailed(f"{remote.url} is a file of {remote.length:,} bytes, {size:,} were published.")
     return remote.length or size
 
 
-def _save(response: IO[bytes], part: Path, remote: _Remote, start: int, expected: int | None) -> None:
-    with part.open("ab" if start else "wb") as file:
-        if not start:
-            with replacing(remembered(part)) as temporary:
-                temporary.write_text(json.dumps(asdict(remote)))
-        bar = tqdm(
-            total=expected,
-            initial=start,
-            desc=part.stem,
-            unit="B",
-            unit_scale=True,
-            disable=None,
-            leave=False,
-        )
-        with bar:
-            while chunk := _read(response):
-                file.write(chunk)
-                bar.update(len(chunk))
+def _save(response: IO[bytes], part: Path, remote: _Version, start: int, expected: int | None) -> None:
+    if not start:
+        with replacing(remembered(part)) as temporary:
+            temporary.write_text(json.dumps(remote._asdict()))
+    with part.open("ab" if start else "wb") as file, bytes_bar(part.stem, expected, start) as bar:
+        while True:
+            with _network(remote.url, part):
+                chunk = response.read(_CHUNK)
+            if not chunk:
+                return
+            file.write(chunk)
+            bar.update(len(chunk))
 
 
-def _open(request: Request, resuming: bool) -> Any:
+def _recall(part: Path) -> _Version:
     try:
-        return build_opener(_Redirects()).open(request, timeout=TIMEOUT)
-    except HTTPError as error:
-        if error.code == 416 and resuming:
-            return error  # which is a response, too
-        error.close()
-        if error.code in _BUSY:
-            raise _Broken(f"the server answers {error.code} {error.reason}") from error
-        raise TransferFailed(f"{request.full_url} answers {error.code} {error.reason}.") from error
-    except URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise TransferFailed(f"{request.full_url}: {error.reason.verify_message}.") from error
-        raise _Broken(_reason(error.reason)) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_reason(error)) from error
+        return _Version(**json.loads(remembered(part).read_text()))
+    except (OSError, ValueError, TypeError):
+        return _Version()
 
 
-def _read(response: IO[bytes]) -> bytes:
-    try:
-        return response.read(_CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_reason(error)) from error
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
 
 
 class _Redirects(HTTPRedirectHandler):
@@ -208,31 +196,3 @@ class _Redirects(HTTPRedirectHandler):
                 "exchange the file."
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _remote(url: str, headers: Mapping[str, str]) -> _Remote:
-    length = headers.get("Content-Length", "")
-    return _Remote(url, headers.get("ETag"), headers.get("Last-Modified"), int(length) if length.isdigit() else None)
-
-
-def _continued(remote: _Remote, headers: Mapping[str, str]) -> tuple[_Remote, int]:
-    """The file that a partial answer belongs to, and where the answer starts; -1 where it does not reach the end."""
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
-    if match is None or int(match[2]) != int(match[3]) - 1:
-        return remote, -1
-    return replace(remote, length=int(match[3])), int(match[1])
-
-
-def _recall(part: Path) -> _Remote:
-    try:
-        return _Remote(**json.loads(remembered(part).read_text()))
-    except (OSError, ValueError, TypeError):
-        return _Remote("")
-
-
-def _length(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0
-
-
-def _reason(error: object) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

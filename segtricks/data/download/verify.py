@@ -1,28 +1,29 @@
-"""What is wrong with a dataset: every file is opened, and what was found is named.
+"""Faults of a dataset's files, found by opening every one of them.
 
 A fault keeps an image from being used, or makes it wrong; a note is worth knowing and changes nothing.
 """
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from segtricks.data.boxes import ImageBoxes, read_voc_boxes
+from segtricks.data.boxes import ImageBoxes
 from segtricks.data.datasets.folder import ImageFolder, fits_list
-from segtricks.data.datasets.published import PublishedDataset, count_difference
+from segtricks.data.datasets.published import PairedDataset, count_difference
 from segtricks.data.datasets.registry import PUBLISHED, create_dataset, is_photographs, open_dataset
-from segtricks.data.datasets.voc import VOC07, VOC12
+from segtricks.data.datasets.voc import VOC
 from segtricks.data.images import UnreadableImage
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
-FAULTS: Mapping[str, str] = {
+FAULTS = {
     "image": "image that cannot be read",
     "mask": "mask that cannot be read",
     "boxes": "annotation that cannot be read",
@@ -35,7 +36,7 @@ FAULTS: Mapping[str, str] = {
     "name": "name with control characters, or not UTF-8",
     "count": "number of images is not the published one",
 }
-NOTES: Mapping[str, str] = {
+NOTES = {
     "double": "not used: another file of this name is",
     "same_name": "images that differ in their suffix alone",
     "zero_one": "mask of 0 and 1, read as 0 and 255",
@@ -44,11 +45,13 @@ NOTES: Mapping[str, str] = {
     "empty": "mask without foreground",
     "full": "mask without background",
 }
+Opened = TypeVar("Opened")
+
 _SLACK = 1.0  # pixels; published boxes were rounded
 
 
 class Finding(NamedTuple):
-    """One thing found: ``kind`` is a key of ``FAULTS`` or ``NOTES``."""
+    """A fault or note; ``kind`` is a key of ``FAULTS`` or ``NOTES``."""
 
     kind: str
     path: str
@@ -56,38 +59,38 @@ class Finding(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What was found about one image; ``values`` says what its mask holds, if it has a readable one."""
+    """Findings about one image, and in a word the values of its mask, if it has a readable one."""
 
     findings: list[Finding]
     values: str | None
 
 
 def open_whole(spec: str, root: str | Path, masks: str | Path | None = None) -> SegmentationDataset:
-    """The dataset that :func:`open_dataset` would open, whatever its files lack; no part of one.
+    """The whole dataset that :func:`open_dataset` would open, also where some of its files are missing.
 
     Raises:
         UserError: No such dataset, or its folders are missing or empty.
     """
-    if masks is not None and (spec in PUBLISHED or not is_photographs(Path(spec).expanduser())):
+    photographs = spec not in PUBLISHED and is_photographs(Path(spec).expanduser())
+    if masks is not None and not photographs:
         raise UserError(f"--masks belongs to a folder or list of photographs, not to '{spec}': leave it out.")
-    if spec in PUBLISHED:
-        kind = PUBLISHED[spec]
-        if issubclass(kind, PublishedDataset):
-            return kind(root, max_unpaired=1.0)
-        # Each XML file of VOC is opened with its image, so that a damaged one is one fault.
-        return create_dataset(spec, root, require_masks=not issubclass(kind, (VOC07, VOC12)))
+    if photographs:
+        return ImageFolder(spec, masks, max_unpaired=1.0)
     if spec == "examples":
         return create_dataset(spec, root)
-    if is_photographs(Path(spec).expanduser()):
-        return ImageFolder(spec, masks, max_unpaired=1.0)
-    open_dataset(spec, root, require_masks=False)
-    raise UserError(f"'{spec}' has no files of its own to check: pass a whole published set, a folder or a list.")
+    if spec not in PUBLISHED:
+        open_dataset(spec, root, require_masks=False)
+        raise UserError(f"'{spec}' has no files of its own to check: pass a whole published set, a folder or a list.")
+    kind = PUBLISHED[spec]
+    if issubclass(kind, PairedDataset):
+        return kind(root, max_unpaired=1.0)
+    # Each XML file of VOC is opened with its image, so that a damaged one is one fault.
+    return create_dataset(spec, root, require_masks=not issubclass(kind, VOC))
 
 
 def check_names(dataset: SegmentationDataset) -> list[Finding]:
-    """What can be told without opening a file: names, partners, and files that are there twice."""
-    left_out = getattr(dataset, "left_out", [])
-    found = [Finding(why, str(path)) for path, why in left_out]
+    """Faults of names, missing partners, and files that are there twice; no file is opened."""
+    found = [Finding(why, str(path)) for path, why in getattr(dataset, "left_out", [])]
     found += [Finding("name", str(path)) for path in dataset.images if not fits_list(path)]
     stems = Counter(path.with_suffix("") for path in dataset.images)
     return found + [Finding("same_name", str(path)) for path in dataset.images if stems[path.with_suffix("")] > 1]
@@ -101,36 +104,39 @@ def check_count(dataset: SegmentationDataset) -> str:
 
 def check_item(dataset: SegmentationDataset, index: int) -> Checked:
     """Open an image with its mask and boxes."""
-    path = dataset.images[index]
+    path = str(dataset.images[index])
     found: list[Finding] = []
-    size = values = None
-    try:
-        size = _size(dataset.read_image(index))
-    except UnreadableImage as error:
-        found.append(Finding("image", error.path, error.reason))
-    try:
-        mask = dataset.object_mask(index) if isinstance(dataset, (VOC07, VOC12)) else dataset.read_mask(index)
-    except UnreadableImage as error:
-        found.append(Finding("mask", error.path, error.reason))
-        mask = None
+
+    def opened(kind: str, read: Callable[[int], Opened]) -> Opened | None:
+        try:
+            return read(index)
+        except UnreadableImage as error:
+            found.append(Finding(kind, error.path, error.reason))
+        except UserError as error:
+            found.append(Finding(kind, path, str(error)))
+        return None
+
+    def check_size(of: str, size: tuple[int, ...]) -> None:
+        if image is not None and image.shape[1:] != size:
+            found.append(Finding("size", path, f"image {_text(image.shape[1:])}, {of} {_text(size)}"))
+
+    values = None
+    image = opened("image", dataset.read_image)
+    mask = opened("mask", dataset.object_mask if isinstance(dataset, VOC) else dataset.read_mask)
     if mask is not None:
-        if size is not None and _size(mask) != size:
-            found.append(Finding("size", str(path), f"image {_text(size)}, mask {_text(_size(mask))}"))
+        check_size("mask", mask.shape[1:])
         file = mask_file(dataset, index)
         values, notes = _values(mask, file)
         found += [Finding(kind, str(file or path), detail) for kind, detail in notes]
-    try:
-        boxes = _boxes(dataset, index)
-    except UserError as error:
-        found.append(Finding("boxes", str(path), str(error)))
-        boxes = None
-    if boxes is not None and size is not None:
-        found += _check_boxes(path, size, boxes)
+    boxes = opened("boxes", dataset.read_annotation if isinstance(dataset, VOC) else partial(_annotation, dataset))
+    if boxes is not None and image is not None:
+        check_size("annotation", boxes.size)
+        found += _outside(path, image.shape[1], image.shape[2], boxes.boxes)
     return Checked(found, values)
 
 
 def mask_file(dataset: SegmentationDataset, index: int) -> Path | None:
-    """The file of an image's mask, if it has one to itself."""
+    """The file that holds nothing but an image's mask, if there is one."""
     path = None if dataset.masks is None else dataset.masks[index]
     return None if path is None or path.suffix.lower() == ".json" else path
 
@@ -172,28 +178,16 @@ def _raw(file: Path) -> tuple[str, float, bool]:
         return image.mode, 255, bool(np.ptp(np.asarray(image.convert("RGB")), axis=2).any())
 
 
-def _boxes(dataset: SegmentationDataset, index: int) -> ImageBoxes | None:
-    if isinstance(dataset, (VOC07, VOC12)):
-        return read_voc_boxes(dataset.folder / "Annotations" / f"{dataset.images[index].stem}.xml")
+def _annotation(dataset: SegmentationDataset, index: int) -> ImageBoxes | None:
     return None if dataset.annotations is None else dataset.annotations[index]
 
 
-def _check_boxes(path: Path, size: tuple[int, int], place: ImageBoxes) -> list[Finding]:
-    found = []
-    if tuple(place.size) != size:
-        found.append(Finding("size", str(path), f"image {_text(size)}, annotation {_text(place.size)}"))
-    height, width = size
-    x0, y0, x1, y1 = place.boxes.unbind(1)
+def _outside(path: str, height: int, width: int, boxes: Tensor) -> list[Finding]:
+    x0, y0, x1, y1 = boxes.unbind(1)
     outside = (x0 < -_SLACK) | (y0 < -_SLACK) | (x1 > width + _SLACK) | (y1 > height + _SLACK)
     wrong = int((outside | (x1 <= x0) | (y1 <= y0)).sum())
-    if wrong:
-        found.append(Finding("outside", str(path), f"{wrong} of {len(place.boxes)} boxes"))
-    return found
+    return [Finding("outside", path, f"{wrong} of {len(boxes)} boxes")] if wrong else []
 
 
-def _size(pixels: Tensor) -> tuple[int, int]:
-    return pixels.shape[1], pixels.shape[2]
-
-
-def _text(size: tuple[int, int]) -> str:
+def _text(size: Sequence[int]) -> str:
     return f"{size[1]} x {size[0]}"

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from PIL import Image
 from segtricks.data.datasets import examples
 from segtricks.data.datasets.examples import (
     MASKS,
-    Drawn,
     ExamplePhotographs,
     Photograph,
     draw_mask,
@@ -45,7 +45,7 @@ SHARES = {
 }
 
 
-def made(objects: list[Drawn], name: str = "made", module: str = "made_up") -> Photograph:
+def made(objects: list[dict[str, Any]], name: str = "made", module: str = "made_up") -> Photograph:
     return Photograph(name, "made-up", module, f"{name}.png", "0", 8, 6, "nobody", "CC0", "here", objects)
 
 
@@ -66,7 +66,8 @@ def test_author_licence_and_source_are_named(photograph: Photograph) -> None:
 @pytest.mark.parametrize("photograph", photographs(), ids=lambda photograph: photograph.name)
 def test_polygons_lie_inside_the_picture(photograph: Photograph) -> None:
     assert photograph.objects
-    for outline, holes in photograph.objects:
+    for item in photograph.objects:
+        outline, holes = item["outline"], item["holes"]
         for points in (outline, *holes):
             assert len(points) >= 3
             xs, ys = zip(*points, strict=True)
@@ -124,7 +125,7 @@ def test_pixels_that_one_can_tell_by_eye(
 
 
 def test_a_square_with_a_hole_is_drawn_pixel_by_pixel() -> None:
-    square = Drawn([(1, 1), (5, 1), (5, 5), (1, 5)], [[(3, 3), (4, 3), (4, 4), (3, 4)]])
+    square = {"outline": [(1, 1), (5, 1), (5, 5), (1, 5)], "holes": [[(3, 3), (4, 3), (4, 4), (3, 4)]]}
     expected = [
         "........",
         ".#####..",
@@ -138,8 +139,8 @@ def test_a_square_with_a_hole_is_drawn_pixel_by_pixel() -> None:
 
 
 def test_a_hole_cuts_its_own_object_alone() -> None:
-    whole = Drawn([(0, 0), (7, 0), (7, 5), (0, 5)], [])
-    holed = Drawn([(1, 1), (5, 1), (5, 5), (1, 5)], [[(2, 2), (4, 2), (4, 4), (2, 4)]])
+    whole = {"outline": [(0, 0), (7, 0), (7, 5), (0, 5)], "holes": []}
+    holed = {"outline": [(1, 1), (5, 1), (5, 5), (1, 5)], "holes": [[(2, 2), (4, 2), (4, 4), (2, 4)]]}
     assert draw_mask(made([whole, holed])).min() == 255
 
 
@@ -199,7 +200,7 @@ def test_a_file_of_another_version_is_left_out_and_named(tmp_path: Path, monkeyp
     package = tmp_path / "made_up"
     package.mkdir()
     (package / "__init__.py").write_text("raise AssertionError('imported')")
-    square = [Drawn([(1, 1), (5, 1), (5, 5), (1, 5)], [])]
+    square = [{"outline": [(1, 1), (5, 1), (5, 5), (1, 5)], "holes": []}]
     found = []
     for name in ("kept", "other"):
         Image.new("RGB", (8, 6)).save(package / f"{name}.png")

@@ -19,7 +19,7 @@ def test_masks_pair_by_their_path_below_the_folder(tmp_path: Path, write) -> Non
     for name in ("cats/1", "dogs/1", "2"):
         write(tmp_path / "photos" / f"{name}.jpg")
         write(tmp_path / "masks" / f"{name}.png", mask=True)
-    write(tmp_path / "masks/2.jpg", mask=True)  # beside 2.png
+    write(tmp_path / "masks/2.jpg", mask=True)  # next to 2.png
     dataset = ImageFolder(tmp_path / "photos", tmp_path / "masks")
     assert dataset.masks is not None
     relative = [path.relative_to(tmp_path / "masks").as_posix() for path in dataset.masks]
@@ -81,10 +81,10 @@ def test_listed_files_that_do_not_exist_are_counted_and_three_named(tmp_path: Pa
     assert dataset.left_out == [LeftOut(tmp_path / name, "missing") for name in "wxyz"]
 
 
-def test_lists_that_are_none_are_told(tmp_path: Path) -> None:
+def test_files_that_are_not_lists_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    for name, message in (("none", "No list"), ("empty", "names no files"), ("binary", "no UTF-8 text")):
+    for name, message in (("none", "No list"), ("empty", "names no files"), ("binary", "not UTF-8 text")):
         with pytest.raises(UserError, match=message):
             ImageFolder(tmp_path / f"{name}.txt")
 

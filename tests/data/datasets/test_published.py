@@ -7,7 +7,7 @@ import pytest
 from segtricks.data.datasets.dut_omron import DUTOMRON
 from segtricks.data.datasets.duts import DUTSTest, DUTSTrain
 from segtricks.data.datasets.ecssd import ECSSD
-from segtricks.data.datasets.published import PublishedDataset
+from segtricks.data.datasets.published import PairedDataset
 from segtricks.data.pairing import LeftOut
 from segtricks.errors import UserError
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*were published:UserWarning")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_root_is_the_folder_above_or_the_folder_itself(tmp_path: Path, published, kind: type[PublishedDataset]) -> None:  # type: ignore[no-untyped-def]
+def test_root_is_the_folder_above_or_the_folder_itself(tmp_path: Path, published, kind: type[PairedDataset]) -> None:  # type: ignore[no-untyped-def]
     folder = published(tmp_path / kind.folders[0], kind)
     for root in (tmp_path, str(folder)):
         dataset = kind(root)
@@ -28,7 +28,7 @@ def test_root_is_the_folder_above_or_the_folder_itself(tmp_path: Path, published
 @pytest.mark.parametrize(("kind", "count"), list(zip(KINDS, [10_553, 5_019, 5_168, 1_000], strict=True)))
 def test_a_difference_from_the_published_count_is_named(tmp_path: Path, published, kind, count: int) -> None:  # type: ignore[no-untyped-def]
     published(tmp_path / kind.folders[0], kind)
-    text = rf"{kind.title}, below .*: 3 images, {count:,} were published: {count - 3:,} fewer\."
+    text = rf"{kind.title}: 3 images, {count:,} were published: {count - 3:,} fewer, below .*\."
     with pytest.warns(UserWarning, match=text):
         kind(tmp_path)
     with pytest.raises(UserError, match=rf"{text}\nNext: segtricks data download {kind.title.lower()}"):
@@ -133,9 +133,7 @@ def test_training_needs_no_masks(tmp_path: Path, published, missing: str) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_missing_dataset_says_where_it_looked_and_where_to_get_it(
-    tmp_path: Path, kind: type[PublishedDataset]
-) -> None:
+def test_a_missing_dataset_says_where_it_looked_and_where_to_get_it(tmp_path: Path, kind: type[PairedDataset]) -> None:
     with pytest.raises(UserError) as caught:
         kind(tmp_path)
     message = str(caught.value)

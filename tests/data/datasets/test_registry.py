@@ -37,8 +37,8 @@ def test_examples_need_no_root() -> None:
 
 
 @pytest.mark.parametrize(("wrong", "meant"), [("ECSSD", "ecssd"), ("duts_tr", "duts-tr"), ("omron", "dut-omron")])
-def test_an_unknown_name_lists_near_and_legal_ones(wrong: str, meant: str) -> None:
-    with pytest.raises(UserError, match=rf"'{wrong}': did you mean .*{meant}.*\? Legal are {', '.join(DATASET_NAMES)}"):
+def test_an_unknown_name_lists_near_and_allowed_ones(wrong: str, meant: str) -> None:
+    with pytest.raises(UserError, match=rf"'{wrong}': did you mean .*{meant}.*\? Allowed: {', '.join(DATASET_NAMES)}"):
         create_dataset(wrong)
 
 
@@ -107,7 +107,7 @@ def test_synthetic_parts_reach_beyond_its_count() -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path, write) -> Path:  # type: ignore[no-untyped-def]
-    """Photographs a and b of 12 x 8 and, beside them, a COCO file that knows a alone."""
+    """Photographs a and b of 12 x 8 and, next to them, a COCO file that knows a alone."""
     for stem in "ab":
         write(tmp_path / "photos" / f"{stem}.png", size=(12, 8))
     images = [{"id": 7, "file_name": "a.png", "width": 12, "height": 8}]
@@ -117,7 +117,7 @@ def photos(tmp_path: Path, write) -> Path:  # type: ignore[no-untyped-def]
 
 
 def test_images_without_boxes_are_left_out_and_counted(photos: Path) -> None:
-    with pytest.warns(UserWarning, match=r"1 of 2 images of photos have no boxes in .*, the first is b\.png"):
+    with pytest.warns(UserWarning, match=r"1 of the 2 images of photos have no boxes in .*, the first is b\.png"):
         dataset = attach_boxes(ImageFolder(photos), photos.parent / "boxes.json")
     assert [path.stem for path in dataset.images] == ["a"]
     assert dataset[0]["boxes"].tolist() == [[1, 2, 4, 6]]  # type: ignore[union-attr]

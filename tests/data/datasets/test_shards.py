@@ -104,7 +104,7 @@ def test_a_broken_member_is_named_and_a_cut_archive_too(both):
 def test_mistakes_are_named(tmp_path, both):
     with pytest.raises(UserError, match="No tar file"):
         TarShards(tmp_path / "none/*.tar")
-    with pytest.raises(UserError, match=r"z\.tar is no uncompressed tar"):
+    with pytest.raises(UserError, match=r"z\.tar is not an uncompressed tar"):
         TarShards(pack(tmp_path / "z.tar", {"a.jpg": b""}, "w:gz"))
     with pytest.raises(UserError, match="No images in"):
         TarShards(pack(tmp_path / "t.tar", {"a.txt": b""}))

@@ -201,7 +201,7 @@ def test_another_file_of_the_same_size_is_removed_and_never_unpacked(  # type: i
     assert look(kind, tmp_path) == Found(0, False)
 
 
-def test_another_size_is_told_before_the_transfer(tmp_path: Path, server: Server, offer) -> None:  # type: ignore[no-untyped-def]
+def test_another_size_is_named_before_the_transfer(tmp_path: Path, server: Server, offer) -> None:  # type: ignore[no-untyped-def]
     kind = offer("ecssd")
     server.files["images.zip"] += b"more"
     with pytest.raises(UserError, match=r"is a file of [\d,]+ bytes, [\d,]+ were published"):
@@ -217,7 +217,7 @@ def test_a_web_page_in_place_of_an_archive_without_checksum_is_refused(tmp_path:
     assert _waiting(tmp_path) == set()
 
 
-def test_without_a_checksum_the_one_seen_is_noted_and_a_later_change_is_told(  # type: ignore[no-untyped-def]
+def test_without_a_checksum_the_one_seen_is_noted_and_a_later_change_is_named(  # type: ignore[no-untyped-def]
     tmp_path: Path, server: Server, offer, capsys
 ) -> None:
     kind = offer("dut-omron")
@@ -243,7 +243,7 @@ def test_a_file_put_there_by_hand_is_used_instead_of_a_transfer(tmp_path: Path, 
     assert look(kind, tmp_path).whole(kind)
 
 
-def test_a_wrong_file_put_there_by_hand_is_told_and_left_to_its_owner(tmp_path: Path, server: Server, offer) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_file_put_there_by_hand_is_named_and_left_to_its_owner(tmp_path: Path, server: Server, offer) -> None:  # type: ignore[no-untyped-def]
     kind = offer("ecssd")
     (tmp_path / ".downloads").mkdir()
     (tmp_path / ".downloads/images.zip").write_bytes(b"mine")
@@ -291,16 +291,16 @@ def test_a_mirror_with_another_file_is_refused_by_the_published_checksum(tmp_pat
     ("urls", "message"),
     [
         (["http://127.0.0.1/a"], r"ecssd consists of images\.zip, ground_truth_mask\.zip: pass 2 addresses"),
-        (["file:///a.zip", "file:///b.zip"], "'file:///a.zip' is no address to fetch from"),
+        (["file:///a.zip", "file:///b.zip"], "'file:///a.zip' is not an address to fetch from"),
     ],
 )
-def test_wrong_addresses_are_told_before_anything_is_made(tmp_path: Path, offer, urls, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_addresses_are_named_before_anything_is_made(tmp_path: Path, offer, urls, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match=message):
         download("ecssd", offer("ecssd"), tmp_path, urls)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_before_the_transfer(tmp_path: Path, offer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_full_disk_is_named_before_the_transfer(tmp_path: Path, offer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     kind = offer("ecssd")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 500))
     with pytest.raises(UserError, match=r"images\.zip \(.* needs .*, but 500 bytes are free in .*\.downloads"):
@@ -351,7 +351,7 @@ def test_listed_images_that_are_not_there_do_not_count(tmp_path: Path, offer) ->
     assert look(kind, tmp_path) == Found(2, True)
 
 
-def test_more_images_than_published_are_not_mended_by_a_download(tmp_path: Path, server: Server, offer) -> None:  # type: ignore[no-untyped-def]
+def test_more_images_than_published_are_not_removed_by_a_download(tmp_path: Path, server: Server, offer) -> None:  # type: ignore[no-untyped-def]
     kind = offer("ecssd")
     download("ecssd", kind, tmp_path)
     shutil.copy(tmp_path / "ECSSD/images/a.jpg", tmp_path / "ECSSD/images/mine.jpg")
@@ -363,7 +363,7 @@ def test_more_images_than_published_are_not_mended_by_a_download(tmp_path: Path,
     assert server.log == []
 
 
-def test_archives_that_lack_an_image_are_told_and_stay(tmp_path: Path, offer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_archives_that_lack_an_image_are_named_and_stay(tmp_path: Path, offer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     kind = offer("ecssd")
     monkeypatch.setattr(kind, "expected", 4)
     with pytest.raises(UserError, match=r"not whole after unpacking images\.zip, .*: 3 of 4 images are there"):
@@ -371,7 +371,7 @@ def test_archives_that_lack_an_image_are_told_and_stay(tmp_path: Path, offer, mo
     assert _waiting(tmp_path) == {"images.zip", "ground_truth_mask.zip"}
 
 
-def test_archives_whose_masks_do_not_pair_are_told(tmp_path: Path, server: Server, offer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_archives_whose_masks_do_not_pair_are_named(tmp_path: Path, server: Server, offer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     kind = offer("dut-omron")
     server.files[kind.archives[1].name] = _zip({"pixelwiseGT-new-PNG/a.png": _image("L", "png")})
     with pytest.raises(UserError, match=r"DUT-OMRON: 2 of its images have no mask of the same name: b, c\."):
@@ -383,11 +383,10 @@ def test_a_hostile_archive_from_a_server_leaves_nothing_outside(tmp_path: Path, 
     server.files["DUTS-TE.zip"] = _zip({"DUTS-TE/a.jpg": b"good", "../../outside": b"bad"})
     monkeypatch.setattr(kind, "archives", (Archive(server.url("DUTS-TE.zip")),))
     root = tmp_path / "deep/data"
-    with pytest.raises(UserError, match=r"'\.\./\.\./outside' leaves the folder"):
+    with pytest.raises(UserError, match="duts-te is not whole after unpacking"):
         download("duts-te", kind, root)
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} <= {"DUTS-TE.zip", "checksums.json"} | {
-        path.name for path in (root / ".downloads").glob("*.lock")
-    }
+    assert {path.name for path in tmp_path.iterdir()} == {"deep"}
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"data"}
 
 
 def test_a_second_download_waits_for_the_first_and_finds_all_there(

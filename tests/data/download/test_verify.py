@@ -134,7 +134,7 @@ def test_a_list_names_what_is_missing(tmp_path: Path, write) -> None:  # type: i
     ]
 
 
-def test_masks_of_a_coco_file_are_told_by_their_photograph(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
+def test_masks_of_a_coco_file_are_named_by_their_photograph(tmp_path: Path, write) -> None:  # type: ignore[no-untyped-def]
     image = write(tmp_path / "photos/a.png")
     objects = [{"id": 5, "image_id": 1, "segmentation": [[1, 2]]}]
     content = {"images": [{"id": 1, "file_name": "a.png", "width": 12, "height": 8}], "annotations": objects}

@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from segtricks.cli import main
+
+WORDS = [
+    *("fit", "--config", "synthetic", "--data.size", "32", "--model.hidden_dim", "8", "--model.crop", "false"),
+    *("--data.train", "synthetic[:29]", "--data.held_out", "5", "--data.batch_size", "4", "--test", "none"),
+    *("--panels", "0", "--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"),
+]
+
+
+@pytest.mark.parametrize("stop", ["3", "6", "8"])  # inside the first epoch, at its end, inside the second
+def test_training_that_max_steps_ended_goes_on_from_that_very_step(tmp_path, monkeypatch, capsys, stop):
+    monkeypatch.chdir(tmp_path)
+    assert main([*WORDS, "--name", "whole"]) == 0
+    assert main([*WORDS, "--name", "stopped", "--trainer.max_steps", stop]) == 0
+    assert f"Trained to step {stop} in" in capsys.readouterr().out
+    assert main(["fit", "--resume", "--name", "stopped", "--trainer.max_steps", "12"]) == 0
+    whole, stopped = (
+        torch.load(f"runs/{name}/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "stopped")
+    )
+    assert whole["global_step"] == stopped["global_step"] == 12
+    assert all(torch.equal(tensor, stopped["state_dict"][name]) for name, tensor in whole["state_dict"].items())
+    steps = [line.split(",")[:2] for line in (tmp_path / "runs/stopped/metrics.csv").read_text().splitlines()]
+    assert steps == [line.split(",")[:2] for line in (tmp_path / "runs/whole/metrics.csv").read_text().splitlines()]
+
+
+def test_bar_of_an_epoch_that_goes_on_has_a_total_and_the_time_left(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main([*WORDS, "--name", "a", "--trainer.max_steps", "3"]) == 0
+    capfd.readouterr()
+    assert main(["fit", "--resume", "--name", "a", "--trainer.max_steps", "5"]) == 0
+    shown = capfd.readouterr().out
+    assert "Epoch 1 of 2:  83%" in shown
+    assert "5/6" in shown
+    assert "left=" in shown
