@@ -137,4 +137,5 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(da
     resumed = read_checkpoint(tmp_path / "runs/run/checkpoints/last.ckpt")
     torch.testing.assert_close(resumed["state_dict"], whole["state_dict"])
     assert resumed["lr_schedulers"] == whole["lr_schedulers"]
+    assert whole["lr_schedulers"][0]["_last_lr"] == [0]  # the schedule ends with the run
     assert resumed["global_step"] == whole["global_step"] == 4
