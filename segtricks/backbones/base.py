@@ -70,7 +70,9 @@ class Backbone(nn.Module):
             UserError: It does not have so many blocks.
         """
         if blocks is not None:
-            raise UserError(f"{self.name!r} has no blocks of which some could be trained: leave the number out.")
+            raise UserError(
+                f"{self.name!r} has no blocks of which some could be trained.\nNext: leave out --model.trained_blocks."
+            )
         self.requires_grad_(True)
         self.frozen = False
 

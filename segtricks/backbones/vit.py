@@ -102,7 +102,10 @@ class ViTBackbone(Backbone):
         if blocks is None:
             return super().thaw()
         if not 0 < blocks <= len(self.model.blocks):
-            raise UserError(f"{self.name!r} has {len(self.model.blocks)} blocks: {blocks} of them cannot be trained.")
+            raise UserError(
+                f"{self.name!r} has {len(self.model.blocks)} blocks, and {blocks} of them were to be trained.\n"
+                f"Next: pass --model.trained_blocks 0 to {len(self.model.blocks)}, or leave it out to train all."
+            )
         self.model.blocks[-blocks:].requires_grad_(True)
         self.model.norm.requires_grad_(True)
         self.frozen = False

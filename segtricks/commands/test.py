@@ -71,6 +71,8 @@ def _test(options: Namespace, configs: list[str], rest: list[str]) -> None:
         default_root_dir=str(folder),
         enable_checkpointing=False,
     )
+    if cli.model.target_kind is not None and not _says(rest, "--data.masks"):
+        cli.run_data.masks = None  # the run's are pseudo-labels, not the truth
     _make_ready(cli, folder, checkpoint, options.released)
     if cli.trainer.is_global_zero:
         start_loggers(cli.trainer, cli.plain_config())

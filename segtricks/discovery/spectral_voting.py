@@ -40,7 +40,10 @@ class Ensemble(nn.Module):
         if not singles:
             raise UserError("No backbone: pass one or several, for example --backbone dino_vits8,dino_vits16.")
         if checkpoint is not None and len(singles) > 1:
-            raise UserError(f"A file of weights goes with one backbone, and there are {len(singles)}: {names}.")
+            raise UserError(
+                f"A file of weights goes with one backbone, and there are {len(singles)}: {names}.\n"
+                "Next: pass one --backbone, or leave out --backbone_checkpoint."
+            )
         self.backbones = nn.ModuleList(
             create_backbone(name, pretrained, checkpoint, feature or last_feature(name), -1 if layer is None else layer)
             for name in singles
@@ -94,6 +97,8 @@ class SpectralVoting(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Masks (B, 1, H, W) of normalised images (B, 3, H, W)."""
         features = self.backbone(images)
+        if isinstance(features, Tensor):  # a cache gives those of a single backbone without the tuple
+            features = (features,)
         masks = [self._mask([each[i] for each in features], images.shape[-2:]) for i in range(len(images))]
         return torch.stack(masks)[:, None]
 

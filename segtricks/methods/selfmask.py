@@ -174,7 +174,7 @@ class SelfMask(Trainable, SegmentationModule):
         """A photograph uint8 (3, H, W) as the network sees it, normalised."""
         height, width = photo.shape[-2:]
         shrink = min(1.0, self.longest_side / max(height, width))
-        return to_input(fit_short_side(photo, round(min(height, width) * shrink)).to(self.device))
+        return to_input(fit_short_side(photo, max(1, round(min(height, width) * shrink))).to(self.device))
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded."""

@@ -190,5 +190,5 @@ def test_a_thawed_backbone_gives_gradients_to_its_last_blocks_alone():
     assert {name.split(".")[2] for name in trained if "blocks" in name} == {str(last)}
     backbone.thaw()
     assert all(part.requires_grad for part in backbone.parameters())
-    with pytest.raises(UserError, match="blocks: 99 of them"):
+    with pytest.raises(UserError, match="blocks, and 99 of them"):
         backbone.thaw(99)

@@ -55,6 +55,10 @@ def test_masks_and_boxes_are_those_of_the_objects(photos, tmp_path, method):
 def test_spectral_voting_takes_several_backbones_and_fills_a_store(photos, tmp_path):
     words = ["--method", "spectral_voting", "--backbone", "descriptor,descriptor4"]
     assert _discover(photos, tmp_path / "out", *words) == 0
+    for output in ("first", "again"):  # kept features, and of a single backbone
+        cached = ["--cache_features", "--cache_dir", str(tmp_path / "cache")]
+        assert _discover(photos, tmp_path / output, "--method", "spectral_voting", *cached) == 0
+    np.testing.assert_array_equal(_read(tmp_path / "first/soft/a.png"), _read(tmp_path / "again/soft/a.png"))
     store = Store.open(tmp_path / "out")
     assert store.index["source"]["method"] == "spectral_voting on descriptor,descriptor4"
     mask = store.entry("a").arrays()[0]

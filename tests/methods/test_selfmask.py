@@ -93,7 +93,7 @@ def _words(data, *more):
     return [*words, "--max_bad_share", "0.5", "--trainer.log_every_n_steps", "1", *more]
 
 
-def test_fit_leaves_bad_masks_out_keeps_the_encoder_and_predicts(data, tmp_path, monkeypatch, caplog):
+def test_fit_leaves_bad_masks_out_keeps_the_encoder_and_predicts(data, tmp_path, monkeypatch, caplog, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["fit", *_words(data, "--trainer.max_epochs", "3")]) == 0
     run = tmp_path / "runs/run"
@@ -108,7 +108,10 @@ def test_fit_leaves_bad_masks_out_keeps_the_encoder_and_predicts(data, tmp_path,
     photo = data / "photos/00.png"
     written = np.asarray(Image.open(tmp_path / "out/soft/00.png")) / 255
     np.testing.assert_allclose(load_run(run).masks(photo), written, rtol=0, atol=1 / 255)
-    words = ["--run", str(run), "--data", str(data / "photos"), "--data.masks", str(data / "masks")]
+    words = ["--run", str(run), "--data", str(data / "photos")]
+    assert main(["test", *words]) == 2
+    assert "nothing to compare with" in capsys.readouterr().err
+    words += ["--data.masks", str(data / "masks")]
     assert main(["test", *words, "--max_bad_share", "0.5", "--protocol", "selfmask"]) == 0
     (result,) = (run / "test").glob("*.json")
     assert list(json.loads(result.read_text())["rows"]) == ["mask", "mask + guided filter"]
@@ -134,4 +137,5 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(da
     resumed = read_checkpoint(tmp_path / "runs/run/checkpoints/last.ckpt")
     torch.testing.assert_close(resumed["state_dict"], whole["state_dict"])
     assert resumed["lr_schedulers"] == whole["lr_schedulers"]
+    assert whole["lr_schedulers"][0]["_last_lr"] == [0]  # the schedule ends with the run
     assert resumed["global_step"] == whole["global_step"] == 4
