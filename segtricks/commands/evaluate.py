@@ -3,12 +3,13 @@
 import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from segtricks.commands.options import OptionParser
 from segtricks.data.boxes import ImageBoxes, read_boxes
+from segtricks.data.mask_values import decide
 from segtricks.errors import UserError
 from segtricks.metrics import MEASURES, Protocol, get_protocol
 from segtricks.metrics.corloc import Select
@@ -18,7 +19,7 @@ from segtricks.reports.tables import figure, text_table
 from segtricks.runs import write_csv, write_json
 from segtricks.scoring.folders import ROW, FolderEvaluation, evaluate_folder
 from segtricks.scoring.mask_pairs import pair_boxes, pair_masks
-from segtricks.scoring.mask_reading import NOTES
+from segtricks.scoring.mask_reading import NOTES, Rules
 
 USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
 
@@ -30,6 +31,8 @@ USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
   --per-image FILE     every figure of every image as CSV
   --figures DIR        curves, IoU by object size, best and worst images (with --images DIR: next to the photographs)
   --boxes PATH         CorLoc against VOC's Annotations folder or a COCO JSON file
+  --foreground N …     values of the targets that are foreground, where they hold classes
+  --ignore N …         values of the targets whose pixels are not scored, such as a border of 255
   --polarity RULE      turn a mask over if its mean (image), or its mean along the border (border), exceeds 0.5
   --select RULE        which component gives the box: largest_bbox, largest_area or seed
   --no-hard            leave VOC's difficult and truncated objects out
@@ -96,6 +99,8 @@ def _parser() -> OptionParser:
     parser.add_argument("--protocol", default="fullres")
     parser.add_argument("--polarity", choices=get_args(Polarity))
     parser.add_argument("--select", choices=get_args(Select))
+    parser.add_argument("--foreground", type=int, nargs="+", metavar="N")
+    parser.add_argument("--ignore", type=int, nargs="+", metavar="N")
     parser.add_argument("--no-hard", action="store_true")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
     return parser
@@ -107,11 +112,19 @@ def _evaluate(
     workers = max(1, options.workers)
     boxes, left_out = _usable(boxes, options.no_hard)
     if options.targets:
-        return evaluate_folder(name, pair_masks(folder, options.targets), protocol, boxes, workers=workers)
+        pairs = pair_masks(folder, options.targets)
+        predictions = [prediction for _, prediction, _ in pairs.found]
+        targets = [target for _, _, target in pairs.found if target is not None]
+        rules = Rules(
+            decide(predictions, "predictions", workers=workers),
+            decide(targets, "targets", options.foreground or (), options.ignore or (), workers),
+        )
+        return evaluate_folder(name, pairs, protocol, boxes, workers=workers, rules=rules)
     pairs = pair_boxes(folder, [*(boxes or {}), *left_out], options.boxes)
     pairs.skipped += [(stem, _ALL_HARD) for stem, _, _ in pairs.found if stem in left_out]
     pairs.found = [pair for pair in pairs.found if pair[0] not in left_out]
-    return evaluate_folder(name, pairs, protocol, boxes, masks=False, workers=workers)
+    rules = Rules(decide([prediction for _, prediction, _ in pairs.found], "predictions", workers=workers))
+    return evaluate_folder(name, pairs, protocol, boxes, masks=False, workers=workers, rules=rules)
 
 
 def _usable(boxes: dict[str, ImageBoxes] | None, no_hard: bool) -> tuple[dict[str, ImageBoxes] | None, set[str]]:
@@ -130,6 +143,7 @@ def _result(folder: Path, found: FolderEvaluation, options: Namespace, protocol:
         "protocol": protocol.as_dict(),
         "images": found.evaluation.images,
         "skipped": found.evaluation.listed(),
+        "reading": {"predictions": asdict(found.rules.predictions), "targets": asdict(found.rules.targets)},
         "notes": {key: {"files": count, "meaning": NOTES[key]} for key, count in sorted(found.notes.items())},
         "metrics": score.metrics,
     }

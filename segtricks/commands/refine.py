@@ -11,6 +11,7 @@ import torch
 
 from segtricks.commands.options import OptionParser
 from segtricks.data.images import UnreadableImage, read_image
+from segtricks.data.mask_values import MaskRule, decide
 from segtricks.errors import UserError
 from segtricks.metrics import apply_polarity
 from segtricks.metrics.protocols import fit
@@ -60,12 +61,14 @@ def main(words: Sequence[str]) -> None:
     pairs = pair_masks(options.masks, options.images, ("mask", "photograph"))
     skipped, notes, written = list(pairs.skipped), Counter[str](), 0
 
+    rule = decide([mask for _, mask, _ in pairs.found], "masks", workers=max(1, options.workers))
+
     def work(pair: Pair) -> set[str] | tuple[str, str]:
         _, mask, photo = pair
         assert photo is not None
         name = mask.relative_to(source).with_suffix(".png")
         try:
-            return _refine(mask, photo, options.output / name, refiner, options.polarity)
+            return _refine(mask, photo, options.output / name, refiner, options.polarity, rule)
         except UnreadableImage as error:
             return error.path, error.reason
 
@@ -119,9 +122,9 @@ def _report(
         raise UserError(f"No mask could be refined: {len(skipped):,} were skipped, see {output / 'index.json'}.")
 
 
-def _refine(mask: Path, photo: Path, output: Path, refiner: Any, polarity: str) -> set[str]:
+def _refine(mask: Path, photo: Path, output: Path, refiner: Any, polarity: str, rule: MaskRule) -> set[str]:
     image = read_image(photo)[None].float() / 255
-    values, notes = read_prediction(mask)
+    values, notes = read_prediction(mask, rule)
     size = (image.shape[-2], image.shape[-1])
     soft = apply_polarity(values[None].float() / 255, polarity)
     if soft.shape[-2:] != size:

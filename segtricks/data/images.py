@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".g
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # JPEG: and MPO, the pairs that some phones write
 
-Convert = Callable[[Image.Image, int], NDArray[Any]]
+Convert = Callable[[Image.Image, int], Any]
 
 _LABEL_VALUES = "a label map holds one class id a pixel, as a palette entry or gray value (0 to 65535)"
 
@@ -71,6 +71,29 @@ def read_mask(path: str | Path, content: bytes | None = None) -> Tensor:
     """
     array = _decode(Path(path), _luminance, content)
     return torch.from_numpy(array).unsqueeze(0)
+
+
+class RawMask(NamedTuple):
+    """The values of a mask as they are stored.
+
+    Args:
+        levels: (H, W), gray values, luminances, or the entry numbers of a palette of colours.
+        kind: which of these.
+        white: the largest value that such a file could hold: 255, 65535 or 1.0.
+        one: how the value 1 is read; Pillow spreads 2 and 4 bits over 0..255.
+        alpha: (H, W) uint8 where there is transparency.
+    """
+
+    levels: NDArray[Any]
+    kind: Literal["gray", "colour", "palette"]
+    white: float
+    one: int
+    alpha: NDArray[np.uint8] | None
+
+
+def read_raw_mask(path: str | Path) -> RawMask:
+    """Mask with its values as they are stored, upright; raises as :func:`read_image` does."""
+    return _decode(Path(path), _raw)
 
 
 def read_labels(path: str | Path, content: bytes | None = None) -> Tensor:
@@ -122,7 +145,7 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _decode(path: Path, convert: Convert, content: bytes | None = None) -> NDArray[Any]:
+def _decode(path: Path, convert: Convert, content: bytes | None = None) -> Any:
     with _opened(path, content) as image:
         step = _gray_step(image)
         image.load()
@@ -211,6 +234,23 @@ def _luminance(image: Image.Image, step: int) -> NDArray[np.uint8]:
     if levels.dtype.kind != "f" and levels.max() == step:
         return (levels > 0).astype(np.uint8) * np.uint8(255)
     return _eight_bits(levels)
+
+
+def _raw(image: Image.Image, step: int) -> RawMask:
+    alpha = np.array(image.convert("RGBA"))[..., 3] if image.has_transparency_data else None
+    levels = _levels(image)
+    if levels is not None:
+        return RawMask(levels, "gray", 1.0 if levels.dtype.kind == "f" else 65535, step, alpha)
+    if image.mode == "P" and not _is_gray(image):
+        return RawMask(np.array(image), "palette", 255, step, alpha)
+    gray = image.mode in ("1", "L", "LA", "P")
+    levels = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB").convert("L"))
+    return RawMask(levels, "gray" if gray else "colour", 255, step, alpha)
+
+
+def _is_gray(image: Image.Image) -> bool:
+    colours = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    return bool((colours == colours[:, :1]).all())
 
 
 def _ids(path: Path, image: Image.Image, step: int) -> NDArray[np.int64]:

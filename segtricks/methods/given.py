@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from segtricks.data.images import UnreadableImage, find_images
+from segtricks.data.mask_values import decide
 from segtricks.data.pairing import MAX_UNPAIRED, by_ending, few, one_per_stem
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
@@ -60,6 +61,7 @@ class GivenMasks(SegmentationModule):
         place = prediction_folder(self.folder)
         self._files = one_per_stem(find_images(place), lambda path: _name(path, place), ".png")
         self._names: dict[str, str] = {}
+        self._rule = decide(list(self._files.values()), "masks")
 
     def make_evaluator(self, dataset: SegmentationDataset, name: str) -> Evaluator:
         """Find the mask of each photograph: that of its name, as much of the path as the folder of masks has.
@@ -103,7 +105,7 @@ class GivenMasks(SegmentationModule):
     def _read(self, path: str, photo: Tensor) -> Tensor:
         if (name := self._names[path]) not in self._files:
             raise UnreadableImage(Path(path), "no mask of this name")
-        soft, _ = read_prediction(self._files[name])
+        soft, _ = read_prediction(self._files[name], self._rule)
         size = photo.shape[-2:]  # of the crop, where the protocol crops
         if self.protocol.crop is not None and soft.shape[-2:] != size:
             soft = self.protocol.crop(soft)

@@ -61,7 +61,7 @@ def _ranked_image(
 ) -> RankedImage:
     prediction, target = found.files[name]
     assert target is not None
-    pred, truth, _ = read_pair(prediction, target, protocol)
+    pred, truth, _ = read_pair(prediction, target, protocol, found.rules)
     photo = None
     path = photos.get(name) or photos.get(Path(name).name)
     if path is not None:

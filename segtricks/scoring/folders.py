@@ -15,7 +15,7 @@ from segtricks.parallel import in_threads
 from segtricks.scoring.evaluation import Evaluation
 from segtricks.scoring.evaluator import SaliencyEvaluator, Target, Verdict
 from segtricks.scoring.mask_pairs import MaskPairs, Pair
-from segtricks.scoring.mask_reading import read_pair, read_prediction
+from segtricks.scoring.mask_reading import Rules, read_pair, read_prediction
 
 ROW = "mask"
 
@@ -29,10 +29,12 @@ class FolderEvaluation:
         sums: of the measures, for curves.
         notes: how many files each note of ``mask_reading.NOTES`` holds for.
         files: by name of the image, prediction and target.
+        rules: how their masks were read.
     """
 
     evaluation: Evaluation
     sums: SaliencyScores
+    rules: Rules
     notes: Counter[str] = field(default_factory=Counter)
     files: dict[str, tuple[Path, Path | None]] = field(default_factory=dict)
 
@@ -60,6 +62,7 @@ def evaluate_folder(
     boxes: Mapping[str, ImageBoxes] | None = None,
     masks: bool = True,
     workers: int = 1,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
 ) -> FolderEvaluation:
     """Score pairs by a protocol; a file that cannot be read is skipped.
 
@@ -70,6 +73,7 @@ def evaluate_folder(
         boxes: by file name, for CorLoc; None measures none.
         masks: measure masks, which all pairs then have.
         workers: threads.
+        rules: how the masks are read.
 
     Raises:
         UserError: nothing could be scored.
@@ -81,7 +85,7 @@ def evaluate_folder(
     groups = [pairs.found[start : start + step] for start in range(0, len(pairs.found), step)]
 
     def work(group: Sequence[Pair]) -> list[_Outcome]:
-        return list(_judged(group, evaluator, boxes or {}))
+        return list(_judged(group, evaluator, boxes or {}, rules))
 
     notes, files = Counter[str](), {}
     for outcomes in in_threads(work, groups, workers, name):
@@ -93,7 +97,7 @@ def evaluate_folder(
             key, prediction, target = outcome.pair
             files[key] = prediction, target
             evaluator.take(key, outcome.verdicts)
-    return FolderEvaluation(_scored(evaluator), evaluator.sums(ROW), notes, files)
+    return FolderEvaluation(_scored(evaluator), evaluator.sums(ROW), rules, notes, files)
 
 
 def _scored(evaluator: SaliencyEvaluator) -> Evaluation:
@@ -104,11 +108,13 @@ def _scored(evaluator: SaliencyEvaluator) -> Evaluation:
     return evaluator.result()
 
 
-def _judged(group: Iterable[Pair], evaluator: SaliencyEvaluator, boxes: Mapping[str, ImageBoxes]) -> Iterator[_Outcome]:
+def _judged(
+    group: Iterable[Pair], evaluator: SaliencyEvaluator, boxes: Mapping[str, ImageBoxes], rules: Rules
+) -> Iterator[_Outcome]:
     read: list[_Read] = []
     for pair in group:
         try:
-            read.append(_read(pair, evaluator.protocol, boxes))
+            read.append(_read(pair, evaluator.protocol, boxes, rules))
         except UnreadableImage as error:
             yield _Outcome(pair, skipped=(error.path, error.reason))
     turned = evaluator.protocol.turn([each.prediction for each in read])
@@ -116,12 +122,12 @@ def _judged(group: Iterable[Pair], evaluator: SaliencyEvaluator, boxes: Mapping[
         yield _Outcome(each.pair, evaluator.judge(each.target, {ROW: prediction}), each.notes)
 
 
-def _read(pair: Pair, protocol: Protocol, boxes: Mapping[str, ImageBoxes]) -> _Read:
+def _read(pair: Pair, protocol: Protocol, boxes: Mapping[str, ImageBoxes], rules: Rules) -> _Read:
     name, prediction, target = pair
     known = boxes.get(Path(name).name)
     own, size = (None, None) if known is None else (known.boxes, known.size)
     if target is None:
-        soft, notes = read_prediction(prediction)
+        soft, notes = read_prediction(prediction, rules.predictions)
         return _Read(pair, soft[None].double() / 255, Target(name, None, own, size), notes)
-    mask, truth, notes = read_pair(prediction, target, protocol)
+    mask, truth, notes = read_pair(prediction, target, protocol, rules)
     return _Read(pair, mask, Target(name, truth, own, size), notes)

@@ -1,33 +1,48 @@
-"""Masks from anywhere, read by fixed rules; what is unusual about a file is counted and reported once.
+"""Masks from anywhere, read by one rule for each folder; what is unusual is counted and reported once.
 
-A file whose largest value is exactly 1 is a 0/1 mask. Colour is read by its luminance. Values between, such as those
-of a JPEG or of a soft target, are kept for the protocol to cut. A prediction of another size is brought to the
-target's by the protocol's interpolation.
+Colour is read by its luminance. Values between, such as those of a JPEG or of a soft target, are kept for the protocol
+to cut. A prediction of another size is brought to the target's by the protocol's interpolation.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
+import torch
 from torch import Tensor
 
-from segtricks.data.images import read_mask
+from segtricks.data.images import RawMask
+from segtricks.data.mask_values import MaskRule
 from segtricks.metrics import Protocol
 
 PREDICTION_NOTES = {
     "zero_one": "predictions hold 0 and 1 alone and were read as 0 and 255",
     "colour": "predictions are in colour and were read by their luminance",
+    "alpha": "predictions are cut-outs and were read by their alpha",
+    "palette": "predictions are label maps, of which every class was read as foreground",
+    "depth": "predictions of 16 bits hold values of fewer bits and were read on that scale",
     "resized": "predictions differ from their target in size and were resized",
 }
 TARGET_NOTES = {
     "target_zero_one": "targets hold 0 and 1 alone and were read as 0 and 255",
     "target_colour": "targets are in colour and were read by their luminance (classes: make masks of 0 and 255)",
+    "target_alpha": "targets are cut-outs and were read by their alpha",
+    "target_palette": "targets are label maps, of which every class was read as foreground",
+    "target_depth": "targets of 16 bits hold values of fewer bits and were read on that scale",
     "target_between": "targets hold values other than 0 and 255, cut by the protocol's target_threshold",
 }
 NOTES = PREDICTION_NOTES | TARGET_NOTES
 
 
-def read_pair(prediction: Path, target: Path, protocol: Protocol) -> tuple[Tensor, Tensor, set[str]]:
-    """Read and fit one pair.
+@dataclass(frozen=True)
+class Rules:
+    """How the masks of the two folders are read."""
+
+    predictions: MaskRule = field(default_factory=MaskRule)
+    targets: MaskRule = field(default_factory=MaskRule)
+
+
+def read_pair(prediction: Path, target: Path, protocol: Protocol, rules: Rules) -> tuple[Tensor, Tensor, set[str]]:
+    """Read and fit one pair. Pixels that are not scored are background in both.
 
     Returns:
         Probabilities (1, 1, H, W) float64, the target (1, 1, H, W) uint8, and keys of ``NOTES``.
@@ -35,29 +50,29 @@ def read_pair(prediction: Path, target: Path, protocol: Protocol) -> tuple[Tenso
     Raises:
         UnreadableImage: either file cannot be read.
     """
-    soft, notes = read_prediction(prediction)
-    truth = read_mask(target)
-    odd = _oddities(target, truth)
-    notes |= {f"target_{name}" for name in odd}
+    soft, notes = read_prediction(prediction, rules.predictions)
+    truth, ignored, raw = rules.targets.read(target)
+    notes |= {f"target_{name}" for name in _oddities(raw, rules.targets)}
     if _between(truth):
         notes.add("target_between")
     if protocol.crop is None and soft.shape[-2:] != truth.shape[-2:]:
         notes.add("resized")
     if (crop := protocol.crop) is not None:
-        truth = crop(truth)
+        truth, ignored = crop(truth), crop(ignored.to(torch.uint8) * 255) > 127
         # A prediction that has the crop's size already is taken for the crop's.
         soft = soft if soft.shape == truth.shape else crop(soft)
-    return protocol.fit(soft[None].double() / 255, truth.shape[-2:]), truth[None], notes
+    pred = protocol.fit(soft[None].double() / 255, truth.shape[-2:])
+    return pred.masked_fill(ignored[None], 0), truth[None], notes
 
 
-def read_prediction(path: Path) -> tuple[Tensor, set[str]]:
+def read_prediction(path: Path, rule: MaskRule) -> tuple[Tensor, set[str]]:
     """Read a prediction, (1, H, W) uint8, and keys of ``PREDICTION_NOTES``.
 
     Raises:
         UnreadableImage: it cannot be read.
     """
-    soft = read_mask(path)
-    return soft, _oddities(path, soft)
+    soft, _, raw = rule.read(path)
+    return soft, _oddities(raw, rule)
 
 
 def _between(mask: Tensor) -> bool:
@@ -65,12 +80,13 @@ def _between(mask: Tensor) -> bool:
     return bool((mask + 1).max() > 1)
 
 
-def _oddities(path: Path, mask: Tensor) -> set[str]:
-    found = set()
-    with Image.open(path) as image:
-        if image.mode not in ("1", "L", "F", "I") and not image.mode.startswith("I;16"):
-            found.add("colour")
-        # Only a second look separates 0/1 from 0/255 once both are read as 0/255.
-        elif image.mode != "1" and mask.max() == 255 and not _between(mask) and image.getextrema()[1] == 1:
-            found.add("zero_one")
-    return found
+def _oddities(raw: RawMask, rule: MaskRule) -> set[str]:
+    if rule.source != "gray":
+        return {rule.source}
+    if raw.kind == "palette":
+        return set()
+    if raw.kind == "colour":
+        return {"colour"}
+    if rule.white == 1 and raw.levels.max() == raw.one:
+        return {"zero_one"}
+    return {"depth"} if raw.white == 65535 and rule.white not in (1, 65535) else set()

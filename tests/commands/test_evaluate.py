@@ -294,3 +294,43 @@ def test_a_changed_choice_reaches_the_protocol_of_test_too(trained, monkeypatch)
         "protocol"
     ]
     assert (protocol["beta2"], protocol["f_average"], protocol["stretch"]) == (1.0, "images", True)
+
+
+def _cases(golden):
+    folder = golden.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("predictions", "targets", "iou", "note"),
+    [
+        ("pred_soft", "gt", 0.6921, None),
+        ("pred_uint16_0_255", "gt", 0.6921, "depth"),
+        ("pred_rgba_cutout", "gt", 0.6921, "alpha"),
+        ("pred_soft", "gt_palette_ids", 0.6921, "target_palette"),
+        ("pred_one_nearly_empty", "gt", 0.5785, None),
+    ],
+)
+def test_values_of_a_folder_mean_one_thing(golden, tmp_path, predictions, targets, iou, note):
+    cases = _cases(golden)
+    words = ["--predictions", str(cases / predictions), "--targets", str(cases / targets)]
+    assert main(["evaluate", *words, "--output", str(tmp_path / "r.json")]) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["metrics"]["iou"] == pytest.approx(iou, abs=5e-5)
+    assert list(result["notes"]) == ([] if note is None else [note])
+    assert set(result["reading"]) == {"predictions", "targets"}
+
+
+def test_classes_are_refused_with_their_values_until_it_is_said_what_they_mean(golden, tmp_path, capsys):
+    cases = _cases(golden)
+    words = ["--predictions", str(cases / "pred_soft"), "--targets", str(cases / "gt_1_and_void255")]
+    assert main(["evaluate", *words]) == 2
+    assert "The targets hold the values 0, 1, 255" in capsys.readouterr().err
+    ious = []
+    for ignore in ([], ["--ignore", "255"]):
+        words += ["--foreground", "1", *ignore, "--output", str(tmp_path / "r.json")]
+        assert main(["evaluate", *words]) == 0
+        ious.append(json.loads((tmp_path / "r.json").read_text())["metrics"]["iou"])
+    assert ious[1] > ious[0]  # false alarms within the border no longer count
