@@ -62,3 +62,13 @@ def test_the_package_itself_is_no_way_around_the_order():
         f"{stem}.py imports {other}" for stem in sorted(early) for other in _rooms_of(_imports(PACKAGE / f"{stem}.py"))
     ]
     assert around == []
+
+
+def test_no_public_name_is_defined_in_two_modules():
+    places: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, set()).add(str(path.relative_to(PACKAGE)))
+    several = {name: sorted(files) for name, files in places.items() if len(files) > 1 and name != "main"}
+    assert several == {}

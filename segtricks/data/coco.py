@@ -43,7 +43,7 @@ def reading_coco(path: Path) -> Iterator[None]:
     except DAMAGE as error:
         raise UserError(
             f"{path} is not a COCO annotation file: {type(error).__name__} {error}.\n"
-            "Next: pass such a file, or a folder of masks."
+            "Next: pass such a file, or a folder."
         ) from error
 
 

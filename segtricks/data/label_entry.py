@@ -1,5 +1,6 @@
 """One entry of a store of pseudo-labels: the masks of a photograph, and how they lie on disk."""
 
+import hashlib
 import json
 import math
 import operator
@@ -18,6 +19,9 @@ from segtricks.data.coco import DAMAGE, fill_runs, read_runs
 from segtricks.data.images import UnreadableImage, read_labels, read_size
 from segtricks.data.pairing import without_suffix
 from segtricks.runs import replacing
+
+_LONGEST = 240
+"""Bytes of a file's name before its suffix; file systems take 255 in all."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,24 @@ class Entry:
 def entry_names(photographs: Iterable[PurePath]) -> dict[PurePath, str]:
     """Return the entry's name of each photograph, given by its path below their folder.
 
-    It is the path without its suffix; photographs that differ in their suffix alone keep it (``a.jpg``).
+    It is the path without its suffix; photographs that differ in their suffix alone keep it (``a.jpg``), and so does
+    one whose name would then be theirs (``a.jpg.png``). A name that leaves no room for a suffix is cut, and ends with a
+    hash of it.
     """
-    stems = {path: without_suffix(path) for path in photographs}
-    counts = Counter(stems.values())
-    return {path: stem if counts[stem] == 1 else path.as_posix() for path, stem in stems.items()}
+    names = {path: without_suffix(path) for path in photographs}
+    while len(set(names.values())) < len(names):
+        counts = Counter(names.values())
+        names = {path: name if counts[name] == 1 else path.as_posix() for path, name in names.items()}
+    return {path: _with_room(name) for path, name in names.items()}
+
+
+def _with_room(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    encoded = last.encode(errors="surrogateescape")
+    if len(encoded) <= _LONGEST:
+        return name
+    kept = encoded[: _LONGEST - 11].decode(errors="ignore")
+    return f"{folder}{slash}{kept}-{hashlib.sha1(encoded).hexdigest()[:10]}"
 
 
 def encode_mask(mask: NDArray[np.bool_], score: float | None = None, class_id: int | None = None) -> Mask:

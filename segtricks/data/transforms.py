@@ -150,15 +150,14 @@ class TrainTransform:
     The short side is resized to ``resize`` pixels, a crop of ``size`` is taken anywhere in it and flipped; only then
     come the colours, on the small crop. The defaults are those of "Two Tricks" (arXiv 2404.03392).
 
-    With ``scale_range`` the resized photograph is resized once more, both sides by a factor uniform in that range, at
-    least to two pixels. Then it is squeezed as a whole to the ``square``, as in FOUND, where small factors lose detail;
-    or a ``crop`` is taken anywhere in it: along a side that is too short for it, the photograph comes to lie anywhere
-    in the crop, or always at the top left ``corner`` (top right after a flip), and what it leaves free gets its mean
-    colour. A blur comes after the flip, before the colours.
+    With ``scale_range`` the resized photograph is resized once more, both sides by a factor uniform in that range.
+    Then it is squeezed as a whole to the ``square``, as in FOUND, where small factors lose detail; or a ``crop`` is
+    taken anywhere in it: along a side that is too short, the photograph lies anywhere in the crop, or at the top left
+    ``corner`` (top right after a flip), on its mean colour. A blur comes after the flip, before the colours.
 
     Args:
         size: Side of the crop.
-        resize: Short side before the crop; None is 335 for a crop of 320, in proportion for others.
+        resize: Short side before the crop; None is 335 for 320, in proportion for others.
         flip: Probability of a horizontal flip.
         jitter, jitter_p, grayscale_p: See :func:`segtricks.data.colors.draw_colors`.
         scale_range: Lowest and highest scale factor; None scales nothing.

@@ -244,7 +244,7 @@ def test_coco_boxes_leave_crowds_out(folders):
         (["--predictions", "pred", "--targets", "gt", "--protocol", "sod:beta=1"], "Unknown choice 'beta'"),
         (["--predictions", "pred", "--targets", "gt", "--protocol", "sod:stretch=1"], "must be true or false"),
         (["--predictions", "pred", "--targets", "gt", "--boxes", "gt"], "No XML files in gt"),
-        (["--predictions", "pred", "--boxes", "gt/a.png"], "is no COCO annotation file"),
+        (["--predictions", "pred", "--boxes", "gt/a.png"], "is not a COCO annotation file"),
         (["--predictions", "pred", "--targets", "gt", "--boxes", "gt", "--protocol", "two-tricks"], "whole images"),
         (["--targets", "gt"], "--predictions"),
     ],

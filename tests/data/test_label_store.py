@@ -76,6 +76,27 @@ def test_names_that_differ_in_their_suffix_alone_keep_it():
     assert list(entry_names(paths).values()) == ["a.jpg", "a.png", "sub/a", "b.c"]
 
 
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["x.jpg", "x.png", "x.jpg.png"], ["x.jpg", "x.png", "x.jpg.png"]),
+        (["x.jpg", "x.jpg.png"], ["x", "x.jpg"]),
+        (["a.png", "a.png.png", "a.png.png.png", "a.jpg"], ["a.png", "a.png.png", "a.png.png.png", "a.jpg"]),
+    ],
+)
+def test_no_two_photographs_have_one_name(paths, names):
+    assert list(entry_names(map(PurePosixPath, paths)).values()) == names
+
+
+@pytest.mark.parametrize("letter", ["a", "写"])
+def test_names_leave_room_for_a_suffix(letter):
+    long = letter * (251 // len(letter.encode()))
+    paths = [PurePosixPath(f"sub/{long}.jpg"), PurePosixPath(f"sub/{long[:-1]}b.jpg")]
+    names = entry_names(paths)
+    assert all(len(f"{name}.json".encode()) <= len("sub/") + 255 for name in names.values())
+    assert len(set(names.values())) == 2
+
+
 def test_soft_masks_and_label_maps_keep_their_values(folder):
     soft = np.arange(600, dtype=np.uint8).reshape(SIZE)
     (folder / "soft").mkdir()

@@ -19,15 +19,10 @@ Plane = NDArray[np.floating[Any]]  # float32 wherever it is as large as an image
 class SyntheticShapes(SegmentationDataset):
     """Ellipses, rounded polygons and wavy blobs, at times of two parts, with exact masks.
 
-    Size: any number of images, drawn when they are read; image ``i`` is a function of ``seed`` and ``i`` alone.
+    Size: ``count`` images, drawn when they are read; image ``i`` is a function of ``seed`` and ``i`` alone.
     Format: images uint8 RGB, masks 0/255, ``size`` x ``size`` pixels; the object covers 8 to 35 % of them. Its hue
     differs from the background's; lightness, gradients, textures and clutter make a mere threshold fail.
     Source: this file; there is nothing to cite.
-
-    Args:
-        count: Number of images.
-        size: Their side in pixels, at least 16.
-        seed: Another seed is another dataset.
     """
 
     target_kinds = ("mask",)
@@ -40,7 +35,9 @@ class SyntheticShapes(SegmentationDataset):
             )
         self.size = size
         self.seed = seed
-        super().__init__("synthetic", *_paths(range(count), seed))
+        folder = Path("synthetic", str(seed))
+        images = [folder / f"{number:06d}.jpg" for number in range(count)]
+        super().__init__("synthetic", images, [path.with_suffix(".png") for path in images])
 
     def read_image(self, index: int) -> Tensor:
         """Drawn photograph, uint8 (3, size, size)."""
@@ -58,11 +55,6 @@ class SyntheticShapes(SegmentationDataset):
         if stop is not None and stop > len(self):
             return type(self)(stop, self.size, self.seed).part(start, stop)
         return super().part(start, stop)
-
-
-def _paths(numbers: range, seed: int) -> tuple[list[Path], list[Path]]:
-    folder = Path("synthetic", str(seed))
-    return [folder / f"{n:06d}.jpg" for n in numbers], [folder / f"{n:06d}.png" for n in numbers]
 
 
 @lru_cache(maxsize=2)  # an image and its mask are read one after the other

@@ -21,7 +21,7 @@ DOWNLOADS = ".downloads"
 Kind = Any  # a class of ``segtricks.data.datasets.registry.PUBLISHED``
 
 
-class Found(NamedTuple):
+class Present(NamedTuple):
     """Number of the images of a dataset that are there, and whether its masks or boxes are there as well."""
 
     images: int
@@ -32,15 +32,15 @@ class Found(NamedTuple):
         return self == (kind.expected, True)
 
 
-def look(kind: Kind, root: Path) -> Found:
+def look(kind: Kind, root: Path) -> Present:
     """Count the images of a dataset under ``root`` without opening masks or boxes."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the count is what is asked for here
             dataset = kind(root, False)
     except UserError:
-        return Found(0, False)
-    return Found(sum(path.is_file() for path in dataset.images), dataset.annotated)
+        return Present(0, False)
+    return Present(sum(path.is_file() for path in dataset.images), dataset.annotated)
 
 
 def download(name: str, kind: Kind, root: Path, urls: Sequence[str] = (), keep: bool = False) -> bool:

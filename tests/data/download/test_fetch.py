@@ -18,7 +18,7 @@ from segtricks.data.datasets.registry import PUBLISHED, create_dataset
 from segtricks.data.download import fetch as module
 from segtricks.data.download import transfer as transfer_module
 from segtricks.data.download.archive import Archive
-from segtricks.data.download.fetch import Found, download, look
+from segtricks.data.download.fetch import Present, download, look
 from segtricks.errors import UserError
 
 from .download_server import Server, serving
@@ -143,7 +143,7 @@ def test_every_published_dataset_has_a_layout_here() -> None:
 def test_from_nothing_to_a_dataset_that_opens(tmp_path: Path, server: Server, offer, name: str) -> None:  # type: ignore[no-untyped-def]
     kind = offer(name)
     root = tmp_path / "data"
-    assert look(kind, root) == Found(0, False)
+    assert look(kind, root) == Present(0, False)
     assert download(name, kind, root)
     dataset = create_dataset(name, root, strict=True)
     assert [path.stem[-1] for path in dataset.images] == list(STEMS)
@@ -198,7 +198,7 @@ def test_another_file_of_the_same_size_is_removed_and_never_unpacked(  # type: i
     assert f"{first.checksum[1]} was published. It was removed." in message
     assert f"Next: fetch {first.name} by hand into {tmp_path / '.downloads'} and type the same command" in message
     assert _waiting(tmp_path) == set()
-    assert look(kind, tmp_path) == Found(0, False)
+    assert look(kind, tmp_path) == Present(0, False)
 
 
 def test_another_size_is_named_before_the_transfer(tmp_path: Path, server: Server, offer) -> None:  # type: ignore[no-untyped-def]
@@ -284,7 +284,7 @@ def test_a_mirror_with_another_file_is_refused_by_the_published_checksum(tmp_pat
     server.files["mirror"] = _voc("2012")[0]
     with pytest.raises(UserError, match=r"mirror is not the published file: its md5 is .*\n.* pass another address as"):
         download("voc07", kind, tmp_path, [server.url("mirror")])
-    assert look(kind, tmp_path) == Found(0, False)
+    assert look(kind, tmp_path) == Present(0, False)
 
 
 @pytest.mark.parametrize(
@@ -326,9 +326,9 @@ def test_an_incomplete_dataset_is_completed(tmp_path: Path, offer) -> None:  # t
     kind = offer("ecssd")
     download("ecssd", kind, tmp_path)
     (tmp_path / "ECSSD/images/b.jpg").unlink()
-    assert look(kind, tmp_path) == Found(2, False)
+    assert look(kind, tmp_path) == Present(2, False)
     download("ecssd", kind, tmp_path)
-    assert look(kind, tmp_path) == Found(3, True)
+    assert look(kind, tmp_path) == Present(3, True)
 
 
 @pytest.mark.parametrize("name", ["voc07", "coco20k", "duts-te"])
@@ -341,14 +341,14 @@ def test_a_dataset_without_its_annotations_is_incomplete(tmp_path: Path, offer, 
         "duts-te": "DUTS-TE/DUTS-TE-Mask",
     }
     shutil.rmtree(tmp_path / places[name])
-    assert look(kind, tmp_path) == Found(3, False)
+    assert look(kind, tmp_path) == Present(3, False)
 
 
 def test_listed_images_that_are_not_there_do_not_count(tmp_path: Path, offer) -> None:  # type: ignore[no-untyped-def]
     kind = offer("voc07")
     download("voc07", kind, tmp_path)
     (tmp_path / "VOCdevkit/VOC2007/JPEGImages/b.jpg").unlink()
-    assert look(kind, tmp_path) == Found(2, True)
+    assert look(kind, tmp_path) == Present(2, True)
 
 
 def test_more_images_than_published_are_not_removed_by_a_download(tmp_path: Path, server: Server, offer) -> None:  # type: ignore[no-untyped-def]
