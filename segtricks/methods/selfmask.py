@@ -139,7 +139,11 @@ class SelfMask(Trainable, SegmentationModule):
         super().on_train_epoch_end()
         self.log("health/empty_targets", float(self._empty), sync_dist=True, reduce_fx="sum")
         if self._empty and not self._warned:
-            log.warning("%d photographs of an epoch were left out: their masks are empty or full", self._empty)
+            log.warning(
+                "%d photographs of an epoch were left out: their masks are empty or full, or the part that was cut out "
+                "has no foreground",
+                self._empty,
+            )
             self._warned = True
         self._empty = 0
 
