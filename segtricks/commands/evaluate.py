@@ -19,7 +19,7 @@ from segtricks.reports.tables import figure, text_table
 from segtricks.runs import write_csv, write_json
 from segtricks.scoring.folders import ROW, FolderEvaluation, evaluate_folder
 from segtricks.scoring.mask_pairs import pair_boxes, pair_masks
-from segtricks.scoring.mask_reading import NOTES, Rules
+from segtricks.scoring.mask_reading import NOTES, ONE_SIDED, Rules
 
 USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
 
@@ -57,6 +57,10 @@ def main(words: Sequence[str]) -> None:
         _result(folder, each, options, protocol)
         for folder, each in zip(options.predictions, found.values(), strict=True)
     ]
+    for name, each in found.items():
+        for key in ONE_SIDED:
+            if key in each.notes:
+                print(f"segtricks: warning: {name}: the {NOTES[key]}. The figures say nothing; look at some of them.")
     print(f"Protocol {protocol.name}\n\n{_table(found)}\n")
     for name, each in found.items():
         _print_notes(name, each)
@@ -172,6 +176,8 @@ def _table(found: Mapping[str, FolderEvaluation]) -> str:
 
 def _print_notes(name: str, found: FolderEvaluation) -> None:
     for key, count in sorted(found.notes.items()):
+        if key in ONE_SIDED:
+            continue
         print(f"{name}: {count:,} {NOTES[key]}.")
     images, skipped = found.evaluation.images, found.evaluation.skipped
     if not skipped:

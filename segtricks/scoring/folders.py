@@ -15,7 +15,7 @@ from segtricks.parallel import in_threads
 from segtricks.scoring.evaluation import Evaluation
 from segtricks.scoring.evaluator import SaliencyEvaluator, Target, Verdict
 from segtricks.scoring.mask_pairs import MaskPairs, Pair
-from segtricks.scoring.mask_reading import Rules, read_pair, read_prediction
+from segtricks.scoring.mask_reading import ONE_SIDED, Rules, one_sided, read_pair, read_prediction
 
 ROW = "mask"
 
@@ -97,6 +97,7 @@ def evaluate_folder(
             key, prediction, target = outcome.pair
             files[key] = prediction, target
             evaluator.take(key, outcome.verdicts)
+    notes = Counter({key: count for key, count in notes.items() if key not in ONE_SIDED or count == len(files)})
     return FolderEvaluation(_scored(evaluator), evaluator.sums(ROW), rules, notes, files)
 
 
@@ -118,8 +119,12 @@ def _judged(
         except UnreadableImage as error:
             yield _Outcome(pair, skipped=(error.path, error.reason))
     turned = evaluator.protocol.turn([each.prediction for each in read])
+    choices = evaluator.protocol
     for each, prediction in zip(read, turned, strict=True):
-        yield _Outcome(each.pair, evaluator.judge(each.target, {ROW: prediction}), each.notes)
+        notes = each.notes | one_sided(prediction, choices.threshold)
+        if each.target.mask is not None:
+            notes |= one_sided(each.target.mask / 255, choices.target_threshold, "target_")
+        yield _Outcome(each.pair, evaluator.judge(each.target, {ROW: prediction}), notes)
 
 
 def _read(pair: Pair, protocol: Protocol, boxes: Mapping[str, ImageBoxes], rules: Rules) -> _Read:

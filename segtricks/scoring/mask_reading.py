@@ -30,7 +30,14 @@ TARGET_NOTES = {
     "target_depth": "targets of 16 bits hold values of fewer bits and were read on that scale",
     "target_between": "targets hold values other than 0 and 255, cut by the protocol's target_threshold",
 }
-NOTES = PREDICTION_NOTES | TARGET_NOTES
+ONE_SIDED = {
+    "all_empty": "predictions, all of them, have no foreground",
+    "all_full": "predictions, all of them, are foreground everywhere",
+    "target_all_empty": "targets, all of them, have no foreground",
+    "target_all_full": "targets, all of them, are foreground everywhere",
+}
+"""Notes on whole folders: figures of such masks say nothing."""
+NOTES = PREDICTION_NOTES | TARGET_NOTES | ONE_SIDED
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,14 @@ def read_prediction(path: Path, rule: MaskRule) -> tuple[Tensor, set[str]]:
     """
     soft, _, raw = rule.read(path)
     return soft, _oddities(raw, rule)
+
+
+def one_sided(mask: Tensor, threshold: float, what: str = "") -> set[str]:
+    """Return the key of ``ONE_SIDED`` that a mask in [0, 1] would have a folder of its kind get; ``what`` begins it."""
+    inside = mask > threshold
+    if not inside.any():
+        return {f"{what}all_empty"}
+    return {f"{what}all_full"} if inside.all() else set()
 
 
 def _between(mask: Tensor) -> bool:

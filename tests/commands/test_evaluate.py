@@ -334,3 +334,12 @@ def test_classes_are_refused_with_their_values_until_it_is_said_what_they_mean(g
         assert main(["evaluate", *words]) == 0
         ious.append(json.loads((tmp_path / "r.json").read_text())["metrics"]["iou"])
     assert ious[1] > ious[0]  # false alarms within the border no longer count
+
+
+@pytest.mark.parametrize(("value", "which", "said"), [(0, "pred", "predictions, all"), (255, "gt", "targets, all")])
+def test_masks_of_nothing_or_everything_are_the_first_thing_said(folders, capsys, value, which, said):
+    for path in (folders / which).iterdir():
+        _save(path, np.full((8, 8), value, np.uint8))
+    result = _evaluate(folders)
+    assert capsys.readouterr().out.startswith(f"segtricks: warning: pred: the {said}")
+    assert any(key.endswith(("all_empty", "all_full")) for key in result["notes"])
