@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from typing import TypeVar
 
-import torch
 from tqdm import tqdm
 
 Job = TypeVar("Job")
@@ -24,6 +23,8 @@ def in_threads(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int,
     Each thread keeps torch from starting threads of its own. An exception of a job is raised here, and jobs that have
     not started are dropped.
     """
+    import torch  # it takes seconds, and place() does without
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(workers)

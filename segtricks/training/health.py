@@ -66,7 +66,7 @@ class Health(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Say that the graph of patches has nothing to cut."""
         self._first = trainer.global_step
-        self.on_train_epoch_start(trainer, module)  # an epoch that is resumed in its middle does not start
+        self._start_clock()  # an epoch that is resumed in its middle does not start
         graph = getattr(module, "graph", None)
         if isinstance(graph, Graph) and graph.degenerate:
             text = f"{graph}: such a graph has nothing to cut, and no mask can be learned."
@@ -74,9 +74,12 @@ class Health(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start the clock."""
-        self._images, self._seconds, self._since = 0, 0.0, time.perf_counter()
+        self._start_clock()
         if module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(module.device)
+
+    def _start_clock(self) -> None:
+        self._images, self._seconds, self._since = 0, 0.0, time.perf_counter()
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Stop the clock."""

@@ -233,7 +233,7 @@ def test_help_lists_the_options_of_run_method_data_and_trainer(capsys):
         (["--config", "synthetic", "--model.optimizer.lr", "-1"], "Invalid learning rate: -1.0"),
         (["--config", "synthetic", "--model.refiner.radius", "-1"], "radius >= 1"),
         (["--config", "synthetic", "--trainer.accelerator", "cuda9"], "cuda9"),
-        (["--config", "synthetic", "--data.train", ""], "No data set given"),
+        (["--config", "synthetic", "--data.train", ""], "No dataset given"),
         (["--config", "synthetic", "--model.refiner.radus", "3"], "Did you mean model.refiner.radius"),
         (["--config", "synthetic", "--trainer.max_epoks", "3"], "Did you mean trainer.max_epochs"),
         (["--config", "synthetic", "--model.backbone", "dino_vit8"], "dino_vits8"),
