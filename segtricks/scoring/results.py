@@ -17,7 +17,7 @@ from segtricks.scoring.published import is_whole, labels_of_run, labels_of_table
 
 _COUNTS = ("images", "seed", "seeds", "n", "epoch", "step")
 _NOT_SHOWN = re.compile(
-    r"(test|provenance|wandb|panels|save_every|max_bad_share|data\.(test|root|masks|num_workers|predict_images|eval_batch_size)"
+    r"(test|provenance|wandb|panels|save_every|max_bad_share|data\.(test|root|num_workers|predict_images|eval_batch_size)"
     r"|trainer\.(enable_.*|log_every_n_steps|default_root_dir|logger|callbacks|devices|accelerator))(\..*)?"
 )
 _OF_TRAINING = re.compile(
@@ -180,6 +180,7 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, str]:
     for name, value in flat(config).items():
         if not _NOT_SHOWN.fullmatch(name):
             text = str(value).lower() if value is None or isinstance(value, bool) else str(value)
+            text = Path(text).name if name == "data.masks" else text  # which masks, and not where they are
             found[name] = text.rpartition(".")[2] if name.endswith("class_path") else text
     trained = any(name.startswith("model.optimizer") for name in found)
     if "model.class_path" in found and not trained:

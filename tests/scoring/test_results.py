@@ -118,3 +118,9 @@ def test_options_of_training_are_left_out_where_nothing_is_trained():
     assert flat_config(config).keys() == shown
     config["model"]["init_args"]["optimizer"] = None
     assert {"data.train", "data.batch_size", "data.held_out", "trainer.max_epochs"} < flat_config(config).keys()
+
+
+def test_masks_that_were_trained_on_are_an_option_without_their_folder():
+    config = {"model": {"class_path": "SelfMask", "init_args": {"optimizer": None}}}
+    config["data"] = {"init_args": {"masks": "/home/x/tokencut"}}
+    assert flat_config(config)["data.masks"] == "tokencut"
