@@ -89,7 +89,8 @@ def decide(
 
     Args:
         paths: the files; those that cannot be read are left to whoever reads them.
-        what: they are, for messages: ``predictions`` or ``targets``.
+        what: they are, for messages: ``predictions``, ``targets`` or ``masks``. For ``targets`` the options of
+            ``segtricks evaluate`` are advised.
         foreground: values that are foreground; all others are background.
         ignore: values whose pixels are not scored.
         workers: threads.
@@ -150,10 +151,13 @@ def _refuse_classes(seen: Sequence[_Seen], what: str, palettes: bool) -> None:
     if not classes or max(classes) > _LARGEST_CLASS or values <= {0, 1} or _is_hard(seen):
         return
     listed = ", ".join(map(str, sorted(values)))
-    option = "--foreground 1 --ignore 255" if void else f"--foreground {min(classes)}"
+    advice = "write them as 0 and 255; soft masks as 0 to 255."
+    if what == "targets":
+        option = "--foreground 1 --ignore 255" if void else f"--foreground {min(classes)}"
+        advice = f"say which are foreground and which are not scored, for example {option}."
     raise UserError(
-        f"The {what} hold the values {listed}: classes, and not masks of 0 and 255 (or 0 and 1).\n"
-        f"Next: say which are foreground and which are not scored, for example {option}."
+        f"The {what} hold the values {listed}: classes or nearly empty, and not masks of 0 and 255 (or 0 and 1).\n"
+        f"Next: {advice}"
     )
 
 

@@ -1,5 +1,6 @@
 """The checkpoints of a run that may be resumed."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ class RunCheckpoint(ModelCheckpoint):
             trainer.save_checkpoint(Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save at the end of an epoch, if it is one."""
-        if self._batches >= trainer.num_training_batches:
+        """Save at the end of an epoch, if it is one; of data without a length, every end is."""
+        if self._batches >= trainer.num_training_batches or trainer.num_training_batches == math.inf:
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -47,7 +47,9 @@ def test_scale_is_that_of_the_whole_folder(folder, arrays, white, first):
 
 @pytest.mark.parametrize("values", [(0, 1, 255), (1, 2, 3), (0, 2), (0, 1, 2, 15)])
 def test_classes_are_refused(folder, values):
-    with pytest.raises(UserError, match=f"hold the values {', '.join(map(str, values))}: classes"):
+    with pytest.raises(
+        UserError, match=f"hold the values {', '.join(map(str, values))}: classes.*\nNext: say which.* --foreground"
+    ):
         decide(folder(gray(*values)), "targets")
 
 
@@ -83,3 +85,9 @@ def test_palettes_of_grays_hold_gray_values_and_others_classes(tmp_path):
     assert grays.read(tmp_path / "gray.png")[0].flatten().tolist() == [0, 128, 255]
     assert colours.source == "palette"
     assert colours.read(tmp_path / "colours.png")[0].flatten().tolist() == [0, 255, 255]
+
+
+@pytest.mark.parametrize("what", ["predictions", "masks"])
+def test_no_option_is_advised_where_there_is_none(folder, what):
+    with pytest.raises(UserError, match="Next: write them as 0 and 255"):
+        decide(folder(gray(0, 1, 2)), what)

@@ -1,7 +1,9 @@
+import lightning
 import pytest
 import torch
 
 from segtricks.cli import main
+from segtricks.training.run_checkpoint import RunCheckpoint
 
 WORDS = [
     *("fit", "--config", "synthetic", "--data.size", "32", "--model.hidden_dim", "8", "--model.crop", "false"),
@@ -35,3 +37,29 @@ def test_bar_of_an_epoch_that_goes_on_has_a_total_and_the_time_left(tmp_path, mo
     assert "Epoch 1 of 2:  83%" in shown
     assert "5/6" in shown
     assert "left=" in shown
+
+
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(torch.zeros(3, 1))
+
+
+class Line(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch, batch_idx):
+        return self.weight.square().sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_data_without_a_length_has_checkpoints_too(tmp_path):
+    checkpoint = RunCheckpoint(dirpath=tmp_path, filename="last", save_on_train_epoch_end=True)
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_epochs=1, callbacks=[checkpoint], logger=False, enable_progress_bar=False
+    )
+    trainer.fit(Line(), torch.utils.data.DataLoader(Endless()))
+    assert (tmp_path / "last.ckpt").is_file()
