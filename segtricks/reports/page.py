@@ -33,6 +33,7 @@ from segtricks.scoring.results import (
     read_file,
     read_json,
     result_files,
+    was_trained,
 )
 from segtricks.training.loggers import without_folders
 from segtricks.training.metrics_file import MetricsFile
@@ -171,7 +172,7 @@ def _training(rows: Sequence[Mapping[str, float]]) -> str:
 def _test(run: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the page shows of a result file."""
     content = read_json(file)
-    results = [result for result in read_file(file, run.name, flat_config(config)) if result.metrics]
+    results = [result for result in read_file(file, run.name, flat_config(config, was_trained(run))) if result.metrics]
     if not results:
         raise UserError(f"{file} holds no scores.\nNext: segtricks test --run {run} --data ecssd")
     first, skipped, checkpoint = results[0], content.get("skipped", []), content.get("checkpoint")

@@ -79,7 +79,7 @@ def read_results(path: str | Path) -> list[Result]:
         found = list(read_file(place, place.stem, {}))
     else:
         run = existing_run(path)
-        options = flat_config(read_config(run))
+        options = flat_config(read_config(run), was_trained(run))
         files = [file for file in result_files(run) if not is_before(file)]
         found = [result for file in files for result in read_file(file, run.resolve().name, options)]
         if not found:
@@ -170,11 +170,17 @@ def read_config(run: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def flat_config(config: Mapping[str, Any]) -> dict[str, str]:
+def was_trained(run: Path) -> bool:
+    """Return whether a training has left its log in a run folder."""
+    return (run / "metrics.csv").is_file()
+
+
+def flat_config(config: Mapping[str, Any], trained: bool = False) -> dict[str, str]:
     """Return a config as one level of text: ``model.backbone``, ``model.optimizer.lr``, ``data.size``…
 
     Names are those of the command line; what does not change a result (folders, progress bars, and for a method
-    without training its options) is left out.
+    without training its options) is left out. A method that has no option for its optimiser is taken for one without
+    training, unless it was ``trained``.
     """
     found: dict[str, str] = {}
     for name, value in flat(config).items():
@@ -182,7 +188,7 @@ def flat_config(config: Mapping[str, Any]) -> dict[str, str]:
             text = str(value).lower() if value is None or isinstance(value, bool) else str(value)
             text = Path(text).name if name == "data.masks" else text  # which masks, and not where they are
             found[name] = text.rpartition(".")[2] if name.endswith("class_path") else text
-    trained = any(name.startswith("model.optimizer") for name in found)
+    trained = trained or any(name.startswith("model.optimizer") for name in found)
     if "model.class_path" in found and not trained:
         return {name: value for name, value in found.items() if not _OF_TRAINING.fullmatch(name)}
     return found

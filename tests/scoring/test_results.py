@@ -124,3 +124,12 @@ def test_masks_that_were_trained_on_are_an_option_without_their_folder():
     config = {"model": {"class_path": "SelfMask", "init_args": {"optimizer": None}}}
     config["data"] = {"init_args": {"masks": "/home/x/tokencut"}}
     assert flat_config(config)["data.masks"] == "tokencut"
+
+
+def test_seed_of_a_method_that_makes_its_own_optimiser_is_kept_where_it_was_trained(make_run):
+    run = make_run("a", {"ecssd": result(mask={"iou": 0.5})}, seed=3)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("optimizer: null", "width: 8"))
+    assert "seed_everything" not in read_results(run)[0].options
+    (run / "metrics.csv").write_text("epoch,step\n")
+    assert read_results(run)[0].options["seed_everything"] == "3"
