@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from segtricks.errors import UserError
+from segtricks.parallel import place
 
 RUNS = Path("runs")
+_CHOSEN = "SEGTRICKS_RUN"
 PREVIOUS = "last-1"
 """The checkpoint that was ``last`` before the last one."""
 
@@ -33,6 +35,33 @@ def new_run(name: str | None, config_name: str, resumable: bool = True) -> Path:
         resume = "add --resume to continue it, or " if resumable else ""
         raise UserError(f"The run {RUNS / name} exists and is not overwritten. Next: {resume}pass another --name.")
     return RUNS / name
+
+
+def new_run_of_all(name: str | None, config: str, resumable: bool = True) -> Path:
+    """Return the folder of a new run, the same one in all processes of a command.
+
+    Raises:
+        UserError: as of ``new_run``; or a launcher has started several processes and no ``name`` is given.
+    """
+    rank, world = place()
+    if rank > 0 and _CHOSEN in os.environ:
+        return Path(os.environ[_CHOSEN])
+    if world > 1 and name is None:
+        raise UserError("Several processes work on one run: pass --name NAME, so that they agree on it.")
+    if rank > 0 and name is not None:  # the first process may have made the folder by now
+        check_name(name)
+        return RUNS / name
+    return new_run(name, config, resumable)
+
+
+@contextmanager
+def chosen_run(run: Path) -> Iterator[None]:
+    """Pass the folder of a run to the processes that Lightning starts meanwhile."""
+    os.environ[_CHOSEN] = str(run)
+    try:
+        yield
+    finally:
+        del os.environ[_CHOSEN]
 
 
 def existing_run(path: str | Path) -> Path:

@@ -287,7 +287,9 @@ def test_commands_end_to_end_with_the_model_there(tmp_path, monkeypatch, trainer
         assert main(["predict", "--run", "runs/far", "--images", str(photos), "--output", "masks", *whole]) == 0
     assert "Trained to step 3" in capsys.readouterr().out
     assert sorted(path.name for path in Path("masks", "soft").iterdir()) == ["a.png", "b.png"]
-    assert sum("reports/writer.py" in wait for wait in device.waits) == 2, "a mask each; photographs stay on the host"
+    assert sum("pseudo_labels/writer.py" in wait for wait in device.waits) == 2, (
+        "a mask each; photographs stay on the host"
+    )
 
 
 def test_selfmasks_losses_and_masks_are_those_of_the_cpu(batch):

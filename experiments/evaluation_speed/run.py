@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
+from segtricks.data.mask_pairs import pair_masks
 from segtricks.metrics import MaxFBeta, get_protocol
 from segtricks.scoring.evaluation import evaluate
-from segtricks.scoring.mask_pairs import pair_masks
 
 BATCHES, BATCH, SIDE = 50, 8, 320
 

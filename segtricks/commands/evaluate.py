@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from segtricks.commands.options import OptionParser
 from segtricks.data.boxes import ImageBoxes, read_boxes
+from segtricks.data.mask_pairs import pair_boxes, pair_masks
 from segtricks.data.mask_values import decide
 from segtricks.errors import UserError
 from segtricks.metrics import MEASURES, Protocol, get_protocol
@@ -18,7 +19,6 @@ from segtricks.metrics.polarity import Polarity
 from segtricks.reports.tables import figure, text_table
 from segtricks.runs import write_csv, write_json
 from segtricks.scoring.folders import ROW, FolderEvaluation, evaluate_folder
-from segtricks.scoring.mask_pairs import pair_boxes, pair_masks
 from segtricks.scoring.mask_reading import NOTES, ONE_SIDED, Rules
 
 USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]

@@ -19,10 +19,8 @@ from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import (
     OptionParser,
-    chosen_run,
     config_name,
     config_words,
-    new_run_of_all,
     take_configs,
 )
 from segtricks.commands.scoring import Stage, print_scores, score
@@ -30,7 +28,7 @@ from segtricks.errors import Stopped, UserError
 from segtricks.parallel import one_voice, place
 from segtricks.reports.figures import curve_figure, save_figure
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
-from segtricks.runs import checkpoint_of, existing_run, flat, hold_run, sweep
+from segtricks.runs import checkpoint_of, chosen_run, existing_run, flat, hold_run, new_run_of_all, sweep
 from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoint_files import CheckpointFiles, newest_checkpoint
 from segtricks.training.checkpoints import check_identity, read_checkpoint

@@ -7,21 +7,11 @@ from docstring_parser import parse
 from lightning.pytorch import Trainer
 
 from segtricks.commands.feature_options import add_cache_options
+from segtricks.commands.lightning_cli import RUN_OPTIONS
 from segtricks.commands.options import OptionParser, config_words, take_configs
 from segtricks.commands.parser import chosen_method
 from segtricks.data import SaliencyDataModule
 from segtricks.methods import Sempart
-
-_RUN = """\
-  --seed_everything N        seed of weights, data order, augmentation and crops
-  --test none|after|both     score the test sets after the fit, or also before it
-  --wandb off|offline|online log to Weights & Biases too
-  --panels N                 images in the pictures of a test set
-  --save_every N             training steps between two writes of checkpoints/last.ckpt
-  --max_bad_share X          share of unreadable files at which a run stops
-  --on_collapse warn|stop    what follows masks that are all foreground or all background, a graph with nothing to
-                             cut, or a loss that does not move
-  --provenance NULL          what the run found out (source of its weights, threshold, sign): written, never read"""
 
 
 def wants_help(words: Sequence[str]) -> bool:
@@ -34,7 +24,10 @@ def show_help(parser: OptionParser, words: Sequence[str]) -> None:
     add_cache_options(parser)
     configs, rest = take_configs(words)
     method = chosen_method([*config_words(configs), *rest]) or Sempart
-    print(f"{parser.format_help()}\noptions of a run:\n{_RUN}")
+    print(f"{parser.format_help()}\noptions of a run:")
+    print("  --seed_everything (default 0)\n      Seed of weights, data order, augmentation and crops.")
+    for name, (_, default, text) in RUN_OPTIONS.items():
+        print(f"  --{name} (default {default})\n      {text}")
     for group, kind in (("model", method), ("data", SaliencyDataModule)):
         print(f"\n--{group}.… ({kind.__name__})")
         print("\n".join(_options(group, kind)))

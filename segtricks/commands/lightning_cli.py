@@ -31,6 +31,25 @@ from segtricks.training.feature_caching import FeatureCaching
 
 _SAMPLED = 32  # photographs whose borders show the sign of a head
 
+RUN_OPTIONS: dict[str, tuple[Any, Any, str]] = {
+    "test": (
+        Literal["none", "after", "both"],
+        "after",
+        "Score the test sets after the fit, before it too, or not.",
+    ),
+    "wandb": (Literal["off", "offline", "online"], "off", "Log to Weights & Biases too."),
+    "panels": (int, 8, "Images shown in the pictures of a test set."),
+    "save_every": (int, 200, "Training steps between two writes of checkpoints/last.ckpt."),
+    "max_bad_share": (float, 0.01, "Share of unreadable files at which a run stops."),
+    "provenance": (
+        dict[str, Any] | None,
+        None,
+        "Weights, threshold and sign of a run: written, never read.",
+    ),
+    "on_collapse": (Literal["warn", "stop"], "warn", "For collapsed masks, a graph without a cut, or a stuck loss."),
+}
+"""Type, default and help of a run's own options."""
+
 # No class_path of a config may name os, subprocess and the like; naming an entry makes jsonargparse keep to its list.
 set_parsing_settings(import_path_denylist=["os"])
 
@@ -94,34 +113,8 @@ class SegtricksCLI(LightningCLI):
         )
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
-        parser.add_argument(
-            "--test",
-            type=Literal["none", "after", "both"],
-            default="after",
-            help="Score the test sets after the fit, also before it, or not at all.",
-        )
-        parser.add_argument(
-            "--wandb", type=Literal["off", "offline", "online"], default="off", help="Log to Weights & Biases too."
-        )
-        parser.add_argument("--panels", type=int, default=8, help="Images shown in the pictures of a test set.")
-        parser.add_argument(
-            "--save_every", type=int, default=200, help="Training steps between two writes of checkpoints/last.ckpt."
-        )
-        parser.add_argument(
-            "--max_bad_share", type=float, default=0.01, help="Share of unreadable files at which a run stops."
-        )
-        parser.add_argument(
-            "--provenance",
-            type=dict[str, Any] | None,
-            default=None,
-            help="What the run found out: source of its weights, threshold, sign. Written into its config, never read.",
-        )
-        parser.add_argument(
-            "--on_collapse",
-            type=Literal["warn", "stop"],
-            default="warn",
-            help="What follows collapsed masks, a graph with nothing to cut, or a loss that does not move.",
-        )
+        for name, (kind, default, text) in RUN_OPTIONS.items():
+            parser.add_argument(f"--{name}", type=kind, default=default, help=text)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and refuse what is out of range before anything is made of it."""

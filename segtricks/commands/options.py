@@ -1,18 +1,14 @@
 """Options that a command takes for itself, before the rest goes to the LightningCLI parser."""
 
 import argparse
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from segtricks.errors import UserError
 from segtricks.packaged import check_config, find_config
-from segtricks.parallel import place
-from segtricks.runs import RUNS, check_name, checkpoint_of, existing_run, new_run
+from segtricks.runs import checkpoint_of, existing_run
 
-_CHOSEN = "SEGTRICKS_RUN"
 NO_MODEL = "Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FILE."
 
 
@@ -66,33 +62,6 @@ def config_words(names: Sequence[str]) -> list[str]:
     for path in paths:
         check_config(path)
     return [word for path in paths for word in ("--config", str(path))]
-
-
-def new_run_of_all(name: str | None, config: str, resumable: bool = True) -> Path:
-    """Return the folder of a new run, the same one in all processes of a command.
-
-    Raises:
-        UserError: as of ``new_run``; or a launcher has started several processes and no ``name`` is given.
-    """
-    rank, world = place()
-    if rank > 0 and _CHOSEN in os.environ:
-        return Path(os.environ[_CHOSEN])
-    if world > 1 and name is None:
-        raise UserError("Several processes work on one run: pass --name NAME, so that they agree on it.")
-    if rank > 0 and name is not None:  # the first process may have made the folder by now
-        check_name(name)
-        return RUNS / name
-    return new_run(name, config, resumable)
-
-
-@contextmanager
-def chosen_run(run: Path) -> Iterator[None]:
-    """Pass the folder of a run to the processes that Lightning starts meanwhile."""
-    os.environ[_CHOSEN] = str(run)
-    try:
-        yield
-    finally:
-        del os.environ[_CHOSEN]
 
 
 def config_name(config: str) -> str:

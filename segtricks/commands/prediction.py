@@ -27,7 +27,7 @@ from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.parallel import one_voice, place
 from segtricks.pseudo_labels import Store, write_page
 from segtricks.pseudo_labels.parts import Share, check_settings, digest, join_boxes, join_indices, publish, share
-from segtricks.reports.writer import MaskWriter, coco_boxes, count_one_sided, warn_one_sided
+from segtricks.pseudo_labels.writer import MaskWriter, coco_boxes, count_one_sided, warn_one_sided
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint
 

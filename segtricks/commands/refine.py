@@ -11,15 +11,15 @@ import torch
 
 from segtricks.commands.options import OptionParser
 from segtricks.data.images import UnreadableImage, read_image
+from segtricks.data.mask_pairs import Pair, pair_masks, prediction_folder
 from segtricks.data.mask_values import MaskRule, decide
 from segtricks.errors import UserError
 from segtricks.metrics import apply_polarity
 from segtricks.metrics.protocols import fit
 from segtricks.parallel import in_threads
+from segtricks.pseudo_labels.writer import count_one_sided, warn_one_sided, write_png
 from segtricks.refine.registry import REFINERS, create_refiner
-from segtricks.reports.writer import count_one_sided, warn_one_sided, write_png
 from segtricks.runs import write_json
-from segtricks.scoring.mask_pairs import Pair, pair_masks, prediction_folder
 from segtricks.scoring.mask_reading import PREDICTION_NOTES, read_prediction
 
 _SHOWN = 5

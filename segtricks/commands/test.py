@@ -11,9 +11,7 @@ from segtricks.commands.options import (
     NO_MODEL,
     OptionParser,
     add_run_options,
-    chosen_run,
     config_words,
-    new_run_of_all,
     run_words,
     take_configs,
 )
@@ -24,6 +22,7 @@ from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import load_released_weights
 from segtricks.parallel import one_voice, place
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels
+from segtricks.runs import chosen_run, new_run_of_all
 from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoints import read_checkpoint
 from segtricks.training.loggers import finish_loggers, start_loggers, wandb_logger

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from segtricks.data.images import UnreadableImage, find_images
+from segtricks.data.mask_pairs import prediction_folder
 from segtricks.data.mask_values import decide
 from segtricks.data.pairing import MAX_UNPAIRED, by_ending, few, one_per_stem
 from segtricks.data.sample import SegmentationDataset
@@ -16,7 +17,6 @@ from segtricks.methods.base import PLAIN, SegmentationModule
 from segtricks.metrics import get_protocol
 from segtricks.refine import GuidedFilter
 from segtricks.scoring.evaluator import Evaluator
-from segtricks.scoring.mask_pairs import prediction_folder
 from segtricks.scoring.mask_reading import read_prediction
 
 log = logging.getLogger(__name__)

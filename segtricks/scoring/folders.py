@@ -9,12 +9,12 @@ from torch import Tensor
 
 from segtricks.data.boxes import ImageBoxes
 from segtricks.data.images import UnreadableImage
+from segtricks.data.mask_pairs import MaskPairs, Pair
 from segtricks.errors import UserError
 from segtricks.metrics import Protocol, SaliencyScores
 from segtricks.parallel import in_threads
 from segtricks.scoring.evaluation import Evaluation
 from segtricks.scoring.evaluator import SaliencyEvaluator, Target, Verdict
-from segtricks.scoring.mask_pairs import MaskPairs, Pair
 from segtricks.scoring.mask_reading import ONE_SIDED, Rules, one_sided, read_pair, read_prediction
 
 ROW = "mask"

@@ -9,7 +9,7 @@ import segtricks
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
 from segtricks.data.label_store import Store
-from segtricks.reports.writer import MaskWriter
+from segtricks.pseudo_labels.writer import MaskWriter
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from PIL import Image
 from segtricks.data.images import read_mask
 from segtricks.data.label_store import Store
 from segtricks.errors import UserError
-from segtricks.reports import writer as writer_module
-from segtricks.reports.writer import MaskWriter, count_one_sided, overlay, warn_one_sided
+from segtricks.pseudo_labels import writer as writer_module
+from segtricks.pseudo_labels.writer import MaskWriter, count_one_sided, overlay, warn_one_sided
 
 
 def test_files_keep_names_folders_and_size(tmp_path):
