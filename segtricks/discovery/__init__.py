@@ -1,10 +1,11 @@
-"""Training-free methods: patch features in, one object mask and box per image out."""
+"""Training-free methods: patch features in, masks of objects out."""
 
 from segtricks.discovery.deep_spectral import DeepSpectralResult, deep_spectral
 from segtricks.discovery.eigen import Spectrum, smallest_eigenvectors
 from segtricks.discovery.found import FoundResult, found_background
 from segtricks.discovery.inputs import mask_boxes
 from segtricks.discovery.lost import LostResult, lost
+from segtricks.discovery.maskcut import MaskCutResult, maskcut
 from segtricks.discovery.spectral_clusters import spectral_affinity, spectral_clusters
 from segtricks.discovery.tokencut import TokenCutResult, tokencut
 from segtricks.discovery.voting import Vote, vote_mask
@@ -13,6 +14,7 @@ __all__ = [
     "DeepSpectralResult",
     "FoundResult",
     "LostResult",
+    "MaskCutResult",
     "Spectrum",
     "TokenCutResult",
     "Vote",
@@ -20,6 +22,7 @@ __all__ = [
     "found_background",
     "lost",
     "mask_boxes",
+    "maskcut",
     "smallest_eigenvectors",
     "spectral_affinity",
     "spectral_clusters",
