@@ -28,8 +28,8 @@ def to_coco(
         file_name = entry.image or photo.name
         images.append({"id": number, "file_name": file_name, "height": entry.height, "width": entry.width})
         for mask, area in zip(entry.masks, entry.areas(), strict=True):
-            item = {"id": len(annotations) + 1, "image_id": number, "area": area, "iscrowd": 0}
-            annotations.append(item | _annotation(mask, entry))
+            item = {"id": len(annotations) + 1, "image_id": number, "category_id": mask.class_id, "iscrowd": 0}
+            annotations.append(item | annotation_of(mask, area, entry))
     classes = {item["category_id"] for item in annotations} - {None}
     without = max(classes, default=0) + 1
     for item in annotations:
@@ -44,11 +44,12 @@ def to_coco(
     return content
 
 
-def _annotation(mask: Mask, entry: Entry) -> dict[str, Any]:
+def annotation_of(mask: Mask, area: int, entry: Entry) -> dict[str, Any]:
+    """Return what an annotation says of a mask of an entry: code, ``bbox`` x, y, width and height, area, and score."""
     left, top, right, bottom = mask.box
     content = {
-        "segmentation": {"size": [entry.height, entry.width], "counts": mask.rle},
         "bbox": [left, top, right - left, bottom - top],
-        "category_id": mask.class_id,
+        "area": area,
+        "segmentation": {"size": [entry.height, entry.width], "counts": mask.rle},
     }
     return content if mask.score is None else content | {"score": mask.score}

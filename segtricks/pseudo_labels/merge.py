@@ -5,8 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-VOID = 255
-"""In a semantic target: pixels that no segment covers."""
+from segtricks.data.transforms import VOID
 
 
 class PanopticMap(NamedTuple):

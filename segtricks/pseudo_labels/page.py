@@ -1,7 +1,6 @@
 """One HTML page to look at pseudo-labels: each photograph and its masks in colours."""
 
 import base64
-import colorsys
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,18 +10,17 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from segtricks.data.images import UnreadableImage, read_image
 from segtricks.data.label_entry import Entry
 from segtricks.data.label_store import Store
+from segtricks.pseudo_labels.painting import colour_of, paint
 from segtricks.runs import replacing
 
 _SIDE = 280  # pixels of the pictures
 _NAMED = 12  # masks of one photograph that are listed
-_OPACITY = 0.55
 
 
 @dataclass(frozen=True)
@@ -114,11 +112,11 @@ def _cards(shown: list[_Labelled], damaged: list[str]) -> Iterator[dict[str, Any
         small = Image.fromarray(photograph)
         small.thumbnail((_SIDE, _SIDE))
         colours = [_number(entry, place) for place in range(len(entry.masks))]
-        pictures = [("photograph", _jpeg(small)), ("masks", _jpeg(_painted(small, arrays, colours)))]
+        pictures = [("photograph", _jpeg(small)), ("masks", _jpeg(paint(small, arrays, colours)))]
         if labels is not None:
             ids = [int(number) for number in np.unique(labels)]
             maps = np.stack([labels == number for number in ids])
-            pictures.append(("label map", _jpeg(_painted(small, maps, ids))))
+            pictures.append(("label map", _jpeg(paint(small, maps, ids))))
         yield {
             "name": entry.image or entry.name,
             "size": f"{entry.width} x {entry.height}",
@@ -140,23 +138,9 @@ def _number(entry: Entry, place: int) -> int:
     return place if class_id is None else class_id
 
 
-def _colour(number: int) -> NDArray[np.float64]:
-    """One of any number of colours, (3,) in 0..255; neighbours are a golden section of the circle apart."""
-    return np.array(colorsys.hsv_to_rgb((0.02 + 0.618034 * number) % 1, 0.85, 1.0)) * 255
-
-
 def _css(number: int) -> str:
-    red, green, blue = _colour(number).round().astype(int)
+    red, green, blue = colour_of(number).round().astype(int)
     return f"rgb({red}, {green}, {blue})"
-
-
-def _painted(small: Image.Image, arrays: NDArray[np.bool_], numbers: Sequence[int]) -> Image.Image:
-    """Paint masks (n, H, W) over a small photograph, later ones over earlier ones."""
-    picture = np.asarray(small).astype(np.float64)
-    for array, number in zip(arrays, numbers, strict=True):
-        inside = np.asarray(Image.fromarray(array).resize(small.size, Image.Resampling.NEAREST))
-        picture[inside] = (1 - _OPACITY) * picture[inside] + _OPACITY * _colour(number)
-    return Image.fromarray(picture.round().astype(np.uint8))
 
 
 def _jpeg(picture: Image.Image) -> str:
