@@ -116,7 +116,8 @@ def _cut(weights: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tens
     spectrum = smallest_eigenvectors(weights, 2)
     vectors = spectrum.vectors[:, :, -1]  # its peak is positive
     inside = (vectors > vectors.mean(dim=1, keepdim=True)).view(-1, height, width)
-    corners = inside[:, [0, 0, -1, -1], [0, -1, 0, -1]].sum(dim=1)
+    edges = torch.stack([inside[:, 0], inside[:, -1]], dim=1)
+    corners = (edges[:, :, 0].int() + edges[:, :, -1].int()).sum(dim=1)
     vectors = torch.where((corners >= _CORNERS)[:, None], -vectors, vectors)
     return vectors, vectors.argmax(dim=1), ~spectrum.flat
 
