@@ -14,8 +14,17 @@ def majority_label(region: Tensor, target: Tensor, ignore: Sequence[int] = (0, 2
         target: (H, W) labels, integers from 0 on.
         ignore: labels that do not count.
     """
-    labels = target[region.bool()].long()
-    counts = torch.bincount(labels)
+    return most_frequent(torch.bincount(target[region.bool()].long()), ignore)
+
+
+def most_frequent(counts: Tensor, ignore: Sequence[int] = ()) -> int | None:
+    """Return the label of the largest count, the highest of equals; None where all but ignored ones are 0.
+
+    Args:
+        counts: (classes,) pixels of each label.
+        ignore: labels that do not count.
+    """
+    counts = counts.clone()
     counts[[label for label in ignore if label < len(counts)]] = 0
     if not counts.any():
         return None

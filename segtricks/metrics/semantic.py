@@ -28,7 +28,7 @@ class SemanticIoU(Metric):
     Raises:
         ValueError: clusters without a matching that are not as many as the classes.
 
-    Source: the mean with absent classes as 0 is MaskContrast's, that without them STEGO's.
+    Source: the mean with absent classes as 0 is MaskContrast's, that over the classes of the target U2Seg's.
     """
 
     full_state_update = False
@@ -78,9 +78,9 @@ class SemanticIoU(Metric):
         """Return the scores of all images.
 
         Returns:
-            ``miou``, in which a class that occurs in neither prediction nor target counts 0, ``miou_present``, in which
-            it is left out, ``per_class`` (classes,), 0 where absent, and ``accuracy``, all float64; and ``mapping``
-            (clusters,) int64, the class of each cluster or -1.
+            ``miou``, in which a class that is absent from the target counts 0, ``miou_present``, in which it is left
+            out, ``per_class`` (classes,), and ``accuracy``, all float64; and ``mapping`` (clusters,) int64, the class
+            of each cluster or -1.
         """
         mapping = torch.arange(self.num_clusters, device=self.confusion.device)
         if self.matching is not None:
@@ -104,7 +104,7 @@ def semantic_scores(confusion: Tensor, mapping: Tensor) -> dict[str, Tensor]:
     per_class = correct / union.clamp_min(1)
     return {
         "miou": per_class.mean(),
-        "miou_present": per_class[union > 0].mean(),
+        "miou_present": per_class[target > 0].mean(),
         "per_class": per_class,
         "accuracy": correct.sum() / target.sum(),
         "mapping": mapping,
