@@ -6,6 +6,7 @@ from segtricks.discovery.found import FoundResult, found_background
 from segtricks.discovery.inputs import mask_boxes
 from segtricks.discovery.lost import LostResult, lost
 from segtricks.discovery.maskcut import MaskCutResult, maskcut
+from segtricks.discovery.prototypes import PrototypeClusters, cluster_prototypes, pool_regions
 from segtricks.discovery.spectral_clusters import spectral_affinity, spectral_clusters
 from segtricks.discovery.tokencut import TokenCutResult, tokencut
 from segtricks.discovery.voting import Vote, vote_mask
@@ -15,14 +16,17 @@ __all__ = [
     "FoundResult",
     "LostResult",
     "MaskCutResult",
+    "PrototypeClusters",
     "Spectrum",
     "TokenCutResult",
     "Vote",
+    "cluster_prototypes",
     "deep_spectral",
     "found_background",
     "lost",
     "mask_boxes",
     "maskcut",
+    "pool_regions",
     "smallest_eigenvectors",
     "spectral_affinity",
     "spectral_clusters",

@@ -11,7 +11,7 @@ from torch import Tensor
 from segtricks.data.label_entry import encode_mask, read_entry, write_entry
 from segtricks.data.sample import Instances
 from segtricks.pseudo_labels.export import annotation_of
-from segtricks.pseudo_labels.painting import paint
+from segtricks.pseudo_labels.pictures import painted
 from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.runs import replacing
 
@@ -38,7 +38,7 @@ class InstanceWriter(MaskWriter):
         """Write the overlay of one photograph (H, W, 3), and then its entry."""
         masks, scores = prediction
         with replacing(self.file(path, "overlay")) as temporary:
-            paint(Image.fromarray(photo), masks, range(len(masks))).save(temporary, quality=90)
+            painted(Image.fromarray(photo), masks, range(len(masks))).save(temporary, quality=90)
         encoded = [encode_mask(mask, score) for mask, score in zip(masks, scores, strict=True)]
         size = (photo.shape[0], photo.shape[1])
         write_entry(self.output, self.name(path), self.relative(path).as_posix(), size, encoded)

@@ -12,7 +12,7 @@ _ROWS = 2**14
 """Features whose distances to all centroids are held at once."""
 
 
-class Clusters(NamedTuple):
+class KMeansResult(NamedTuple):
     """``labels`` (N,) int64 from 0 to K - 1, and ``centroids`` (K, D) float32."""
 
     labels: Tensor
@@ -27,7 +27,7 @@ def kmeans(
     iterations: int = 100,
     seed: int = 0,
     start: Sequence[int] | Tensor | None = None,
-) -> Clusters:
+) -> KMeansResult:
     """Return Lloyd's clusters in Euclidean distance.
 
     An iteration assigns each feature to its nearest centroid, the first of equals, and moves each centroid to the mean
@@ -58,7 +58,7 @@ def kmeans(
         counts = torch.bincount(labels, minlength=clusters)[:, None]
         sums = torch.zeros_like(centroids).index_add_(0, labels, features)
         centroids = torch.where(counts > 0, sums / counts.clamp_min(1), centroids)
-    return Clusters(labels, centroids)
+    return KMeansResult(labels, centroids)
 
 
 def _nearest(features: Tensor, centroids: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from segtricks.refine.bilateral_solver import BILATERAL_PRESETS, BilateralSolver, bilateral_solver, hard_mask
 from segtricks.refine.dense_crf import DenseCRF, dense_crf
 from segtricks.refine.guided_filter import GuidedFilter, guided_filter
+from segtricks.refine.small_segments import drop_small_segments
 
 __all__ = [
     "BILATERAL_PRESETS",
@@ -11,6 +12,7 @@ __all__ = [
     "GuidedFilter",
     "bilateral_solver",
     "dense_crf",
+    "drop_small_segments",
     "guided_filter",
     "hard_mask",
 ]

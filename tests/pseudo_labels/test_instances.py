@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 from segtricks.data.sample import Instances
 from segtricks.pseudo_labels import Store
 from segtricks.pseudo_labels.instances import InstanceWriter
-from segtricks.pseudo_labels.painting import colour_of
+from segtricks.pseudo_labels.pictures import colour
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_overlay_shows_each_mask_in_a_colour_of_its_own(written, masks):
     writer, paths = written
     picture = np.asarray(Image.open(writer.file(paths[0], "overlay")).convert("RGB")).astype(float)
     for number, mask in enumerate(masks):
-        expected = 0.45 * 100 + 0.55 * colour_of(number)
+        expected = 0.45 * 100 + 0.55 * colour(number)
         assert np.abs(np.median(picture[mask.numpy()], axis=0) - expected).max() < 25  # JPEG
     assert np.abs(picture[18] - 100).max() < 8
 
