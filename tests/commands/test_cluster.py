@@ -149,6 +149,20 @@ def test_a_stopped_command_goes_on(photos, monkeypatch):
     assert len(computed) == 13
 
 
+def test_vectors_of_other_settings_are_gone_before_new_ones_are_made(photos, monkeypatch):
+    from segtricks.commands import cluster
+
+    _cluster(photos)
+    computed = []
+    vectors = cluster._vectors
+    monkeypatch.setattr(cluster, "_vectors", lambda *words: [][1])
+    with pytest.raises(IndexError):
+        _cluster(photos, "--size", "32", "--overwrite")
+    monkeypatch.setattr(cluster, "_vectors", lambda *words: computed.append(words) or vectors(*words))
+    assert _cluster(photos, "--size", "32") == 0
+    assert len(computed) == 13
+
+
 def test_masks_that_changed_are_computed_again_and_other_settings_are_refused(photos, capsys):
     _cluster(photos)
     whole = Store.open(photos.parent / "masks").entry("sub/two")
