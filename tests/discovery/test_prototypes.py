@@ -44,13 +44,10 @@ def test_separate_groups_are_found_with_every_seed():
         assert adjusted_rand_score(kinds, cluster_prototypes(vectors, 3, 2, seed).labels) == 1
 
 
-def test_an_outlier_is_no_cluster_at_unit_length():
-    vectors = torch.zeros(60, 2)
-    vectors[:, 0] = torch.arange(60) % 2 + torch.randn(60, generator=torch.Generator().manual_seed(0)) / 3
-    vectors[7, 1] = 50
-    plain, scaled = (cluster_prototypes(vectors, 2, 2, restarts=20, unit=unit).labels for unit in (False, True))
-    assert plain.bincount().min() == 1
-    assert scaled.bincount().min() > 20
+def test_at_unit_length_only_the_direction_of_whitened_vectors_counts(values):
+    prototypes = torch.from_numpy(values["prototypes"])
+    plain, unit = (cluster_prototypes(prototypes, 5, 8, unit=unit).whitened for unit in (False, True))
+    torch.testing.assert_close(unit, normalize(plain, dim=1), atol=1e-5, rtol=0)
 
 
 def test_too_few_vectors_are_answered_with_what_is_possible():
