@@ -34,7 +34,8 @@ def test_label_maps_keep_their_ids(tmp_path, highest, mode):
 
 
 def test_members_of_a_cluster_come_from_its_middle_to_its_edge():
-    vectors = np.array([0, 0.1, 0.2, 0.3, 0.4, 2, *[10] * 6], np.float32)[:, None]
+    angles = np.array([0, 0.1, 0.2, 0.3, 0.4, 1, *[3.5] * 6])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     members = [Member(Path(f"{number}.jpg"), Entry("a", *SIZE), 0) for number in range(12)]
     clusters = cluster_masks(members, vectors, 2, seed=0)
     assert clusters.sizes() == [6, 6]
