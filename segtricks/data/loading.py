@@ -39,9 +39,14 @@ class Skipped(NamedTuple):
 
 
 class Emptied(NamedTuple):
-    """A photograph whose mask has no foreground, or none in the part that was cut out."""
+    """A photograph whose mask has no foreground, ``whole``, or none in the part that was cut out."""
 
     path: str
+    whole: bool = False
+
+
+class _NoForeground(Exception):
+    """The whole mask of a photograph has no foreground."""
 
 
 class OnHost:
@@ -78,6 +83,8 @@ class _Items(Dataset[Item | Skipped | Emptied]):
             return self._item(key)
         except UnreadableImage as error:
             return Skipped(error.path, error.reason)
+        except _NoForeground as error:
+            return Emptied(str(error), whole=True)
 
     def _item(self, key: Any) -> Item | Emptied:
         raise NotImplementedError
@@ -111,6 +118,8 @@ class _ResizedItems(_Items):
         if with_short_side(height, width, min(size)) != size:
             whose = f"its target {self.dataset.masks[index]}"
             raise UnreadableImage(path, f"{whose} has other proportions: {width} x {height} pixels (width x height)")
+        if isinstance(target, Tensor) and target.dtype == torch.uint8 and not (target >= 128).any():
+            raise _NoForeground(path)
         return image, target
 
 
@@ -237,7 +246,8 @@ def collate_stacked(
     """The same with uint8 images (B, 3, size, size), masks (B, 1, size, size) and an array of colours (B, 5, 2).
 
     B is 0 where every file is broken. Targets are uint8 (B, 1, size, size), int64 (B, size, size), or a list of
-    instances; with masks, ``empty`` counts the items that are left out because theirs has no foreground. With
+    instances; with masks, ``empty`` counts the items that are left out because theirs has no foreground, and
+    ``without_mask`` has the paths of those whose whole mask has none. With
     ``finish``, the batch is :func:`finished` in the worker.
     """
     batch = collate_lists(items, names)
@@ -246,7 +256,9 @@ def collate_stacked(
         "mask": torch.empty(0, 1, size, size),
     }
     if targets == "mask":
-        batch["empty"] = sum(isinstance(item, Emptied) for item in items)
+        emptied = [item for item in items if isinstance(item, Emptied)]
+        batch["empty"] = len(emptied)
+        batch["without_mask"] = [item.path for item in emptied if item.whole]
         nothing["target"] = torch.empty(0, 1, size, size, dtype=torch.uint8)
     elif targets == "labels":
         nothing["target"] = torch.empty(0, size, size, dtype=torch.int64)

@@ -232,12 +232,15 @@ def test_masks_are_cut_to_0_and_1_at_128() -> None:
         assert target[0, 8:].eq(0).all()
 
 
-def test_masks_without_foreground_in_the_crop_are_counted_and_left_out() -> None:
+@pytest.mark.parametrize(("border", "whole"), [(127, True), (128, False)])
+def test_masks_without_foreground_are_left_out_and_named_if_the_whole_has_none(border: int, whole: bool) -> None:
     mask = torch.full((1, 20, 40), 127, dtype=torch.uint8)
+    mask[..., 0] = border  # in neither crop
     for items in items_of(mask):
-        assert items[0] == Emptied("a.png")
+        assert items[0] == Emptied("a.png", whole)
         batch = collate_stacked([items[0], Skipped("b", "empty file")], ("image", "target", "path"), 16, "mask")
         assert (batch["empty"], batch["skipped"], batch["path"]) == (1, [("b", "empty file")], [])
+        assert batch["without_mask"] == ["a.png"] * whole
         assert (batch["target"].shape, batch["target"].dtype) == ((0, 1, 16, 16), torch.uint8)
 
 
