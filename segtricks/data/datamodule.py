@@ -142,6 +142,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         predict_images: Folder of photographs to predict.
         placement: Where a photograph scaled down for a random ``crop`` lies in it: at ``random``, or in the ``corner``
             at the top left, top right after a flip.
+        keep_aspect: Train on photographs in their proportions; false squeezes them to squares, as SelfMask does.
     """
 
     def __init__(
@@ -176,6 +177,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         center_crop: bool = False,
         predict_images: str | None = None,
         placement: Placement = "random",
+        keep_aspect: bool = True,
     ) -> None:
         super().__init__()
         self.targets: TargetKind | None = None
@@ -204,7 +206,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         self.center_crop = center_crop
         self.predict_images = predict_images
         self._augment = TrainTransform(
-            size, resize, flip, jitter, jitter_p, grayscale_p, scale_range, scaled_to, blur_p, blur_sigma, placement
+            *(size, resize, flip, jitter, jitter_p, grayscale_p, scale_range, scaled_to, blur_p, blur_sigma, placement),
+            keep_aspect,
         )
         self._crop = self._test_crop = CenterCropTransform(size, resize)
         self._place = EpochPlace()
