@@ -305,13 +305,19 @@ class SaliencyDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Random crops; an unfinished epoch of a loaded checkpoint is taken up where it stopped."""
         self._check_train_size()
-        items = TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
+        items = self._train_items()
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())
-        collate = partial(self._collate(["image", "colors", "path"]), finish=self.colors_on == "workers")
+        collate = partial(self._train_collate(), finish=self.colors_on == "workers")
         return make_loader(
             items, self.batch_size, collate, self.num_workers, sampler, ResumableLoader, drop_last=True, persistent=True
         )
+
+    def _train_items(self) -> TrainItems:
+        return TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
+
+    def _train_collate(self) -> "partial[dict[str, Any]]":
+        return self._collate(["image", "colors", "path"])
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The middle of the held-out training images."""

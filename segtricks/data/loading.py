@@ -139,12 +139,16 @@ class TrainItems(_ResizedItems):
     def _item(self, key: int | tuple[int, int]) -> Item | Emptied:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         image, target = self._read(index)
-        mixed = SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(mixed))
+        generator = self.generator(epoch, index)
         view = self.transform.draw(image.shape[-2], image.shape[-1], generator)
         colors = self.transform.draw_colors(generator)
         item = {"image": view.image(image), "colors": colors, "path": str(self.dataset.images[index])}
         return item if target is None else _with_target(item, view.target(target))
+
+    def generator(self, epoch: int, index: int) -> torch.Generator:
+        """What the view of an image is drawn from."""
+        mixed = SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(mixed))
 
 
 class CropItems(_ResizedItems):
