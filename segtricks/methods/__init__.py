@@ -4,6 +4,7 @@ from segtricks.methods.base import SegmentationModule
 from segtricks.methods.discovery import Discovery
 from segtricks.methods.found import Found
 from segtricks.methods.given import GivenMasks
+from segtricks.methods.maskcontrast import MaskContrast
 from segtricks.methods.prototype_queue import PrototypeQueue
 from segtricks.methods.selfmask import SelfMask
 from segtricks.methods.sempart import LossWeights, Sempart
@@ -13,6 +14,7 @@ __all__ = [
     "Found",
     "GivenMasks",
     "LossWeights",
+    "MaskContrast",
     "PrototypeQueue",
     "SegmentationModule",
     "SelfMask",
