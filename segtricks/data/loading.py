@@ -190,6 +190,8 @@ class CropItems(_ResizedItems):
 class WholeItems(_Items):
     """Whole photographs: ``image`` (3, h, w), ``photo`` and ``mask`` uint8 (·, H, W), ``path``.
 
+    A dataset whose targets are label maps has ``labels`` int64 (1, H, W) instead of ``mask``.
+
     ``image`` is what ``transform`` makes of the photograph for the network. With ``crop`` instead, photograph and mask
     are first cut to its square, and all three have its size, uint8. ``boxes`` is an array
     (n, 4), float64, in pixels of the whole photograph: an array, because not every device knows float64.
@@ -211,7 +213,7 @@ class WholeItems(_Items):
         image = self.transform(photo) if self.crop is None else photo
         item: Item = {"image": image, "photo": photo, "path": sample["path"]}
         if mask is not None:
-            item["mask"] = mask
+            item["labels" if sample["target_kind"] == "labels" else "mask"] = mask
         if sample["boxes"] is not None:
             item["boxes"] = sample["boxes"].numpy()
         return item

@@ -6,6 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from segtricks.data.datamodule import TEST_SETS, SaliencyDataModule
+from segtricks.data.datasets.registry import DATASET_NAMES, open_dataset
+from segtricks.data.sample import SegmentationDataset
 from segtricks.data.transforms import resize_target
 from segtricks.data.view_pairs import PairItems, PairTransform, collate_pairs
 from segtricks.errors import UserError
@@ -29,6 +31,7 @@ class PairDataModule(SaliencyDataModule):
         ratio: Lowest and highest width of a view divided by its height.
         cells_per_patch: Reduce masks in training and validation, to the nearest pixel, to so many pixels along the side
             of a patch of the backbone; null keeps their size.
+        labels: Folder of label maps, one class id a pixel, for a folder or list of photographs in ``test``.
         options: As for :class:`SaliencyDataModule`.
     """
 
@@ -39,6 +42,7 @@ class PairDataModule(SaliencyDataModule):
         area: list[float] = AREA,
         ratio: list[float] = RATIO,
         cells_per_patch: int | None = None,
+        labels: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(train, test, **options)
@@ -48,6 +52,7 @@ class PairDataModule(SaliencyDataModule):
             raise UserError(f"data.cells_per_patch is {cells_per_patch}: pass 1 or more, or null for whole masks.")
         self._pairs = PairTransform(self._augment, area, ratio)
         self.cells_per_patch = cells_per_patch
+        self.labels = labels
         self._patch = self.multiple
 
     def fit_patches(self, patch: int) -> None:
@@ -61,6 +66,11 @@ class PairDataModule(SaliencyDataModule):
         if isinstance(batch.get("target"), Tensor):
             batch["target"] = resize_target(batch["target"], self._side, self._side)
         return batch
+
+    def _open_test(self, spec: str) -> SegmentationDataset:
+        if self.labels is None or spec.split("[")[0] in DATASET_NAMES:
+            return super()._open_test(spec)
+        return open_dataset(spec, self.root, masks=self.labels).with_targets("labels")
 
     @property
     def _side(self) -> int:

@@ -9,27 +9,30 @@ from typing import Any, ClassVar, Literal
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import interpolate, normalize
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from segtricks.backbones import Backbone, create_backbone
 from segtricks.backbones.registry import RESNETS, last_feature
 from segtricks.data.sample import TargetKind
+from segtricks.data.transforms import to_input
 from segtricks.errors import UserError
 from segtricks.heads import MaskContrastHead, MaskContrastOutput, MaskContrastViTHead
 from segtricks.losses import balanced_bce_loss, mask_contrastive_loss, mask_prototypes
-from segtricks.methods.base import PLAIN, REFINED, SegmentationModule
+from segtricks.methods.base import PLAIN, REFINED
 from segtricks.methods.prototype_queue import PrototypeQueue
 from segtricks.methods.selfmask import poly_factor
+from segtricks.methods.semantic import UNTRAINED, SemanticModule
 from segtricks.methods.trainable import Trainable
 from segtricks.refine import GuidedFilter
+from segtricks.scoring.semantic import Embedded
 
 _NAMED = 5
 log = logging.getLogger(__name__)
 
 
-class MaskContrast(Trainable, SegmentationModule):
+class MaskContrast(Trainable, SemanticModule):
     """Train a head, and parts of its backbone, by contrasting pixels with the prototypes of masks.
 
     Of two views of a photograph, the pixels of one view's object shall be close to the mean embedding of the object in
@@ -58,7 +61,10 @@ class MaskContrast(Trainable, SegmentationModule):
         bilateral_preset: also test the mask refined by the bilateral solver, with these cell sizes: two-tricks 24/4/4,
             tokencut 16/16/8.
         optimizer: any torch optimiser; left out, SGD with lr 0.004, momentum 0.9 and weight decay 1e-4.
-        protocol: how ``test`` scores masks.
+        protocol: how ``test`` scores saliency maps on sets of masks; sets of label maps are scored by
+            :class:`segtricks.scoring.semantic.SemanticEvaluator`.
+        num_classes: classes of the label maps, with the background as 0.
+        test_size: side to which photographs are resized for label maps, rounded up to whole patches.
         seed: unused, the steps draw nothing of their own.
 
     Source: Van Gansbeke et al., "Unsupervised Semantic Segmentation by Contrasting Object Mask Proposals", ICCV 2021.
@@ -91,9 +97,11 @@ class MaskContrast(Trainable, SegmentationModule):
         bilateral_preset: Literal["two-tricks", "tokencut"] | None = None,
         optimizer: OptimizerCallable | None = None,
         protocol: str = "fullres",
+        num_classes: int = 21,
+        test_size: int = 512,
         seed: int = 0,
     ) -> None:
-        super().__init__(protocol, refiner, bilateral_preset=bilateral_preset)
+        super().__init__(protocol, refiner, bilateral_preset=bilateral_preset, num_classes=num_classes)
         if temperature <= 0 or not 0 <= momentum < 1 or embedding_dim < 1:
             raise UserError(
                 "model.temperature must be above 0, model.momentum at least 0 and below 1 and model.embedding_dim at "
@@ -119,6 +127,9 @@ class MaskContrast(Trainable, SegmentationModule):
         self.backbone_lr, self.layer_decay = backbone_lr, layer_decay
         self.freeze_choice = freeze if freeze != "stem" else f"{freeze} {trained_blocks}"
         self.predicted_row = REFINED if guided_filter else PLAIN
+        self.test_size = test_size
+        if self.key_backbone is None:
+            self.embedded_rows = (PLAIN, UNTRAINED)
         self._smallest_batch = 2 if published else 1  # batch norm of pooled features needs two images
         self._replaced: list[str] = []
         self._warned = False
@@ -210,6 +221,19 @@ class MaskContrast(Trainable, SegmentationModule):
         contrast, saliency = self._contrast(large, masks, keys), balanced_bce_loss(large.saliency, masks)
         self.log_held_out({"contrast": contrast, "saliency": saliency, "loss": contrast + saliency}, count)
         return output.enlarged(*images.shape[-2:]).saliency.sigmoid()
+
+    def embedded(self, photo: Tensor) -> dict[str, Embedded]:
+        """Return the embedding of a photograph uint8 (3, H, W), and a frozen backbone's features in the same mask."""
+        patch = self.backbone.patch_size
+        side = math.ceil(self.test_size / patch) * patch
+        square = interpolate(photo[None], (side, side), mode="bicubic", antialias=True)
+        features = self.backbone(to_input(square.to(self.device)))
+        output = _outputs(None, self.head, features)
+        saliency = output.enlarged(side, side).saliency[0]
+        rows = {PLAIN: Embedded(output.embedding[0], saliency)}
+        if UNTRAINED in self.embedded_rows:
+            rows[UNTRAINED] = Embedded(features[0].float(), saliency > self.semantic.foreground)
+        return rows
 
     def on_train_epoch_end(self) -> None:
         """Log how many photographs were replaced by others, since their masks allow no view; name some, once."""

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -6,9 +7,11 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn.functional import interpolate, normalize
+from torchvision.transforms.v2.functional import to_pil_image
 
 from segtricks import load_run
 from segtricks.cli import main
+from segtricks.data.transforms import to_input
 from segtricks.errors import UserError
 from segtricks.heads import MaskContrastHead, MaskContrastOutput, MaskContrastViTHead
 from segtricks.methods import MaskContrast
@@ -177,9 +180,12 @@ def test_one_image_is_refused_where_batch_norms_need_two():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Photographs of a bright square, and their masks: three are empty, of everything, and of another shape."""
+    """Photographs of a bright square, their masks, of which three are empty, full, and of another shape, and labels.
+
+    Labels are 1 for half of the squares and 2 for the others.
+    """
     folder = tmp_path_factory.mktemp("data")
-    for name in ("photos", "masks"):
+    for name in ("photos", "masks", "labels"):
         (folder / name).mkdir()
     rng = np.random.default_rng(0)
     for number in range(12):
@@ -188,6 +194,7 @@ def data(tmp_path_factory):
         mask[top : top + 24, left : left + 24] = 255
         photo = rng.integers(0, 60, (64, 64, 3), dtype=np.uint8) + (mask // 2)[..., None]
         Image.fromarray(photo).save(folder / f"photos/{number:02}.png")
+        Image.fromarray(mask // 255 * np.uint8(1 + number % 2)).save(folder / f"labels/{number:02}.png")
         bad = {9: mask * 0, 10: mask * 0 + 255, 11: mask[:32]}
         Image.fromarray(bad.get(number, mask)).save(folder / f"masks/{number:02}.png")
     return folder
@@ -202,7 +209,9 @@ def _words(data, *more):
     return [*words, *more]
 
 
-def test_fit_replaces_photographs_without_a_view_logs_both_losses_and_predicts(data, tmp_path, monkeypatch, caplog):
+def test_fit_replaces_photographs_without_a_view_and_predict_and_test_follow(
+    data, tmp_path, monkeypatch, caplog, capsys
+):
     monkeypatch.chdir(tmp_path)
     words = _words(data, "--trainer.max_epochs", "3", "--trainer.check_val_every_n_epoch", "1")
     assert main(["fit", *words]) == 0
@@ -222,6 +231,23 @@ def test_fit_replaces_photographs_without_a_view_logs_both_losses_and_predicts(d
     assert main(["predict", *words]) == 0
     written = np.asarray(Image.open(tmp_path / "out/soft/00.png")) / 255
     np.testing.assert_allclose(load_run(run).masks(data / "photos/00.png"), written, rtol=0, atol=1 / 255)
+    _test_prints_figures_of_five_seeds(data, run, capsys)
+
+
+def _test_prints_figures_of_five_seeds(data, run, capsys):
+    words = ["--run", str(run), "--data", str(data / "photos"), "--data.labels", str(data / "labels")]
+    words += ["--model.num_classes", "3", "--model.test_size", "64"]
+    capsys.readouterr()
+    assert main(["test", *words]) == 0
+    assert "k-means mIoU" in capsys.readouterr().out
+    result = json.loads((run / "test/photos-maskcontrast.json").read_text())
+    assert result["images"] == 12 and result["protocol"]["clusters"] == 2
+    assert result["protocol"]["seeds"] == [1234, 1235, 1236, 1237, 1238]
+    for row in ("mask", "untrained features"):
+        assert 0 < result["rows"][row]["kmeans_miou"] <= 1
+    assert result["metrics"] == result["rows"]["mask"]
+    assert main(["test", *words[:4], "--data.masks", str(data / "masks"), "--max_bad_share", "0.5"]) == 0
+    assert "iou" in json.loads((run / "test/photos.json").read_text())["metrics"]
 
 
 def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, tmp_path, monkeypatch):
@@ -247,3 +273,16 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(da
     assert all(torch.equal(value, resumed["state_dict"][name]) for name, value in whole["state_dict"].items())
     assert resumed["lr_schedulers"] == whole["lr_schedulers"]
     assert resumed["global_step"] == whole["global_step"] == 4
+
+
+def test_features_of_a_photograph_are_those_of_its_square_with_whole_patches():
+    module = _small(test_size=40).eval()
+    photo = torch.randint(256, (3, 60, 90), dtype=torch.uint8)
+    square = torch.from_numpy(np.array(to_pil_image(photo).resize((48, 48), Image.Resampling.BICUBIC)))
+    output = module(to_input(square.permute(2, 0, 1)[None]))
+    rows = module.embedded(photo)
+    torch.testing.assert_close(rows["mask"].features, output.embedding[0], rtol=0, atol=0.02)
+    torch.testing.assert_close(rows["mask"].saliency, output.enlarged(48, 48).saliency[0], rtol=0, atol=0.02)
+    assert torch.equal(rows["untrained features"].saliency, rows["mask"].saliency > 0.5)
+    assert rows["untrained features"].features.shape == (192, 3, 3)
+    assert list(_small(freeze="stem").eval().embedded(photo)) == ["mask"]
