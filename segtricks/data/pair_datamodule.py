@@ -63,7 +63,8 @@ class PairDataModule(SaliencyDataModule):
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Colours, normalisation and the masks' size, on the model's device."""
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
-        if isinstance(batch.get("target"), Tensor):
+        # Those of training are reduced already.
+        if isinstance(batch.get("target"), Tensor) and batch["target"].shape[-1] != self._side:
             batch["target"] = resize_target(batch["target"], self._side, self._side)
         return batch
 

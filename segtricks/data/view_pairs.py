@@ -93,14 +93,14 @@ def _global_numbers_from(generator: Generator) -> Iterator[None]:
 
 
 class PairItems(TrainItems):
-    """Two views of a photograph: ``image`` uint8 (2, 3, S, S), ``target`` uint8 (2, 1, S, S) of 0 and 1.
+    """Two views of a photograph: ``image`` uint8 (2, 3, S, S), ``target`` uint8 (2, 1, side, side) of 0 and 1.
 
     Also ``colors`` float32 (2, 5, 2), ``path``, and ``replaced``: the path of the photograph that was asked for where
     another took its place, else None. In both views the share of foreground lies between ``MARGIN`` and 1 - ``MARGIN``;
     otherwise both are drawn again, and from the third failure on from another random photograph each time.
 
     Args:
-        side: Side of the mask on whose pixels the share is measured: it is reduced to their nearest.
+        side: Side that masks are reduced to, to their nearest pixels; None is that of the images.
     """
 
     def __init__(
@@ -136,21 +136,22 @@ class PairItems(TrainItems):
         assert isinstance(mask, Tensor)
         for _ in range(draws):
             views = [self.pairs.draw(image, generator) for _ in range(2)]
-            masks = torch.stack([view.mask(mask) for view in views])
-            if self._show_both(masks):
+            masks = resize_target(torch.stack([view.mask(mask) for view in views]), self.side, self.side)
+            assert isinstance(masks, Tensor)
+            if _show_both(masks):
                 colors = np.stack([self.pairs.draw_colors(generator) for _ in views])
                 return {"image": torch.stack([view.image(image) for view in views]), "target": masks, "colors": colors}
         return None
 
-    def _show_both(self, masks: Tensor) -> bool:
-        reduced = resize_target(masks, self.side, self.side)
-        assert isinstance(reduced, Tensor)
-        shares = reduced.float().mean((1, 2, 3))
-        return bool(((shares > MARGIN) & (shares < 1 - MARGIN)).all())
+
+def _show_both(masks: Tensor) -> bool:
+    """Whether each of (2, 1, side, side) has foreground and background."""
+    shares = masks.float().mean((1, 2, 3))
+    return bool(((shares > MARGIN) & (shares < 1 - MARGIN)).all())
 
 
 def collate_pairs(items: Sequence[Item | Skipped | Emptied], size: int, finish: bool = False) -> dict[str, Any]:
-    """A batch of B pairs: ``image`` (2B, 3, size, size) and ``target`` (2B, 1, size, size), first views first.
+    """A batch of B pairs: ``image`` (2B, 3, size, size) and ``target`` (2B, 1, side, side), first views first.
 
     ``path`` has B names, ``replaced`` those of the photographs whose places others took. The rest is as of
     :func:`segtricks.data.loading.collate_stacked`.

@@ -39,15 +39,15 @@ def mask_contrastive_loss(
     and its published code.
     """
     inside = masks[:, 0] > 0
+    images, rows, columns = inside.nonzero(as_tuple=True)
     with torch.autocast(embeddings.device.type, enabled=False):
-        pixels = normalize(embeddings.movedim(1, -1)[inside].float(), dim=1)
+        pixels = normalize(embeddings[images, :, rows, columns].float(), dim=1)
         if not len(pixels):
             return pixels.sum()
         candidates = torch.cat([prototypes, negatives]).detach().float()
         counts = inside.flatten(1).sum(1)
         weights = 1 / torch.log(1.02 + counts / counts.sum())
         weights = pad(weights, (0, len(negatives)), value=1.0)  # no pixel belongs to those
-        images = torch.arange(len(masks), device=masks.device).repeat_interleave(counts, output_size=len(pixels))
         return cross_entropy(pixels @ candidates.T / temperature, images, weights)
 
 
