@@ -4,9 +4,11 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from segtricks.data.datamodule import TEST_SETS, SaliencyDataModule
 from segtricks.data.datasets.registry import DATASET_NAMES, open_dataset
+from segtricks.data.datasets.voc_labels import VOC12Labels
 from segtricks.data.sample import SegmentationDataset
 from segtricks.data.transforms import resize_target
 from segtricks.data.view_pairs import PairItems, PairTransform, collate_pairs
@@ -31,7 +33,10 @@ class PairDataModule(SaliencyDataModule):
         ratio: Lowest and highest width of a view divided by its height.
         cells_per_patch: Reduce masks in training and validation, to the nearest pixel, to so many pixels along the side
             of a patch of the backbone; null keeps their size.
-        labels: Folder of label maps, one class id a pixel, for a folder or list of photographs in ``test``.
+        labels: Folder of label maps, one class id a pixel, for folders or lists of photographs in ``test``, ``bank``
+            and ``probe``.
+        bank: Set with label maps, whose photographs give those of ``test`` their labels in retrieval.
+        probe: Set with label maps that a linear probe is trained on before it is scored on ``test``.
         options: As for :class:`SaliencyDataModule`.
     """
 
@@ -43,6 +48,8 @@ class PairDataModule(SaliencyDataModule):
         ratio: list[float] = RATIO,
         cells_per_patch: int | None = None,
         labels: str | None = None,
+        bank: str | None = None,
+        probe: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(train, test, **options)
@@ -52,7 +59,7 @@ class PairDataModule(SaliencyDataModule):
             raise UserError(f"data.cells_per_patch is {cells_per_patch}: pass 1 or more, or null for whole masks.")
         self._pairs = PairTransform(self._augment, area, ratio)
         self.cells_per_patch = cells_per_patch
-        self.labels = labels
+        self.labels, self.bank, self.probe = labels, bank, probe
         self._patch = self.multiple
 
     def fit_patches(self, patch: int) -> None:
@@ -68,10 +75,27 @@ class PairDataModule(SaliencyDataModule):
             batch["target"] = resize_target(batch["target"], self._side, self._side)
         return batch
 
+    def bank_dataloader(self) -> DataLoader[Any] | None:
+        """The photographs of ``bank`` with their label maps, in batches as those of ``test``."""
+        return None if self.bank is None else self._whole(self._labelled(self.bank), crop=None)
+
+    def probe_dataset(self) -> SegmentationDataset | None:
+        """The set of ``probe``."""
+        return None if self.probe is None else self._labelled(self.probe)
+
     def _open_test(self, spec: str) -> SegmentationDataset:
-        if self.labels is None or spec.split("[")[0] in DATASET_NAMES:
-            return super()._open_test(spec)
-        return open_dataset(spec, self.root, masks=self.labels).with_targets("labels")
+        if self.labels is not None and spec.split("[")[0] not in DATASET_NAMES:
+            return open_dataset(spec, self.root, masks=self.labels).with_targets("labels")
+        dataset = super()._open_test(spec)
+        return dataset.with_targets("labels") if isinstance(dataset, VOC12Labels) else dataset
+
+    def _labelled(self, spec: str) -> SegmentationDataset:
+        dataset = self._open_test(spec)
+        if dataset.target_kind != "labels":
+            raise UserError(
+                f"{spec} has no label maps.\nNext: pass voc12-train, or photographs with --data.labels FOLDER."
+            )
+        return dataset
 
     @property
     def _side(self) -> int:

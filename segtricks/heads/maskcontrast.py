@@ -35,7 +35,7 @@ class _TwoHeads(nn.Module):
         super().__init__()
         if embedding_dim < 1:
             raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}")
-        self.feature_dim, self.embedding_dim = feature_dim, embedding_dim
+        self.feature_dim, self.embedding_dim, self.width = feature_dim, embedding_dim, _WIDTH
         self.decoder = decoder
         self.embedding = nn.Conv2d(_WIDTH, embedding_dim, 1)
         self.saliency = nn.Conv2d(_WIDTH, 1, 1, bias=False)

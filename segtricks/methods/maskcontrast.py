@@ -26,7 +26,9 @@ from segtricks.methods.selfmask import poly_factor
 from segtricks.methods.semantic import UNTRAINED, SemanticModule
 from segtricks.methods.trainable import Trainable
 from segtricks.refine import GuidedFilter
+from segtricks.scoring.linear_probe import ProbeRecipe
 from segtricks.scoring.semantic import Embedded
+from segtricks.scoring.semantic_protocol import SemanticProtocol
 
 _NAMED = 5
 log = logging.getLogger(__name__)
@@ -63,7 +65,8 @@ class MaskContrast(Trainable, SemanticModule):
         optimizer: any torch optimiser; left out, SGD with lr 0.004, momentum 0.9 and weight decay 1e-4.
         protocol: how ``test`` scores saliency maps on sets of masks; sets of label maps are scored by
             :class:`segtricks.scoring.semantic.SemanticEvaluator`.
-        num_classes: classes of the label maps, with the background as 0.
+        semantic: every choice of the scores on label maps.
+        probe: how a linear probe is trained on label maps, if data.probe names a set of them.
         test_size: side to which photographs are resized for label maps, rounded up to whole patches.
         seed: unused, the steps draw nothing of their own.
 
@@ -97,15 +100,16 @@ class MaskContrast(Trainable, SemanticModule):
         bilateral_preset: Literal["two-tricks", "tokencut"] | None = None,
         optimizer: OptimizerCallable | None = None,
         protocol: str = "fullres",
-        num_classes: int = 21,
+        semantic: SemanticProtocol = SemanticProtocol(),  # noqa: B008 - frozen
+        probe: ProbeRecipe = ProbeRecipe(),  # noqa: B008 - frozen
         test_size: int = 512,
         seed: int = 0,
     ) -> None:
-        super().__init__(protocol, refiner, bilateral_preset=bilateral_preset, num_classes=num_classes)
-        if temperature <= 0 or not 0 <= momentum < 1 or embedding_dim < 1:
+        super().__init__(protocol, refiner, bilateral_preset=bilateral_preset, semantic=semantic, probe=probe)
+        if temperature <= 0 or not 0 <= momentum < 1 or min(embedding_dim, test_size) < 1:
             raise UserError(
-                "model.temperature must be above 0, model.momentum at least 0 and below 1 and model.embedding_dim at "
-                f"least 1, got {temperature}, {momentum} and {embedding_dim}."
+                "model.temperature must be above 0, model.momentum at least 0 and below 1, model.embedding_dim and "
+                f"model.test_size at least 1, got {temperature}, {momentum}, {embedding_dim} and {test_size}."
             )
         if not 0 < layer_decay <= 1 or backbone_lr < 0:
             raise UserError(
@@ -128,6 +132,7 @@ class MaskContrast(Trainable, SemanticModule):
         self.freeze_choice = freeze if freeze != "stem" else f"{freeze} {trained_blocks}"
         self.predicted_row = REFINED if guided_filter else PLAIN
         self.test_size = test_size
+        self.probe_dim = self.head.width
         if self.key_backbone is None:
             self.embedded_rows = (PLAIN, UNTRAINED)
         self._smallest_batch = 2 if published else 1  # batch norm of pooled features needs two images
@@ -222,10 +227,20 @@ class MaskContrast(Trainable, SemanticModule):
         self.log_held_out({"contrast": contrast, "saliency": saliency, "loss": contrast + saliency}, count)
         return output.enlarged(*images.shape[-2:]).saliency.sigmoid()
 
+    @property
+    def test_side(self) -> int:
+        """``test_size``, rounded up to whole patches."""
+        patch = self.backbone.patch_size
+        return math.ceil(self.test_size / patch) * patch
+
+    def probe_features(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to what both heads look at, (B, 256, h, w)."""
+        decoded: Tensor = self.head.decode(self.backbone(images))
+        return decoded
+
     def embedded(self, photo: Tensor) -> dict[str, Embedded]:
         """Return the embedding of a photograph uint8 (3, H, W), and a frozen backbone's features in the same mask."""
-        patch = self.backbone.patch_size
-        side = math.ceil(self.test_size / patch) * patch
+        side = self.test_side
         square = interpolate(photo[None], (side, side), mode="bicubic", antialias=True)
         features = self.backbone(to_input(square.to(self.device)))
         output = _outputs(None, self.head, features)

@@ -80,6 +80,32 @@ def test_options_that_do_not_apply_or_are_out_of_range_are_named(
         module(folder, **options)
 
 
+@pytest.mark.filterwarnings("ignore:.*were published:UserWarning")
+def test_test_sets_with_classes_have_label_maps_and_so_do_bank_and_probe(folder: Path) -> None:
+    voc = folder / "VOCdevkit/VOC2012"
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (voc / name).mkdir(parents=True)
+    for split in ("train", "val"):
+        Image.new("RGB", (40, 30)).save(voc / f"JPEGImages/{split}-1.jpg")
+        Image.new("L", (40, 30), 7).save(voc / f"SegmentationClass/{split}-1.png")
+        (voc / f"ImageSets/Segmentation/{split}.txt").write_text(f"{split}-1\n")
+    data = module(folder, root=str(folder), test=["voc12-val"], bank="voc12-train", probe="voc12-train")
+    for loader, name in ((data.test_dataloader()[0], "val"), (data.bank_dataloader(), "train")):
+        (batch,) = loader
+        assert [Path(path).stem for path in batch["path"]] == [f"{name}-1"]
+        assert "mask" not in batch and batch["labels"][0].unique().tolist() == [7]
+    assert data.probe_dataset().target_kind == "labels"
+    with pytest.raises(UserError, match="synthetic has no label maps"):
+        module(folder, bank="synthetic").bank_dataloader()
+    assert module(folder).bank_dataloader() is module(folder).probe_dataset() is None
+
+
+def test_a_folder_of_label_maps_belongs_to_photographs(folder: Path) -> None:
+    data = module(folder, test=[str(folder / "photos[:3]")], labels=str(folder / "masks"))
+    (dataset,) = data.test_datasets
+    assert len(dataset) == 3 and dataset.target_kind == "labels"
+
+
 def test_a_method_that_wants_no_masks_is_sent_to_another_data_module(folder: Path) -> None:
     data = PairDataModule(train=str(folder / "photos"), test=[], size=32, batch_size=4, held_out=2)
     with pytest.raises(UserError, match=r"segtricks\.data\.SaliencyDataModule"):

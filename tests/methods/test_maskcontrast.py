@@ -156,7 +156,8 @@ def test_learning_rate_of_every_epoch(schedule, expected):
     [
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"momentum": 1.0}, "momentum at least 0 and below 1"),
-        ({"embedding_dim": 0}, "embedding_dim at least 1"),
+        ({"embedding_dim": 0}, "embedding_dim and model"),
+        ({"test_size": 0}, "test_size at least 1"),
         ({"layer_decay": 1.5}, "layer_decay must be above 0 and at most 1"),
         ({"backbone_lr": -1.0}, "backbone_lr at least 0"),
         ({"freeze": "stem"}, r"leave out --model\.trained_blocks, or pass --model\.freeze frozen"),
@@ -236,7 +237,8 @@ def test_fit_replaces_photographs_without_a_view_and_predict_and_test_follow(
 
 def _test_prints_figures_of_five_seeds(data, run, capsys):
     words = ["--run", str(run), "--data", str(data / "photos"), "--data.labels", str(data / "labels")]
-    words += ["--model.num_classes", "3", "--model.test_size", "64"]
+    words += ["--model.semantic.num_classes", "3", "--model.test_size", "64"]
+    words += ["--data.bank", str(data / "photos"), "--data.probe", str(data / "photos"), "--model.probe.epochs", "2"]
     capsys.readouterr()
     assert main(["test", *words]) == 0
     assert "k-means mIoU" in capsys.readouterr().out
@@ -245,6 +247,9 @@ def _test_prints_figures_of_five_seeds(data, run, capsys):
     assert result["protocol"]["seeds"] == [1234, 1235, 1236, 1237, 1238]
     for row in ("mask", "untrained features"):
         assert 0 < result["rows"][row]["kmeans_miou"] <= 1
+        # Every photograph is its own nearest one in the bank, so that labels are wrong where masks are.
+        assert result["rows"][row]["retrieval_miou"] == result["rows"][row]["retrieval_miou_present"]
+    assert 0 < result["rows"]["mask"]["linear_miou"] <= 1
     assert result["metrics"] == result["rows"]["mask"]
     assert main(["test", *words[:4], "--data.masks", str(data / "masks"), "--max_bad_share", "0.5"]) == 0
     assert "iou" in json.loads((run / "test/photos.json").read_text())["metrics"]
