@@ -12,11 +12,9 @@ _BATCH = 1000
 
 
 class PrototypeClusters(NamedTuple):
-    """Clusters of vectors.
+    """Clusters of vectors: ``labels`` int64 (N,) from 0 on, and the ``whitened`` vectors (N, components) they are of.
 
-    Args:
-        labels: (N,) int64, 0 to ``num_clusters - 1``.
-        whitened: (N, components) float32, the vectors that were clustered; the sign of a component is free.
+    The sign of each component is free.
     """
 
     labels: Tensor
