@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from segtricks.backbones.affinity import affinity_of
 from segtricks.backbones.base import Backbone
-from segtricks.backbones.registry import BACKBONE_NAMES, DESCRIPTOR_PATCH_SIZES, PRETRAINED
+from segtricks.backbones.registry import BACKBONE_NAMES, DESCRIPTOR_PATCH_SIZES, PRETRAINED, RESNETS, VIT_OPTIONS
 from segtricks.errors import UserError, path_hint
 
 if TYPE_CHECKING:
     from timm.models.eva import Eva
+    from timm.models.resnet import ResNet
     from timm.models.vision_transformer import VisionTransformer
 
 FEATURES = ("key", "query", "value", "token")
@@ -32,7 +33,7 @@ def create_backbone(
     """A frozen backbone: normalised images (B, 3, H, W) to features (B, feature_dim, H / p, W / p).
 
     Args:
-        name: A short name (``dino_vits8``, ``ibot_vits16``, ``dinov2_vits14_reg``, ``dinov3_vits16``, …; all are in
+        name: A short name (``dino_vits8``, ``dinov2_vits14_reg``, ``dinov3_vits16``, ``moco_resnet50``, …; all are in
             ``BACKBONE_NAMES``); timm's own name of a ``VisionTransformer`` or ``Eva``
             (``vit_small_patch14_dinov2.lvd142m``; it gets ImageNet's normalisation, even if trained with another);
             ``descriptor``, which needs no weights; or ``package.module:Name``, your own :class:`Backbone` (or a
@@ -63,6 +64,8 @@ def create_backbone(
     _check_choice("feature", feature, FEATURES)
     _check_choice("pos_interp", pos_interp, _POS_INTERPS)
     backbone: Backbone
+    if name in RESNETS and (feature != "key" or layer != -1):
+        raise UserError(f"backbone {name!r} has features of its last stage alone: leave out feature and layer.")
     if name in DESCRIPTOR_PATCH_SIZES:
         if checkpoint is not None or feature != "key" or layer != -1:
             raise UserError(
@@ -79,18 +82,27 @@ def create_backbone(
     else:
         model, weights = _timm_model(name, pretrained, checkpoint)
         # here, because importing timm takes seconds that the descriptor does not need
+        from timm.models.resnet import ResNet
+
+        from segtricks.backbones.resnet import ResNetBackbone
         from segtricks.backbones.vit import ViTBackbone
 
         tau = affinity_of(name, "sempart", feature, layer).tau
-        backbone = ViTBackbone(model, name, tau, feature, layer, pos_interp)
+        if isinstance(model, ResNet):
+            backbone = ResNetBackbone(model, name, tau)
+        else:
+            backbone = ViTBackbone(model, name, tau, feature, layer, pos_interp)
         backbone.weights = weights
     return backbone.requires_grad_(False).eval()
 
 
-def _timm_model(name: str, pretrained: bool, checkpoint: str | Path | None) -> "tuple[VisionTransformer | Eva, str]":
+def _timm_model(
+    name: str, pretrained: bool, checkpoint: str | Path | None
+) -> "tuple[VisionTransformer | Eva | ResNet, str]":
     import timm
     from timm.models import is_model_in_modules
     from timm.models.eva import Eva
+    from timm.models.resnet import ResNet
     from timm.models.vision_transformer import VisionTransformer
 
     from segtricks.backbones.sources import load_pretrained
@@ -104,13 +116,15 @@ def _timm_model(name: str, pretrained: bool, checkpoint: str | Path | None) -> "
         close = get_close_matches(name, [*BACKBONE_NAMES, *models, *tagged], n=3)
         hint = f" Did you mean {', '.join(close)}?" if close else ""
         raise UserError(f"unknown backbone {name!r}.{hint}\n{_NAMES_HINT}")
-    if not is_model_in_modules(timm_name, _VIT_MODULES):
+    if name not in RESNETS and not is_model_in_modules(timm_name, _VIT_MODULES):
         raise _not_a_vit(name)
     if checkpoint is None and pretrained:
         model, weights = load_pretrained(timm_name, name, entry)
     else:
-        model, weights = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True), "random"
-    if not isinstance(model, VisionTransformer | Eva):  # TIMM_USE_NAFLEX=1 makes another class of the same name
+        options = entry.options if entry else VIT_OPTIONS
+        model, weights = timm.create_model(timm_name, num_classes=0, **options), "random"
+    # TIMM_USE_NAFLEX=1 makes another class of the same name.
+    if not isinstance(model, VisionTransformer | Eva | ResNet):
         raise _not_a_vit(name)
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, name)

@@ -4,15 +4,12 @@ It is ``predict`` of :class:`segtricks.methods.Discovery`, with shorter names fo
 understood as well.
 """
 
-import os
 from argparse import Namespace
 from collections.abc import Sequence
 
-import torch
-
 from segtricks.backbones.factory import FEATURES
 from segtricks.commands.feature_options import add_cache_options
-from segtricks.commands.options import OptionParser
+from segtricks.commands.options import OptionParser, add_device_option, checked_device
 from segtricks.commands.prediction import Model, add_task_options, task_of, write_masks
 from segtricks.discovery import spectral_voting
 from segtricks.discovery.methods import METHODS
@@ -68,7 +65,7 @@ def _parser() -> OptionParser:
     add("--size", type=int, default=320, help="short side in pixels at which the network sees it (default 320)")
     add("--batch_size", type=int, default=8, help="photographs of one size at a time (default 8)")
     add("--num_workers", type=int, help="reading processes (default: the processors that are free)")
-    add("--device", default=_device(), help=f"where to compute (default here: {_device()})")
+    add_device_option(parser)
     add_cache_options(parser)
     return parser
 
@@ -87,15 +84,7 @@ def _words(options: Namespace) -> list[str]:
     return words + _device_words(options.device)
 
 
-def _device() -> str:
-    """The first GPU; of several processes on a machine, each its own."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-
-
 def _device_words(device: str) -> list[str]:
-    try:
-        found = torch.zeros(1, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device!r} cannot be used here ({str(error).splitlines()[0]}).") from error
+    found = checked_device(device)
     words = ["--trainer.accelerator", found.type]
     return words if found.index is None else [*words, f"--trainer.devices=[{found.index}]"]

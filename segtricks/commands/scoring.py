@@ -35,8 +35,10 @@ def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path
 
 def _content(cli: SegtricksCLI, evaluation: Evaluation, checkpoint: Path | None) -> dict[str, Any]:
     model, data = cli.model, cli.run_data
+    # Label maps are scored without a refined row.
+    main = model.predicted_row if model.predicted_row in evaluation.rows else PLAIN
     content = evaluation.as_dict(
-        model.predicted_row,
+        main,
         model.refine_at,
         source={"test": data.test, "root": data.root, "masks": data.masks},
         checkpoint=None if checkpoint is None else str(checkpoint),

@@ -13,12 +13,16 @@ from .datasets.registry import open_dataset as open_dataset
 from .datasets.synthetic import SyntheticShapes as SyntheticShapes
 from .datasets.voc import VOC07 as VOC07
 from .datasets.voc import VOC12 as VOC12
+from .datasets.voc_labels import VOC12Train as VOC12Train
+from .datasets.voc_labels import VOC12TrainAug as VOC12TrainAug
+from .datasets.voc_labels import VOC12Val as VOC12Val
 from .images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .images import UnreadableImage as UnreadableImage
 from .images import find_images as find_images
 from .images import read_image as read_image
 from .images import read_labels as read_labels
 from .images import read_mask as read_mask
+from .pair_datamodule import PairDataModule as PairDataModule
 from .sample import Instances as Instances
 from .sample import SaliencyDataset as SaliencyDataset
 from .sample import Sample as Sample

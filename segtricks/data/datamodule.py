@@ -97,8 +97,9 @@ class SaliencyDataModule(lightning.LightningDataModule):
     ``(path, reason)`` of files that could not be read; B may be 0. ``target`` only where a method has asked for it
     (:meth:`ask_for_targets`). Validation batches: the same from the middle of the held-out training images, and
     ``mask`` float (B, 1, size, size) of 0 and 1 for pictures. Test batches, lists of B: ``image`` float
-    (3, h, w) normalised; ``photo`` uint8 (3, H, W) and ``mask`` uint8 (1, H, W) at their own size; ``boxes`` arrays
-    (n, 4), half-open pixels; ``path``; ``skipped``. Prediction: the same without ``mask`` and ``boxes``. Loaders give
+    (3, h, w) normalised; ``photo`` uint8 (3, H, W) and ``mask`` uint8 (1, H, W), or ``labels`` int64 (1, H, W), at
+    their own size; ``boxes`` arrays (n, 4), half-open pixels; ``path``; ``skipped``. Prediction: the same without
+    targets and ``boxes``. Loaders give
     uint8 images; :meth:`on_after_batch_transfer` finishes them on the model's device.
 
     Order and augmentation are functions of ``(seed, epoch)`` and ``(seed, epoch, image)``: the number of workers does
@@ -308,13 +309,19 @@ class SaliencyDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Random crops; an unfinished epoch of a loaded checkpoint is taken up where it stopped."""
         self._check_train_size()
-        items = TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
+        items = self._train_items()
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())
-        collate = partial(self._collate(["image", "colors", "path"]), finish=self.colors_on == "workers")
+        collate = partial(self._train_collate(), finish=self.colors_on == "workers")
         return make_loader(
             items, self.batch_size, collate, self.num_workers, sampler, ResumableLoader, drop_last=True, persistent=True
         )
+
+    def _train_items(self) -> TrainItems:
+        return TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
+
+    def _train_collate(self) -> "partial[dict[str, Any]]":
+        return self._collate(["image", "colors", "path"])
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The middle of the held-out training images."""
@@ -421,7 +428,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def _whole(self, dataset: SegmentationDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
         items = WholeItems(dataset, partial(fit_short_side, size=self.size, multiple=self.multiple), crop)
-        present = (("mask", dataset.masks), ("boxes", dataset.annotations))
+        target = "labels" if dataset.target_kind == "labels" else "mask"
+        present = ((target, dataset.masks), ("boxes", dataset.annotations))
         names = ("image", "photo", "path", *(name for name, found in present if found is not None))
         sampler = ShareSampler(items) if process_rank()[1] > 1 else None
         collate = partial(collate_lists, names=names)

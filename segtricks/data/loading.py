@@ -45,7 +45,7 @@ class Emptied(NamedTuple):
     whole: bool = False
 
 
-class _NoForeground(Exception):
+class NoForeground(Exception):
     """The whole mask of a photograph has no foreground."""
 
 
@@ -83,7 +83,7 @@ class _Items(Dataset[Item | Skipped | Emptied]):
             return self._item(key)
         except UnreadableImage as error:
             return Skipped(error.path, error.reason)
-        except _NoForeground as error:
+        except NoForeground as error:
             return Emptied(str(error), whole=True)
 
     def _item(self, key: Any) -> Item | Emptied:
@@ -119,7 +119,7 @@ class _ResizedItems(_Items):
             whose = f"its target {self.dataset.masks[index]}"
             raise UnreadableImage(path, f"{whose} has other proportions: {width} x {height} pixels (width x height)")
         if isinstance(target, Tensor) and target.dtype == torch.uint8 and not (target >= 128).any():
-            raise _NoForeground(path)
+            raise NoForeground(path)
         return image, target
 
 
@@ -148,12 +148,16 @@ class TrainItems(_ResizedItems):
     def _item(self, key: int | tuple[int, int]) -> Item | Emptied:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         image, target = self._read(index)
-        mixed = SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(mixed))
+        generator = self.generator(epoch, index)
         view = self.transform.draw(image.shape[-2], image.shape[-1], generator)
         colors = self.transform.draw_colors(generator)
         item = {"image": view.image(image), "colors": colors, "path": str(self.dataset.images[index])}
         return item if target is None else _with_target(item, view.target(target))
+
+    def generator(self, epoch: int, index: int) -> torch.Generator:
+        """What the view of an image is drawn from."""
+        mixed = SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(mixed))
 
 
 class CropItems(_ResizedItems):
@@ -195,6 +199,8 @@ class CropItems(_ResizedItems):
 class WholeItems(_Items):
     """Whole photographs: ``image`` (3, h, w), ``photo`` and ``mask`` uint8 (·, H, W), ``path``.
 
+    A dataset whose targets are label maps has ``labels`` int64 (1, H, W) instead of ``mask``.
+
     ``image`` is what ``transform`` makes of the photograph for the network. With ``crop`` instead, photograph and mask
     are first cut to its square, and all three have its size, uint8. ``boxes`` is an array
     (n, 4), float64, in pixels of the whole photograph: an array, because not every device knows float64.
@@ -216,7 +222,7 @@ class WholeItems(_Items):
         image = self.transform(photo) if self.crop is None else photo
         item: Item = {"image": image, "photo": photo, "path": sample["path"]}
         if mask is not None:
-            item["mask"] = mask
+            item["labels" if sample["target_kind"] == "labels" else "mask"] = mask
         if sample["boxes"] is not None:
             item["boxes"] = sample["boxes"].numpy()
         return item

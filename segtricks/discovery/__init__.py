@@ -5,6 +5,7 @@ from segtricks.discovery.eigen import Spectrum, smallest_eigenvectors
 from segtricks.discovery.found import FoundResult, found_background
 from segtricks.discovery.inputs import mask_boxes
 from segtricks.discovery.lost import LostResult, lost
+from segtricks.discovery.prototypes import PrototypeClusters, cluster_prototypes, pool_regions
 from segtricks.discovery.spectral_clusters import spectral_affinity, spectral_clusters
 from segtricks.discovery.tokencut import TokenCutResult, tokencut
 from segtricks.discovery.voting import Vote, vote_mask
@@ -13,13 +14,16 @@ __all__ = [
     "DeepSpectralResult",
     "FoundResult",
     "LostResult",
+    "PrototypeClusters",
     "Spectrum",
     "TokenCutResult",
     "Vote",
+    "cluster_prototypes",
     "deep_spectral",
     "found_background",
     "lost",
     "mask_boxes",
+    "pool_regions",
     "smallest_eigenvectors",
     "spectral_affinity",
     "spectral_clusters",

@@ -4,7 +4,19 @@ from segtricks.methods.base import SegmentationModule
 from segtricks.methods.discovery import Discovery
 from segtricks.methods.found import Found
 from segtricks.methods.given import GivenMasks
+from segtricks.methods.maskcontrast import MaskContrast
+from segtricks.methods.prototype_queue import PrototypeQueue
 from segtricks.methods.selfmask import SelfMask
 from segtricks.methods.sempart import LossWeights, Sempart
 
-__all__ = ["Discovery", "Found", "GivenMasks", "LossWeights", "SegmentationModule", "SelfMask", "Sempart"]
+__all__ = [
+    "Discovery",
+    "Found",
+    "GivenMasks",
+    "LossWeights",
+    "MaskContrast",
+    "PrototypeQueue",
+    "SegmentationModule",
+    "SelfMask",
+    "Sempart",
+]

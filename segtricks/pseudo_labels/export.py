@@ -1,7 +1,7 @@
 """Pseudo-labels in COCO's instance format."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,17 @@ from segtricks.runs import replacing
 
 
 def to_coco(
-    store: Store, photographs: Sequence[Path], path: Path | None = None, root: Path | None = None
+    store: Store,
+    photographs: Sequence[Path],
+    path: Path | None = None,
+    root: Path | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Return the usable masks of the photographs in COCO's instance format, and write them to ``path``.
 
     Masks without a class are of the category ``object``, id 1, or one above the largest class id. Annotations carry
-    ``score`` where there is one. See :meth:`Store.match` for ``root``, and :meth:`Store.check` for what is left out.
+    ``score`` where there is one. Categories have the ``names`` of their ids, or else these. See :meth:`Store.match` for
+    ``root``, and :meth:`Store.check` for what is left out.
 
     Raises:
         UserError: no photograph has a usable mask.
@@ -36,7 +41,8 @@ def to_coco(
         if item["category_id"] is None:
             item["category_id"] = without
     used = sorted({item["category_id"] for item in annotations})
-    categories = [{"id": number, "name": str(number) if number in classes else "object"} for number in used]
+    known = {without: "object"} | {number: str(number) for number in classes} | dict(names or {})
+    categories = [{"id": number, "name": known[number]} for number in used]
     content = {"images": images, "annotations": annotations, "categories": categories}
     if path is not None:
         with replacing(path) as temporary:

@@ -220,6 +220,14 @@ def test_help_lists_the_options_of_run_method_data_and_trainer(capsys):
     assert "threshold of the affinity, a cosine; or share:X" in text
 
 
+def test_help_is_of_the_method_and_the_data_module_that_the_config_names(capsys):
+    assert main(["fit", "--config", "maskcontrast", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for option in ("--model.temperature", "--data.cells_per_patch", "--data.batch_size", "--data.train"):
+        assert sum(line.strip().startswith(f"{option} ") for line in lines) == 1
+    assert not any("--data.options" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
