@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from segtricks.data.images import RawMask
+from segtricks.data.images import RawMask, UnreadableImage
 from segtricks.data.mask_values import MaskRule
+from segtricks.data.orientation import is_turned, turn
 from segtricks.metrics import Protocol
 
 PREDICTION_NOTES = {
@@ -28,6 +29,8 @@ TARGET_NOTES = {
     "target_alpha": "targets are cut-outs and were read by their alpha",
     "target_palette": "targets are label maps, of which every class was read as foreground",
     "target_depth": "targets of 16 bits hold values of fewer bits and were read on that scale",
+    "target_turned": "targets belong to photographs with an EXIF orientation, and no size tells whether they were "
+    "drawn on the upright photograph: pass --orientation raw where they were not",
     "target_between": "targets hold values other than 0 and 255, cut by the protocol's target_threshold",
 }
 ONE_SIDED = {
@@ -48,17 +51,27 @@ class Rules:
     targets: MaskRule = field(default_factory=MaskRule)
 
 
-def read_pair(prediction: Path, target: Path, protocol: Protocol, rules: Rules) -> tuple[Tensor, Tensor, set[str]]:
+def read_pair(
+    prediction: Path, target: Path, protocol: Protocol, rules: Rules, orientation: int = 1
+) -> tuple[Tensor, Tensor, set[str]]:
     """Read and fit one pair. Pixels that are not scored are background in both.
+
+    ``orientation`` is the EXIF orientation of the photograph on whose stored pixels the target was drawn.
 
     Returns:
         Probabilities (1, 1, H, W) float64, the target (1, 1, H, W) uint8, and keys of ``NOTES``.
 
     Raises:
-        UnreadableImage: either file cannot be read.
+        UnreadableImage: either file cannot be read, or one is turned by a quarter.
     """
     soft, notes = read_prediction(prediction, rules.predictions)
     truth, ignored, raw = rules.targets.read(target)
+    truth, ignored = turn(truth, orientation), turn(ignored, orientation)
+    (height, width), (own_height, own_width) = truth.shape[-2:], soft.shape[-2:]
+    if is_turned((height, width), (own_height, own_width)):
+        sizes = f"{own_width} x {own_height} pixels, its target {width} x {height} (width x height)"
+        why = "one of both is turned by a quarter, perhaps since its photograph is (see --orientation)"
+        raise UnreadableImage(prediction, f"is {sizes}: {why}")
     notes |= {f"target_{name}" for name in _oddities(raw, rules.targets)}
     if _between(truth):
         notes.add("target_between")
@@ -96,7 +109,7 @@ def _between(mask: Tensor) -> bool:
 
 
 def _oddities(raw: RawMask, rule: MaskRule) -> set[str]:
-    if rule.source != "gray":
+    if rule.source in ("alpha", "palette"):
         return {rule.source}
     if raw.kind == "palette":
         return set()
