@@ -69,7 +69,10 @@ def main(words: Sequence[str]) -> None:
         values.update(filter(None, [checked.values]))
         if fits_list(path) and not _faults(checked.findings):
             good.append(path)
-    found += [Finding(f"all_{kind}", str(folder)) for kind in ("empty", "full") if 0 < values.total() == values[kind]]
+    for kind in ("empty", "full"):
+        if 0 < values.total() == values[kind]:
+            found.append(Finding(f"all_{kind}", str(folder)))
+            print(f"segtricks: warning: {dataset.name}: {NOTES[found[-1].kind]}. Look at some of them.\n")
     _print(found, folder, options.all)
     if options.output:
         write_json(options.output, _content(dataset, found, good, values))

@@ -242,5 +242,5 @@ def _are_tiny(corners: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _are_outside(corners: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
-    outside: NDArray[np.bool_] = (corners[:, 2:] <= 0) | (corners[:, :2] >= size[::-1])
-    return outside.any(axis=1)
+    outside = (corners[:, 2:] <= 0) | (corners[:, :2] >= np.array(size[::-1]))
+    return np.asarray(outside.any(axis=1))

@@ -61,8 +61,8 @@ class Reading:
         return self._rule
 
     def read_all_classes(self) -> None:
-        """Read every value but 0 and 255 as foreground."""
-        self._rule, self._refusal = MaskRule(foreground=tuple(range(1, 255))), None
+        """Read every value but 0 as foreground, where it was not said which are."""
+        self._rule, self._refusal = MaskRule("palette"), None
 
     def _decide(self) -> MaskRule:
         files = [path for path in dict.fromkeys(self._masks) if path.suffix.lower() in IMAGE_SUFFIXES]

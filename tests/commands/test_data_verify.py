@@ -27,7 +27,7 @@ def photos(tmp_path):
     broken.write_bytes(broken.read_bytes()[:300])
     Image.new("L", (8, 12), 255).save(tmp_path / "masks/x/2.png")
     soft = np.full((8, 12), 255, np.uint8)
-    soft[:4], soft[4] = 0, 9
+    soft[:4], soft[4] = 0, 90
     Image.fromarray(soft).save(tmp_path / "masks/x/3.png")
     return tmp_path
 

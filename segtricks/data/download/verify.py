@@ -23,8 +23,6 @@ from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
 FAULTS = {
-    "all_empty": "all masks are without foreground",
-    "all_full": "all masks are without background",
     "values": "values that do not say what is foreground",
     "image": "image that cannot be read",
     "mask": "mask that cannot be read",
@@ -42,6 +40,8 @@ FAULTS = {
     "count": "number of images is not the published one",
 }
 NOTES = {
+    "all_empty": "all masks are without foreground",
+    "all_full": "all masks are without background",
     "reading": "read by a rule for all files",
     "double": "not used: another file of this name is",
     "same_name": "images that differ in their suffix alone",
@@ -107,10 +107,12 @@ def check_reading(dataset: SegmentationDataset) -> list[Finding]:
     folder, found = str(common_folder(dataset)), []
     try:
         dataset.decide_reading()
+        lines = reading.lines(dataset.masks is not None)
     except UserError as error:
         found.append(Finding("values", folder, str(error).replace("\n", " ")))
+        lines = reading.lines(False)
         reading.read_all_classes()
-    found += [Finding("reading", folder, line) for line in reading.lines(dataset.masks is not None)]
+    found += [Finding("reading", folder, line) for line in lines]
     return found + [Finding("annotation", str(each.path), line) for each in dataset.problems for line in each.lines()]
 
 
@@ -209,7 +211,7 @@ def _values(mask: Tensor, file: Path | None, rule: MaskRule) -> tuple[str, list[
         kind = "empty" if top < 128 else "full"
         notes.append((kind, f"all {top}"))
         return kind, notes
-    if rule.foreground:
+    if rule.foreground or rule.source == "palette":
         return "classes", notes
     if between:
         return "soft", notes
