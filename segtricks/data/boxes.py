@@ -146,7 +146,7 @@ def _state_coco(image: CocoImage, problems: Problems) -> _Stated:
     for item in image.objects:
         box = item.get("bbox")
         if isinstance(box, list) and any(isinstance(side, str) for side in box):
-            problems.add("boxes are of texts, which are read as numbers where they are", item.get("id"))
+            problems.add("boxes of texts, read as numbers", item.get("id"))
         _add(stated, box, f"{item.get('id')} of {image.name}", problems)
     return stated
 
@@ -162,7 +162,7 @@ def _add(stated: _Stated, box: Any, name: str, problems: Problems) -> None:
         stated.boxes.append(numbers)
     else:
         stated.unusable += 1
-        problems.add("annotations have no box of four finite numbers and are not used", name)
+        problems.add("annotations without a box of four finite numbers, not used", name)
 
 
 def _fill(found: Boxes, stated: dict[str, _Stated], form: Form) -> Boxes:
@@ -170,11 +170,11 @@ def _fill(found: Boxes, stated: dict[str, _Stated], form: Form) -> Boxes:
     arrays = {name: each.array() for name, each in stated.items() if each.boxes}
     listed = [box for name in arrays for box in stated[name].names]
     if _are_shares(arrays.values()):
-        found.problems.add_all("boxes lie in 0..1 and are read as shares of their image", listed)
+        found.problems.add_all("boxes in 0..1, read as shares of their image", listed)
         arrays = {name: boxes * np.tile(stated[name].size[::-1], 2) for name, boxes in arrays.items()}
         form = "corners" if form == "voc" else form
     if form == "sides" and _are_corners([(boxes, stated[name].size) for name, boxes in arrays.items()]):
-        what = "boxes are read as x0, y0, x1, y1: most leave their image as x, y, width, height"
+        what = "boxes read as x0, y0, x1, y1, since most leave their image as x, y, width, height"
         found.problems.add_all(what, listed)
         form = "corners"
     for name, each in stated.items():
@@ -219,15 +219,15 @@ def _sensible(stated: _Stated, corners: NDArray[np.float64], problems: Problems)
     leaves = _leaves(corners, stated.size)
     wrong = np.zeros(len(corners), bool)
     for what, these in (
-        ("boxes have no area and are not used", (corners[:, 2:] <= corners[:, :2]).any(axis=1)),
-        ("boxes are within one pixel, as if in 0..1, and are not used", _are_tiny(corners)),
-        ("boxes lie outside of their image and are not used", _are_outside(corners, stated.size)),
+        ("boxes without area, not used", (corners[:, 2:] <= corners[:, :2]).any(axis=1)),
+        ("boxes within a single pixel, as if in 0..1, not used", _are_tiny(corners)),
+        ("boxes outside of their image, not used", _are_outside(corners, stated.size)),
     ):
         problems.add_all(what, [stated.names[i] for i in np.flatnonzero(these & ~wrong)])
         wrong |= these
     cut = leaves & ~wrong
     problems.add_all(
-        "boxes leave their image by more than a pixel and are cut to it", [stated.names[i] for i in np.flatnonzero(cut)]
+        "boxes that leave their image by more than a pixel, cut to it", [stated.names[i] for i in np.flatnonzero(cut)]
     )
     clipped = np.clip(corners, 0, [width, height, width, height])
     boxes = torch.from_numpy(np.where(cut[:, None], clipped, corners)[~wrong])

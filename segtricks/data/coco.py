@@ -71,22 +71,29 @@ def coco_images(path: Path, content: dict[str, Any]) -> CocoFile:
     """Images of a file with this content, in its order.
 
     An image cannot be used where its id is that of another image, it is listed twice, or its size is missing or none.
-    Ids are compared as texts. Annotations of an image that is not listed are not used.
+    Ids are compared as texts. Annotations of an image that is not listed are not used; nor are images without any
+    annotation, where these may be theirs, since there are no more ids of images that are not listed.
     """
     problems = Problems(path)
     listed = _listed_images(content["images"], problems)
     names = Counter(image.name for same in listed.values() for image in same)
     images = {key: _checked(same, key, names) for key, same in listed.items()}
     categories = {_key(item.get("id")) for item in content.get("categories") or () if isinstance(item, dict)}
+    bare, foreign = set(images), set()
     for number, item in enumerate(content["annotations"]):
         known = item if isinstance(item, dict) else {}
         key, name = _key(known.get("image_id")), known.get("id", f"number {number + 1}")
+        bare.discard(key)
         if key not in images:
-            problems.add("annotations belong to none of its images and are not used", name)
+            foreign.add(key)
+            problems.add("annotations of images that it does not list, not used", name)
         elif not _is_crowd(item):
             images[key][0].objects.append(item)
             if categories and _key(item.get("category_id")) not in categories:
-                problems.add("annotations are of a category that is not listed, and are used", name)
+                problems.add("annotations of categories that it does not list, used", name)
+    for key in bare if 0 < len(foreign) <= len(bare) else ():
+        fault = "it has no annotation, and its file has annotations of images that it does not list"
+        images[key] = [image._replace(fault=image.fault or fault) for image in images[key]]
     return CocoFile([image for same in images.values() for image in same], problems)
 
 
@@ -128,16 +135,16 @@ def _listed_images(items: Any, problems: Problems) -> dict[str, list[CocoImage]]
     found: dict[str, list[CocoImage]] = {}
     for number, item in enumerate(items):
         if not isinstance(item, dict) or not isinstance(item.get("file_name"), str) or item.get("id") is None:
-            problems.add("images have no file name or no id and are not used", f"number {number + 1}")
+            problems.add("images without a file name or an id, not used", f"number {number + 1}")
             continue
         sides = item.get("height"), item.get("width")
         size, fault = size_or_fault(*sides)
         if not fault and any(isinstance(side, str) for side in sides):
-            problems.add("images have a size of texts, which are read as numbers", item["file_name"])
+            problems.add("images whose size is a text, read as a number", item["file_name"])
         image = CocoImage(item["file_name"].replace("\\", "/").lstrip("/"), size, [], fault)
         same = found.setdefault(_key(item["id"]), [])
         if image in same:
-            problems.add("images are listed twice and count once", image.name)
+            problems.add("images listed twice, counted once", image.name)
         else:
             same.append(image)
     return found

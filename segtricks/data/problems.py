@@ -19,7 +19,7 @@ class Problems:
         self._first: dict[str, list[str]] = {}
 
     def add(self, what: str, name: object) -> None:
-        """Count one more: ``what`` in words, in the plural, and the name of the annotation."""
+        """Count one more: ``what`` in words, and the name of the annotation."""
         self._counts[what] = self._counts.get(what, 0) + 1
         first = self._first.setdefault(what, [])
         if len(first) < _NAMES:
@@ -35,8 +35,8 @@ class Problems:
         return len(self._counts)
 
     def lines(self) -> list[str]:
-        """Return one line for each kind: how many, what, and the first."""
-        return [f"{count:,} {what}: {few(self._first[what])}" for what, count in self._counts.items()]
+        """Return one line for each kind: what, how many, and the first."""
+        return [f"{what}: {count:,} ({few(self._first[what])})" for what, count in self._counts.items()]
 
     def as_dict(self) -> dict[str, Any]:
         """Return what result files say of it."""

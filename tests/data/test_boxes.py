@@ -36,7 +36,7 @@ def test_coco_drops_crowds_and_keeps_images_without_objects(photographs):
     ("name", "content", "message"),
     [
         ("a.xml", "<annotation><size>", "is not a VOC annotation"),
-        ("a.xml", "<annotation></annotation>", "no <size><height>"),
+        ("a.xml", "<annotation></annotation>", "its annotation states no size"),
         ("a.json", "[1, 2]", "is not a COCO annotation file"),
         ("a.json", '{"images": []}', "KeyError 'annotations'"),
     ],
