@@ -38,7 +38,7 @@ def _content(cli: SegtricksCLI, evaluation: Evaluation, checkpoint: Path | None)
     content = evaluation.as_dict(
         model.predicted_row,
         model.refine_at,
-        source={"test": data.test, "root": data.root, "masks": data.masks},
+        source={"test": data.test, "root": data.root, "masks": data.masks, **getattr(data, "choices", {})},
         checkpoint=None if checkpoint is None else str(checkpoint),
         provenance=provenance(model),
     )

@@ -279,8 +279,14 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return dataset
 
     def _open(self, spec: str, **options: Any) -> SegmentationDataset:
-        choices: dict[str, Any] = {"foreground": self.foreground, "ignore": self.ignore}
-        return open_dataset(spec, self.root, orientation=self.orientation, **choices, **options)
+        return open_dataset(spec, self.root, **self.choices, **options)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Options of how files are read that were given."""
+        orientation = {"orientation": self.orientation} if self.orientation != "exif" else {}
+        values = {"foreground": self.foreground, "ignore": self.ignore}
+        return {name: given for name, given in values.items() if given} | orientation
 
     def about(self, name: str) -> dict[str, Any]:
         """Return what the result of a test set says of how its files were read."""
@@ -332,6 +338,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
             _ = dataset.white  # no mask is opened
         else:
             dataset.decide_reading()
+        dataset.warn_of_reading(self.train)
         items = TrainItems(dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())

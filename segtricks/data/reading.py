@@ -90,9 +90,22 @@ class Reading:
         dark = [path for path, value in highest.items() if value <= DEPTHS[-2]]
         return white, dark if white == DEPTHS[-1] else []
 
-    def lines(self, masks: bool) -> list[str]:
-        """Return what is unusual, in words."""
+    @cached_property
+    def undecided(self) -> int:
+        """Photographs with an EXIF orientation that leaves their size as it is, where masks are taken to be upright."""
+        if self.orientation == "raw":
+            return 0
+        files = spread_out(self._images, self.sample)
+        return sum(in_threads(partial(_keeps_size, content=self._content), files, _THREADS, None))
+
+    def lines(self, masks: bool, drawn: bool) -> list[str]:
+        """Return what is unusual, in words: of photographs, of ``masks``, and of anything ``drawn`` on them."""
         found = list(self.masks.lines()) if masks else []
+        if drawn and self.undecided:
+            found.append(
+                f"{self.undecided:,} photographs have an EXIF orientation, and no size tells whether their masks or "
+                f"boxes were drawn on the upright photograph: they are taken for that ({self.options}orientation raw)"
+            )
         white, dark = self._depths
         if white != DEPTHS[-1]:
             found.append(f"photographs of 16 bits hold no value above {white}, which is read as white")
@@ -103,14 +116,25 @@ class Reading:
             )
         return found
 
-    def unusual(self, masks: bool) -> dict[str, Any]:
+    def unusual(self, masks: bool, drawn: bool) -> dict[str, Any]:
         """Return what results say of it: only what differs from gray values of 0 to 255, or 65535 with 16 bits."""
         about: dict[str, Any] = {}
         if masks and self.masks != MaskRule():
             about["masks"] = asdict(self.masks)
         if self.white != DEPTHS[-1]:
             about["photographs"] = {"white": self.white}
-        return about | ({"orientation": self.orientation} if self.orientation != "exif" else {})
+        if drawn and (self.orientation != "exif" or self.undecided):
+            about["orientation"] = {"drawn_on": self.orientation, "undecided": self.undecided}
+        return about
+
+
+def _keeps_size(path: Path, content: Content) -> bool:
+    try:
+        stored = read_stored(path, content(path), whole=False)
+    except UnreadableImage:
+        return False
+    height, width = stored.size
+    return stored.orientation in range(2, 9) and (stored.orientation < 5 or height == width)
 
 
 def _highest(path: Path, content: Content) -> int:

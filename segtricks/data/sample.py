@@ -93,7 +93,7 @@ class SegmentationDataset(Dataset[Sample]):
 
     def about(self) -> dict[str, Any]:
         """Return what a result says of how files were read; nothing where there is nothing unusual."""
-        reading = self.reading.unusual(self.masks is not None and self._read_as == "mask")
+        reading = self.reading.unusual(*self._what_is_read())
         problems = [each.as_dict() for each in self.problems if each]
         return ({"reading": reading} if reading else {}) | ({"annotations": problems} if problems else {})
 
@@ -176,7 +176,7 @@ class SegmentationDataset(Dataset[Sample]):
 
     def warn_of_reading(self, name: str) -> None:
         """Say once how files are read, where that is unusual; ``name`` is the data set's."""
-        for line in self.reading.lines(self.masks is not None and self._read_as == "mask"):
+        for line in self._reading_lines():
             warnings.warn(f"{name}: {line}", stacklevel=3)
 
     def read_labels(self, index: int) -> Tensor | None:
@@ -233,6 +233,14 @@ class SegmentationDataset(Dataset[Sample]):
             )
         return self.select(sorted(order[count:])), self.select(sorted(order[:count]))
 
+    def _what_is_read(self) -> tuple[bool, bool]:
+        """Whether masks are read as such, and whether there is anything drawn."""
+        drawn = self.masks is not None or self.annotations is not None
+        return self.masks is not None and self._read_as == "mask", drawn
+
+    def _reading_lines(self) -> list[str]:
+        return self.reading.lines(*self._what_is_read())
+
     def _upright(self, index: int, pixels: Tensor) -> Tensor:
         """Turn what was drawn on a photograph's stored pixels."""
         if self.reading.orientation == "exif":
@@ -247,6 +255,8 @@ class SegmentationDataset(Dataset[Sample]):
         if tuple(image.shape[1:]) != tuple(size):
             (height, width), (other_height, other_width) = image.shape[1:], size
             reason = f"the image is {width} x {height} pixels, {whose} {other_width} x {other_height} (width x height)"
+            if (height, width) == (other_width, other_height):
+                reason += "; --data.orientation raw turns what was drawn on pixels as they are stored"
             raise UnreadableImage(self.images[index], reason)
 
 

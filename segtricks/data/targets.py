@@ -75,6 +75,11 @@ class WithTargets(SegmentationDataset):
         """Gray value of white in photographs of 16 bits."""
         return self._photographs.white
 
+    def _reading_lines(self) -> list[str]:
+        lines = self._photographs.reading.lines(False, False)
+        decided = self.store.reading is not None and self.target_kind != "labels"
+        return lines + (self.store.reading.masks.lines() if decided and self.store.reading else [])
+
     def decide_reading(self) -> None:
         """Decide how files are read, before worker processes start; raises as for all data sets."""
         _ = self.white

@@ -107,10 +107,10 @@ def check_reading(dataset: SegmentationDataset) -> list[Finding]:
     folder, found = str(common_folder(dataset)), []
     try:
         dataset.decide_reading()
-        lines = reading.lines(dataset.masks is not None)
+        lines = reading.lines(dataset.masks is not None, False)
     except UserError as error:
         found.append(Finding("values", folder, str(error).replace("\n", " ")))
-        lines = reading.lines(False)
+        lines = reading.lines(False, False)
         reading.read_all_classes()
     found += [Finding("reading", folder, line) for line in lines]
     return found + [Finding("annotation", str(each.path), line) for each in dataset.problems for line in each.lines()]
