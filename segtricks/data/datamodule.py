@@ -338,7 +338,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
             _ = dataset.white  # no mask is opened
         else:
             dataset.decide_reading()
-        dataset.warn_of_reading(self.train)
+        dataset.warn_of_reading(self.train, self.targets is not None)
         items = TrainItems(dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())

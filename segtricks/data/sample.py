@@ -174,9 +174,9 @@ class SegmentationDataset(Dataset[Sample]):
         if self.masks is not None and self._read_as == "mask":
             _ = self.reading.masks
 
-    def warn_of_reading(self, name: str) -> None:
-        """Say once how files are read, where that is unusual; ``name`` is the data set's."""
-        for line in self._reading_lines():
+    def warn_of_reading(self, name: str, targets: bool = True) -> None:
+        """Say once how photographs and ``targets`` are read, where that is unusual; ``name`` is the data set's."""
+        for line in self._reading_lines() if targets else self.reading.lines(False, False):
             warnings.warn(f"{name}: {line}", stacklevel=3)
 
     def read_labels(self, index: int) -> Tensor | None:
