@@ -144,25 +144,25 @@ def _read_xml(file: Path, hard: bool, problems: Problems) -> _Stated:
 def _state_coco(image: CocoImage, problems: Problems) -> _Stated:
     stated = _Stated(image.size, image.fault)
     for item in image.objects:
-        box = item.get("bbox")
-        if isinstance(box, list) and any(isinstance(side, str) for side in box):
-            problems.add("boxes of texts, read as numbers", item.get("id"))
-        _add(stated, box, f"{item.get('id')} of {image.name}", problems)
+        box, name = item.get("bbox"), f"{item.get('id')} of {image.name}"
+        if _add(stated, box, name, problems) and any(isinstance(side, str) for side in box):
+            problems.add("boxes of texts, read as numbers", name)
     return stated
 
 
-def _add(stated: _Stated, box: Any, name: str, problems: Problems) -> None:
-    """Add a box, unless it is not four finite numbers."""
-    sides = [as_number(side) for side in box] if isinstance(box, list) else []
+def _add(stated: _Stated, box: Any, name: str, problems: Problems) -> bool:
+    """Add a box, unless it is not four finite numbers or its image cannot be used; say whether."""
     if stated.fault:
-        return
+        return False
+    sides = [as_number(side) for side in box] if isinstance(box, list) else []
     numbers = [side for side in sides if side is not None]
     if len(sides) == len(numbers) == 4:
         stated.names.append(name)
         stated.boxes.append(numbers)
-    else:
-        stated.unusable += 1
-        problems.add("annotations without a box of four finite numbers, not used", name)
+        return True
+    stated.unusable += 1
+    problems.add("annotations without a box of four finite numbers, not used", name)
+    return False
 
 
 def _fill(found: Boxes, stated: dict[str, _Stated], form: Form) -> Boxes:

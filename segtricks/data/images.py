@@ -123,13 +123,15 @@ class Stored(NamedTuple):
 def read_stored(path: str | Path, content: bytes | None = None, whole: bool = True) -> Stored:
     """What a photograph's file says of itself; raises as :func:`read_image` does.
 
-    Pixels are decoded only where there are 16 bits or, with ``whole``, transparency.
+    Without ``whole`` pixels are decoded only where there are 16 bits, and what follows them in a PNG is not looked at.
     """
     with _opened(Path(path), content) as image:
-        stored = Stored((image.height, image.width), _orientation(image))
+        deep_colour = _raw_mode(image).startswith("RGB;16")
+        unread = image.format == "PNG" and "exif" not in image.info and not whole  # Pillow would decode all pixels
+        stored = Stored((image.height, image.width), 1 if unread else _orientation(image))
         if image.mode.startswith("I"):
             return stored._replace(highest=int(np.asarray(image).max()))
-        if whole and _raw_mode(image).startswith("RGB;16"):
+        if whole and deep_colour:
             return stored._replace(low_colour=0 < int(np.asarray(image).max()) < 16)
         if whole and image.has_transparency_data:
             return stored._replace(transparent=_is_transparent(image.convert("RGBA")))

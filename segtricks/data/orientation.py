@@ -74,6 +74,6 @@ class Turns:
         """What the photograph of a pair says of itself; None where there is none, or it cannot be read."""
         path = self._photographs.get(name) or self._photographs.get(Path(name).name)
         try:
-            return None if path is None else read_stored(path, whole=False)
+            return None if path is None else read_stored(path)
         except UnreadableImage:
             return None
