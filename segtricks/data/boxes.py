@@ -145,7 +145,7 @@ def _state_coco(image: CocoImage, problems: Problems) -> _Stated:
     stated = _Stated(image.size, image.fault)
     for item in image.objects:
         box, name = item.get("bbox"), f"{item.get('id')} of {image.name}"
-        if _add(stated, box, name, problems) and any(isinstance(side, str) for side in box):
+        if _add(stated, box, name, problems) and any(isinstance(side, str) for side in box or ()):
             problems.add("boxes of texts, read as numbers", name)
     return stated
 

@@ -77,9 +77,9 @@ class MaskRule:
         elif self.white in DEPTHS[1:-1]:
             found.append(f"masks of 16 bits hold no value above {self.white}, which is read as white")
         if self.foreground:
-            found.append(f"of the masks' values {_text(self.foreground)} are foreground")
+            found.append(f"values of the masks that are foreground: {_text(self.foreground)}")
         if self.ignore:
-            found.append(f"pixels of the masks' values {_text(self.ignore)} are not scored")
+            found.append(f"values of the masks that are not scored: {_text(self.ignore)}")
         return found
 
     def _is_at_odds(self, raw: RawMask) -> bool:

@@ -40,6 +40,8 @@ class Reading:
         """What the names of the options that are advised start with."""
         self.sample = SAMPLE
         """How many files are looked at."""
+        self.guessed = False
+        """Whether masks of classes are read although it was not said which are foreground."""
         self._rule: MaskRule | None = None
         self._refusal: UserError | None = None
 
@@ -62,7 +64,7 @@ class Reading:
 
     def read_all_classes(self) -> None:
         """Read every value but 0 as foreground, where it was not said which are."""
-        self._rule, self._refusal = MaskRule("palette"), None
+        self._rule, self._refusal, self.guessed = MaskRule("palette"), None, True
 
     def _decide(self) -> MaskRule:
         files = [path for path in dict.fromkeys(self._masks) if path.suffix.lower() in IMAGE_SUFFIXES]

@@ -151,7 +151,8 @@ def check_item(dataset: SegmentationDataset, index: int) -> Checked:
     if mask is not None:
         found += _size_findings(dataset, path, image, stored, "mask", mask.shape[1:])
         file = mask_file(dataset, index)
-        values, notes = _values(mask, file, dataset.reading.masks)
+        guessed = dataset.reading.guessed
+        values, notes = ("classes", []) if guessed else _values(mask, file, dataset.reading.masks)
         found += [Finding(kind, str(file or path), detail) for kind, detail in notes]
     boxes = opened("boxes", dataset.read_annotation)
     if boxes is not None and image is not None:
