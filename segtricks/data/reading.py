@@ -140,7 +140,9 @@ def _keeps_size(path: Path, content: Content) -> bool:
 
 
 def _highest(path: Path, content: Content) -> int:
+    """Largest value of a photograph of 16 bits, 0 of others and of those that cannot be read."""
     try:
-        return read_stored(path, content(path), whole=False).highest or 0
+        highest = read_stored(path, content(path), whole=False).highest or 0
     except UnreadableImage:
         return 0
+    return highest if highest <= DEPTHS[-1] else 0

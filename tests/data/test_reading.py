@@ -153,6 +153,13 @@ def test_a_photograph_that_was_not_looked_at_and_is_deeper_cannot_be_read(tmp_pa
         dataset.read_image(1)
 
 
+def test_photographs_that_cannot_be_read_decide_nothing(tmp_path):
+    save(tmp_path / "a.png", DEEP)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    Image.fromarray(np.full((2, 4), 70_000, np.int32)).save(tmp_path / "c.tif")
+    assert ImageFolder(tmp_path).white == 1023
+
+
 @pytest.fixture
 def turned(tmp_path):
     """Photographs with EXIF orientations 1, 3 and 6, and masks drawn on their stored pixels."""
