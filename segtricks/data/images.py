@@ -107,7 +107,7 @@ class Stored(NamedTuple):
     Args:
         size: height and width as they are stored.
         orientation: of EXIF, 1 to 8.
-        highest: largest gray value of a file of 16 bits, else None.
+        highest: largest gray value of a file of 16 bits, else 0.
         low_colour: whether it has 16 bits a colour, of which all pixels use 12 at most: it would be read as nearly
             black.
         transparent: whether its alpha is 0 everywhere and its colours are read instead.
@@ -115,7 +115,7 @@ class Stored(NamedTuple):
 
     size: tuple[int, int]
     orientation: int
-    highest: int | None = None
+    highest: int = 0
     low_colour: bool = False
     transparent: bool = False
 
@@ -131,7 +131,7 @@ def read_stored(path: str | Path, content: bytes | None = None, whole: bool = Tr
         stored = Stored((image.height, image.width), 1 if unread else _orientation(image))
         if image.mode.startswith("I"):
             return stored._replace(highest=int(np.asarray(image).max()))
-        if whole and deep_colour:
+        if deep_colour:
             return stored._replace(low_colour=0 < int(np.asarray(image).max()) < 16)
         if whole and image.has_transparency_data:
             return stored._replace(transparent=_is_transparent(image.convert("RGBA")))

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from segtricks.data.images import IMAGE_SUFFIXES, UnreadableImage, read_stored
+from segtricks.data.images import IMAGE_SUFFIXES, Stored, UnreadableImage, read_stored
 from segtricks.data.mask_values import DEPTHS, SAMPLE, Content, MaskRule, decide, spread_out
 from segtricks.data.orientation import Orientation
 from segtricks.data.pairing import few
@@ -84,13 +84,13 @@ class Reading:
         files = spread_out([path for path in self._images if path.suffix.lower() in _DEEP], self.sample)
         if not files:
             return DEPTHS[-1], []
-        looks = in_threads(partial(_highest, content=self._content), files, _THREADS, None)
-        highest = {path: value for path, value in zip(files, looks, strict=True) if value}
-        if not highest:
-            return DEPTHS[-1], []
-        white = min(depth for depth in DEPTHS if max(highest.values()) <= depth)
-        dark = [path for path, value in highest.items() if value <= DEPTHS[-2]]
-        return white, dark if white == DEPTHS[-1] else []
+        looks = in_threads(partial(_look, content=self._content), files, _THREADS, None)
+        found = [(path, stored) for path, stored in zip(files, looks, strict=True) if stored is not None]
+        highest = {path: stored.highest for path, stored in found if 0 < stored.highest <= DEPTHS[-1]}
+        most = max(highest.values(), default=DEPTHS[-1])
+        white = min(depth for depth in DEPTHS if most <= depth)
+        dark = [path for path, value in highest.items() if value <= DEPTHS[-2] < white]
+        return white, dark + [path for path, stored in found if stored.low_colour]
 
     @cached_property
     def undecided(self) -> int:
@@ -113,8 +113,8 @@ class Reading:
             found.append(f"photographs of 16 bits hold no value above {white}, which is read as white")
         if dark:
             found.append(
-                f"{len(dark):,} photographs of 16 bits hold no value above {DEPTHS[-2]}, and others do: they are read "
-                f"as nearly black ({few([path.name for path in dark])})"
+                f"{len(dark):,} photographs of 16 bits hold no value above {DEPTHS[-2]}, and are read as nearly black, "
+                f"since others hold more or they are in colour ({few([path.name for path in dark])})"
             )
         return found
 
@@ -131,18 +131,15 @@ class Reading:
 
 
 def _keeps_size(path: Path, content: Content) -> bool:
-    try:
-        stored = read_stored(path, content(path), whole=False)
-    except UnreadableImage:
+    stored = _look(path, content)
+    if stored is None or stored.orientation not in range(2, 9):
         return False
     height, width = stored.size
-    return stored.orientation in range(2, 9) and (stored.orientation < 5 or height == width)
+    return stored.orientation < 5 or height == width
 
 
-def _highest(path: Path, content: Content) -> int:
-    """Largest value of a photograph of 16 bits, 0 of others and of those that cannot be read."""
+def _look(path: Path, content: Content) -> Stored | None:
     try:
-        highest = read_stored(path, content(path), whole=False).highest or 0
+        return read_stored(path, content(path), whole=False)
     except UnreadableImage:
-        return 0
-    return highest if highest <= DEPTHS[-1] else 0
+        return None

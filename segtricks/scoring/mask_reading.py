@@ -20,6 +20,7 @@ PREDICTION_NOTES = {
     "colour": "predictions are in colour and were read by their luminance",
     "alpha": "predictions are cut-outs and were read by their alpha",
     "palette": "predictions are label maps, of which every class was read as foreground",
+    "border": "predictions hold 255 among classes, which was read as background",
     "depth": "predictions of 16 bits hold values of fewer bits and were read on that scale",
     "resized": "predictions differ from their target in size and were resized",
 }
@@ -28,6 +29,7 @@ TARGET_NOTES = {
     "target_colour": "targets are in colour and were read by their luminance (classes: make masks of 0 and 255)",
     "target_alpha": "targets are cut-outs and were read by their alpha",
     "target_palette": "targets are label maps, of which every class was read as foreground",
+    "target_border": "targets hold 255 among classes, whose pixels were not scored",
     "target_depth": "targets of 16 bits hold values of fewer bits and were read on that scale",
     "target_turned": "targets belong to photographs with an EXIF orientation, and no size tells whether they were "
     "drawn on the upright photograph: pass --orientation raw where they were not",
@@ -109,6 +111,8 @@ def _between(mask: Tensor) -> bool:
 
 
 def _oddities(raw: RawMask, rule: MaskRule) -> set[str]:
+    if rule.source == "palette" and 255 in rule.ignore and (raw.levels == 255).any():
+        return {"palette", "border"}
     if rule.source in ("alpha", "palette"):
         return {rule.source}
     if raw.kind == "palette":

@@ -336,6 +336,21 @@ def test_classes_are_refused_with_their_values_until_it_is_said_what_they_mean(g
     assert ious[1] > ious[0]  # false alarms within the border no longer count
 
 
+def test_the_border_of_class_maps_is_not_scored_and_said(folders, capsys):
+    for name in "abc":
+        classes = np.where(_square(), 7, 0)
+        classes[0] = 255
+        image = Image.fromarray(classes.astype(np.uint8)).convert("P")
+        image.putpalette([value for i in range(256) for value in (i, 255 - i, 7)])
+        image.putdata(classes.flatten().tolist())
+        image.save(folders / f"gt/{name}.png")
+    result = _evaluate(folders)
+    assert result["metrics"]["iou"] == 1
+    assert result["reading"]["targets"]["ignore"] == [255]
+    assert set(result["notes"]) == {"target_palette", "target_border"}
+    assert "3 targets hold 255 among classes, whose pixels were not scored." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("value", "which", "said"), [(0, "pred", "predictions, all"), (255, "gt", "targets, all")])
 def test_masks_of_nothing_or_everything_are_the_first_thing_said(folders, capsys, value, which, said):
     for path in (folders / which).iterdir():

@@ -413,7 +413,7 @@ def test_what_a_file_says_of_itself(tmp_path):
     exif[ExifTags.Base.Orientation] = 6
     path = tmp_path / "a.jpg"
     Image.new("RGB", (4, 2)).save(path, exif=exif)
-    assert read_stored(path) == ((2, 4), 6, None, False, False)
+    assert read_stored(path) == ((2, 4), 6, 0, False, False)
     deep = save(tmp_path / "b.png", Image.fromarray(np.array([[3, 700]], np.uint16)))
     assert read_stored(deep).highest == 700
     assert not read_stored(deep).low_colour

@@ -181,7 +181,7 @@ def _size_findings(
 
 
 def _oddities(path: str, stored: Stored, white: int) -> list[Finding]:
-    dark = stored.low_colour or (white == 65535 and 0 < (stored.highest or 0) <= 4095)
+    dark = stored.low_colour or (white == 65535 and 0 < stored.highest <= 4095)
     low = [Finding("dark", path)] if dark else []
     return low + ([Finding("transparent", path)] if stored.transparent else [])
 
