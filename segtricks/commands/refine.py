@@ -22,7 +22,7 @@ from segtricks.parallel import in_threads
 from segtricks.pseudo_labels.writer import count_one_sided, warn_one_sided, write_png
 from segtricks.refine.registry import REFINERS, create_refiner
 from segtricks.runs import write_json
-from segtricks.scoring.mask_reading import PREDICTION_NOTES, read_prediction
+from segtricks.scoring.mask_reading import PREDICTION_NOTES, check_turn, read_prediction
 
 _SHOWN = 5
 _OPTIONS = tuple(dict.fromkeys(option for refiner in REFINERS.values() for option in refiner.options))
@@ -132,6 +132,7 @@ def _refine(mask: Path, photo: Tensor, output: Path, refiner: Any, polarity: str
     image = photo[None].float() / 255
     values, notes = read_prediction(mask, rule)
     size = (image.shape[-2], image.shape[-1])
+    check_turn(mask, values, size, "its photograph")
     soft = apply_polarity(values[None].float() / 255, polarity)
     if soft.shape[-2:] != size:
         notes.add("resized")

@@ -90,7 +90,7 @@ def read_boxes(path: str | Path, hard: bool = True) -> Boxes:
     """
     path = Path(path)
     if path.is_dir():
-        files = sorted(file for file in path.glob("*.xml") if not file.name.startswith("."))
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".xml" and file.name[0] != ".")
         if not files:
             raise UserError(f"No XML files in {path}: pass the Annotations folder of VOC, or a COCO JSON file.")
         return read_voc_boxes(path, files, hard).usable()

@@ -49,10 +49,8 @@ def turn_boxes(boxes: ImageBoxes, orientation: int) -> ImageBoxes:
 
 
 def is_turned(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether one size has the proportions of the other turned by a quarter, and not its own."""
-    across, along = size[0] * other[0], size[1] * other[1]
-    same = size[0] * other[1], size[1] * other[0]
-    return min(across, along) > 0.98 * max(across, along) and min(same) < 0.9 * max(same)
+    """Whether one size is the other turned by a quarter; another scale may be that of a network's output."""
+    return size != other and size == other[::-1]
 
 
 class Turns:

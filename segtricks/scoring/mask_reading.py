@@ -4,6 +4,7 @@ Colour is read by its luminance. Values between, such as those of a JPEG or of a
 to cut. A prediction of another size is brought to the target's by the protocol's interpolation.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,11 +70,7 @@ def read_pair(
     soft, notes = read_prediction(prediction, rules.predictions)
     truth, ignored, raw = rules.targets.read(target)
     truth, ignored = turn(truth, orientation), turn(ignored, orientation)
-    (height, width), (own_height, own_width) = truth.shape[-2:], soft.shape[-2:]
-    if is_turned((height, width), (own_height, own_width)):
-        sizes = f"{own_width} x {own_height} pixels, its target {width} x {height} (width x height)"
-        why = "one of both is turned by a quarter, perhaps since its photograph is (see --orientation)"
-        raise UnreadableImage(prediction, f"is {sizes}: {why}")
+    check_turn(prediction, soft, truth.shape[-2:], "its target")
     notes |= {f"target_{name}" for name in _oddities(raw, rules.targets)}
     if _between(truth):
         notes.add("target_between")
@@ -95,6 +92,18 @@ def read_prediction(path: Path, rule: MaskRule) -> tuple[Tensor, set[str]]:
     """
     soft, _, raw = rule.read(path)
     return soft, _oddities(raw, rule)
+
+
+def check_turn(path: Path, mask: Tensor, size: Sequence[int], of: str) -> None:
+    """Raise an ``UnreadableImage`` where a mask (…, H, W) has the ``size`` turned by a quarter.
+
+    ``of`` says whose size it is.
+    """
+    height, width = mask.shape[-2:]
+    if is_turned((height, width), (size[0], size[1])):
+        sizes = f"{width} x {height} pixels, {of} {size[1]} x {size[0]} (width x height)"
+        why = "one of both is turned by a quarter, perhaps by the EXIF orientation of the photograph"
+        raise UnreadableImage(path, f"is {sizes}: {why}")
 
 
 def one_sided(mask: Tensor, threshold: float, what: str = "") -> set[str]:

@@ -99,6 +99,13 @@ def test_image_smaller_than_a_padded_window_is_skipped_and_not_a_crash(folders):
     assert "cannot be refined" in index["skipped"][0]["reason"]
 
 
+def test_a_mask_turned_by_a_quarter_is_skipped_with_both_sizes(folders):
+    Image.new("L", (40, 50)).save(folders[0] / "a.png")
+    assert _refine(folders) == 0
+    (skipped,) = json.loads((folders[2] / "index.json").read_text())["skipped"]
+    assert skipped["reason"].startswith("is 40 x 50 pixels, its photograph 50 x 40 (width x height): one of both")
+
+
 def test_photographs_of_12_bits_in_16_guide_as_those_of_16_do(folders, capsys):
     masks, photos, out = folders
     refined = []
