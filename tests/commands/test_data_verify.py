@@ -185,3 +185,15 @@ def test_orientations_are_compared_with_both_sizes(tmp_path, capsys):
     assert "photos/1.jpg (3, of the size of its mask)" in out
     _verify(tmp_path, "--orientation", "raw")
     assert "3 of 3 pairs are sound" in capsys.readouterr().out
+
+
+def test_photographs_without_boxes_are_faults_and_annotations_without_photographs_are_none(tmp_path, capsys):
+    _pairs(tmp_path, [0, 0, 255, 255], [0, 255, 255, 255])
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox>"
+    (tmp_path / "xml").mkdir()
+    for name in ("0", "stray"):
+        text = f"<annotation><size><width>4</width><height>2</height></size><object>{box}</object></annotation>"
+        (tmp_path / f"xml/{name}.xml").write_text(text)
+    with pytest.raises(FaultsFound, match="1 of 1 images are sound"):
+        main([str(tmp_path / "photos"), "--boxes", str(tmp_path / "xml")])
+    assert "fault  image without an annotation      1  1.jpg" in capsys.readouterr().out

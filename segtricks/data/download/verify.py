@@ -19,6 +19,7 @@ from segtricks.data.datasets.registry import PUBLISHED, attach_boxes, create_dat
 from segtricks.data.datasets.voc import VOC
 from segtricks.data.images import Stored, UnreadableImage, read_stored
 from segtricks.data.mask_values import MaskRule
+from segtricks.data.pairing import LeftOut
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 
@@ -33,6 +34,7 @@ FAULTS = {
     "outside": "box outside its image, or without area",
     "dark": "image of 16 bits whose values need 12 at most: it is read as nearly black",
     "no_mask": "image without a mask",
+    "no_boxes": "image without an annotation",
     "no_image": "mask without an image",
     "missing": "listed file that does not exist",
     "changed": "image that is not the one its mask was drawn on",
@@ -87,7 +89,7 @@ def open_whole(
             raise UserError(f"--{name} belongs to a folder or list of photographs, not to '{spec}': leave it out.")
     if photographs:
         dataset = ImageFolder(spec, masks, max_unpaired=1.0)
-        return dataset if boxes is None else attach_boxes(dataset, boxes)
+        return dataset if boxes is None else _with_boxes(dataset, boxes)
     if spec == "examples":
         return create_dataset(spec, root)
     if spec not in PUBLISHED:
@@ -95,6 +97,13 @@ def open_whole(
         raise UserError(f"'{spec}' has no files of its own to check: pass a whole published set, a folder or a list.")
     kind = PUBLISHED[spec]
     return kind(root, max_unpaired=1.0) if issubclass(kind, PairedDataset) else create_dataset(spec, root)
+
+
+def _with_boxes(dataset: ImageFolder, boxes: str | Path) -> ImageFolder:
+    chosen = attach_boxes(dataset, boxes)
+    used = set(chosen.images)
+    chosen.left_out = dataset.left_out + [LeftOut(path, "no_boxes") for path in dataset.images if path not in used]
+    return chosen
 
 
 def check_reading(dataset: SegmentationDataset) -> list[Finding]:
