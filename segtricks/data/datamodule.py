@@ -22,6 +22,7 @@ from segtricks.data.loading import (
     make_loader,
     processors,
 )
+from segtricks.data.orientation import Orientation
 from segtricks.data.sample import SegmentationDataset, TargetKind
 from segtricks.data.sampler import EpochPlace, EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
 from segtricks.data.store import ImageCache
@@ -141,6 +142,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
         center_crop: Test on the middle of each image and mask (``resize``, then ``size``), as the ``two-tricks``
             protocol does; an attribute of the same name may be set until the test starts.
         predict_images: Folder of photographs to predict.
+        foreground: Values of ``masks`` that are foreground, where they hold classes; all others are background.
+        ignore: Values of ``masks`` whose pixels are not scored, such as a border of 255.
+        orientation: What masks and boxes were drawn on: photographs turned upright as their EXIF orientation says
+            (``exif``), or their pixels as they are stored (``raw``).
         placement: Where a photograph scaled down for a random ``crop`` lies in it: at ``random``, or in the ``corner``
             at the top left, top right after a flip.
         keep_aspect: Train on photographs in their proportions; false squeezes them to squares, as SelfMask does.
@@ -179,6 +184,9 @@ class SaliencyDataModule(lightning.LightningDataModule):
         predict_images: str | None = None,
         placement: Placement = "random",
         keep_aspect: bool = True,
+        foreground: list[int] | int | None = None,
+        ignore: list[int] | int | None = None,
+        orientation: Orientation = "exif",
     ) -> None:
         super().__init__()
         self.targets: TargetKind | None = None
@@ -206,6 +214,11 @@ class SaliencyDataModule(lightning.LightningDataModule):
         self.hard = hard
         self.center_crop = center_crop
         self.predict_images = predict_images
+        self.foreground = _listed(foreground)
+        self.ignore = _listed(ignore)
+        if orientation not in ("exif", "raw"):
+            raise UserError(f"orientation is {orientation!r}: pass exif or raw, for example --data.orientation raw.")
+        self.orientation = orientation
         self._augment = TrainTransform(
             *(size, resize, flip, jitter, jitter_p, grayscale_p, scale_range, scaled_to, blur_p, blur_sigma, placement),
             keep_aspect,
@@ -259,15 +272,29 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def _open_test(self, spec: str) -> SegmentationDataset:
         if self.targets is None:
-            return open_dataset(spec, self.root, masks=self.masks, boxes=self.boxes, hard=self.hard)
+            return self._open(spec, masks=self.masks, boxes=self.boxes, hard=self.hard)
         # Pseudo-labels of the training set are not the truth of a test set.
-        dataset = open_dataset(spec, self.root, boxes=self.boxes, hard=self.hard, require_masks=False)
+        dataset = self._open(spec, boxes=self.boxes, hard=self.hard, require_masks=False)
         if dataset.masks is None and dataset.annotations is None:
             raise UserError(
                 f"The test set {spec} has no masks of its own, and --data.masks holds pseudo-labels to train on.\n"
                 "Next: fit with --test none, then segtricks test --run runs/NAME --data.masks GROUND_TRUTH"
             )
         return dataset
+
+    def _open(self, spec: str, **options: Any) -> SegmentationDataset:
+        return open_dataset(spec, self.root, **self.choices, **options)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Options of how files are read that were given."""
+        orientation = {"orientation": self.orientation} if self.orientation != "exif" else {}
+        values = {"foreground": self.foreground, "ignore": self.ignore}
+        return {name: given for name, given in values.items() if given} | orientation
+
+    def about(self, name: str) -> dict[str, Any]:
+        """Return what the result of a test set says of how its files were read."""
+        return dict(zip(self.test_names, self.test_datasets, strict=True))[name].about()
 
     @property
     def test_names(self) -> list[str]:
@@ -294,6 +321,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         seen = {path for dataset in self._split() for path in dataset.images}
         self._check_train_size()
         for name, dataset in zip(self.test_names, self.test_datasets, strict=True):
+            dataset.decide_reading()
             if shared := sum(path in seen for path in dataset.images):
                 message = f"{shared:,} of the {len(dataset):,} images of the test set {name} are also trained on."
                 warnings.warn(message, stacklevel=2)
@@ -309,6 +337,12 @@ class SaliencyDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Random crops; an unfinished epoch of a loaded checkpoint is taken up where it stopped."""
         self._check_train_size()
+        dataset = self.train_dataset
+        if self.targets is None:
+            _ = dataset.white  # no mask is opened
+        else:
+            dataset.decide_reading()
+        dataset.warn_of_reading(self.train, self.targets is not None)
         items = self._train_items()
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())
@@ -325,7 +359,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The middle of the held-out training images."""
-        dataset = self.held_out_dataset
+        dataset = self.held_out_dataset if self.targets else _without_unclear_masks(self.held_out_dataset)
         collate = self._collate(["image", "path"] + ["mask"] * (dataset.target_kind == "mask"))
         items = CropItems(dataset, self._crop, self._image_cache, self.targets is not None)
         if process_rank()[1] > 1:
@@ -342,6 +376,9 @@ class SaliencyDataModule(lightning.LightningDataModule):
                 f"The boxes of {boxed[0]} refer to whole photographs, and this protocol scores their middle: "
                 "pass a protocol without a crop, for example --protocol fullres."
             )
+        for name, dataset in zip(self.test_names, self.test_datasets, strict=True):
+            dataset.decide_reading()
+            dataset.warn_of_reading(name)
         return [self._whole(dataset, crop) for dataset in self.test_datasets]
 
     def predict_dataloader(self) -> DataLoader[Any]:
@@ -350,6 +387,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
             raise UserError("No photographs to predict: pass their folder as --data.predict_images.")
         dataset = open_dataset(self.predict_images, self.root, require_masks=False)
         dataset.masks = dataset.annotations = None
+        dataset.decide_reading()
+        dataset.warn_of_reading(dataset.name)
         return self._whole(dataset, crop=None)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
@@ -386,7 +425,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return self._splits
 
     def _open_train(self) -> SegmentationDataset:
-        dataset = open_dataset(self.train, self.root, require_masks=False)
+        dataset = self._open(self.train, require_masks=False)
         if self.targets is None:
             return dataset
         if self.masks is None:
@@ -395,7 +434,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
                 "file as --data.masks.\n"
                 "Next, to make them: segtricks discover --images PHOTOS --output MASKS, or segtricks predict."
             )
-        return WithTargets(dataset, self.masks).with_targets(self.targets)
+        labels = WithTargets(dataset, self.masks, self.foreground, self.ignore)
+        return labels.with_targets(self.targets)
 
     def _check_train_size(self) -> None:
         images, processes = len(self.train_dataset), process_rank()[1]
@@ -409,7 +449,9 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     @cached_property
     def _image_cache(self) -> ImageCache | None:
-        return ImageCache(self.cache_dir, self._augment.resize) if self.cache else None
+        if not self.cache:
+            return None
+        return ImageCache(self.cache_dir, self._augment.resize, self.train_dataset.white)
 
     def _cut(self) -> dict[str, int]:
         return {
@@ -429,7 +471,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
     def _whole(self, dataset: SegmentationDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
         items = WholeItems(dataset, partial(fit_short_side, size=self.size, multiple=self.multiple), crop)
         target = "labels" if dataset.target_kind == "labels" else "mask"
-        present = ((target, dataset.masks), ("boxes", dataset.annotations))
+        ignored = dataset.reading.masks.ignore if dataset.target_kind == "mask" else ()
+        present = ((target, dataset.masks), ("boxes", dataset.annotations), ("ignored", ignored or None))
         names = ("image", "photo", "path", *(name for name, found in present if found is not None))
         sampler = ShareSampler(items) if process_rank()[1] > 1 else None
         collate = partial(collate_lists, names=names)
@@ -465,6 +508,23 @@ def spread(length: int, count: int) -> list[int]:
     """Up to ``count`` indices spread evenly over ``length`` items."""
     count = min(count, length)
     return [i * length // count for i in range(count)]
+
+
+def _without_unclear_masks(dataset: SegmentationDataset) -> SegmentationDataset:
+    """The photographs alone where it is not clear how their masks are read: these are for pictures only."""
+    try:
+        dataset.decide_reading()
+    except UserError as error:
+        warnings.warn(f"The masks of {dataset.name} are not shown in pictures. {error}", stacklevel=3)
+        dataset = dataset.select(range(len(dataset)))
+        dataset.masks = None
+    return dataset
+
+
+def _listed(values: list[int] | int | None) -> list[int]:
+    if values is None:
+        return []
+    return [values] if isinstance(values, int) else list(values)
 
 
 def _at_least(lowest: int, name: str, value: int) -> int:

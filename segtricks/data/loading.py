@@ -223,6 +223,8 @@ class WholeItems(_Items):
         item: Item = {"image": image, "photo": photo, "path": sample["path"]}
         if mask is not None:
             item["labels" if sample["target_kind"] == "labels" else "mask"] = mask
+        if sample["ignored"] is not None:
+            item["ignored"] = sample["ignored"] if self.crop is None else self.crop(sample["ignored"] * 255) > 127
         if sample["boxes"] is not None:
             item["boxes"] = sample["boxes"].numpy()
         return item
