@@ -205,7 +205,7 @@ def _loader(paths: list[Path], data: RunData) -> DataLoader[Any]:
     transform = partial(fit_short_side, size=data.size, multiple=data.multiple)
     items = WholeItems(SegmentationDataset("photographs", paths), transform)
     workers = min(data.num_workers, len(paths) // _FOR_A_WORKER)
-    return make_loader(items, 1, partial(collate_lists, names=("image", "photo", "path")), workers, None)
+    return make_loader(items, partial(collate_lists, names=("image", "photo", "path")), workers, batch_size=1)
 
 
 class _EqualSizes:

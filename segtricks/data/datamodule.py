@@ -309,9 +309,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())
         collate = partial(self._collate(["image", "colors", "path"]), finish=self.colors_on == "workers")
-        return make_loader(
-            items, self.batch_size, collate, self.num_workers, sampler, ResumableLoader, drop_last=True, persistent=True
-        )
+        batches = {"batch_size": self.batch_size, "sampler": sampler, "drop_last": True}
+        return make_loader(items, collate, self.num_workers, ResumableLoader, persistent=True, **batches)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The middle of the held-out training images."""
@@ -319,9 +318,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
         collate = self._collate(["image", "path"] + ["mask"] * (dataset.target_kind == "mask"))
         items = CropItems(dataset, self._crop, self._image_cache, self.targets is not None)
         if process_rank()[1] > 1:
-            shares = ShareBatches(items, self.eval_batch_size)
-            return DataLoader(items, batch_sampler=shares, num_workers=self.num_workers, collate_fn=collate)
-        return make_loader(items, self.eval_batch_size, collate, self.num_workers, None, persistent=True)
+            return make_loader(
+                items, collate, self.num_workers, batch_sampler=ShareBatches(items, self.eval_batch_size)
+            )
+        return make_loader(items, collate, self.num_workers, persistent=True, batch_size=self.eval_batch_size)
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         """One loader for each test set."""
@@ -422,7 +422,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         names = ("image", "photo", "path", *(name for name, found in present if found is not None))
         sampler = ShareSampler(items) if process_rank()[1] > 1 else None
         collate = partial(collate_lists, names=names)
-        return make_loader(items, self.eval_batch_size, collate, self.num_workers, sampler)
+        return make_loader(items, collate, self.num_workers, batch_size=self.eval_batch_size, sampler=sampler)
 
 
 class DetectionDataModule(SaliencyDataModule):
