@@ -24,7 +24,7 @@ from segtricks.commands.options import (
     take_configs,
 )
 from segtricks.commands.scoring import Stage, print_scores, score
-from segtricks.errors import Stopped, UserError
+from segtricks.errors import Stopped, UserError, worker_death
 from segtricks.parallel import one_voice, place
 from segtricks.reports.figures import curve_figure, save_figure
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
@@ -153,7 +153,9 @@ def _ways_on(trainer: Trainer, run: Path) -> Iterator[None]:
     """
     try:
         yield
-    except SystemExit:  # Lightning's answer to Ctrl-C, and to signals while it scores
+    except (SystemExit, RuntimeError) as error:  # Lightning's answer to Ctrl-C, and to signals while it scores
+        if isinstance(error, RuntimeError) and worker_death(error) != "Terminated":
+            raise
         print()
         raise Stopped(f"Stopped at step {trainer.global_step:,}{_kept(run)}. {resume_words(run)}") from None
     except OSError as error:
