@@ -47,7 +47,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--name", help="the run folder below runs/ (default: the config's name and a free number)")
     parser.add_argument("--resume", action="store_true", help="go on with the run of that name")
     if wants_help(words):
-        return show_help(parser, words)
+        return show_help(parser, words, "fit")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     with one_voice():

@@ -102,6 +102,10 @@ class Sempart(Trainable, SegmentationModule):
         "class_path": "torch.optim.AdamW",
         "init_args": {"lr": 1e-4, "betas": [0.9, 0.99], "weight_decay": 0.0},
     }
+    training_options: ClassVar = (
+        *Trainable.training_options,
+        *("crop", "teacher", "ema_decay", "crop_fraction", "weights", "tau", "eps", "sigma"),
+    )
     head: SempartHead
 
     def __init__(
