@@ -1,8 +1,10 @@
 """The LightningDataModule: photographs to train on, sets to test on, a folder to predict."""
 
+import re
 import warnings
 from collections import Counter
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -34,7 +36,7 @@ from segtricks.data.transforms import (
     fit_short_side,
     to_input,
 )
-from segtricks.errors import UserError
+from segtricks.errors import UserError, path_hint
 
 TEST_SETS = ["duts-te", "dut-omron", "ecssd"]
 DETECTION_SETS = ["voc07", "voc12", "coco20k"]
@@ -91,7 +93,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     A dataset is a registered name (``duts-tr``, ``duts-te``, ``dut-omron``, ``ecssd``, ``voc07``, ``voc12``,
     ``coco20k``, ``synthetic``) or the path of a folder or text list of photographs, then perhaps a part of its sorted
-    files: ``ecssd[:320]``, ``photos[100:200]``.
+    files: ``ecssd[:320]``, ``photos[100:200]``. Or ``package.module:Name``, a :class:`SegmentationDataset` of your own
+    (or a function that returns one), called without arguments; in Python ``train`` may be such an object.
 
     Training batches: ``image`` float (B, 3, size, size) normalised, ``path`` list of B names, ``skipped`` list of
     ``(path, reason)`` of files that could not be read; B may be 0. ``target`` only where a method has asked for it
@@ -181,7 +184,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         self.targets: TargetKind | None = None
         self._splits: tuple[SegmentationDataset, SegmentationDataset] | None = None
         self._tests: list[SegmentationDataset] | None = None
-        self.train = train
+        self._own_train: Any = None if isinstance(train, str) else train
+        self.train = train if self._own_train is None else str(self._own_train.name)
         self.test = [test] if isinstance(test, str) else list(test)
         self.root = root
         self.size = size
@@ -254,6 +258,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return self._tests
 
     def _open_test(self, spec: str) -> SegmentationDataset:
+        if own := own_dataset(spec):
+            if own.masks is None and own.annotations is None:
+                raise UserError(f"The test set {spec} has neither masks nor annotations to compare with.")
+            return own
         if self.targets is None:
             return open_dataset(spec, self.root, masks=self.masks, boxes=self.boxes, hard=self.hard)
         # Pseudo-labels of the training set are not the truth of a test set.
@@ -376,7 +384,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return self._splits
 
     def _open_train(self) -> SegmentationDataset:
-        dataset = open_dataset(self.train, self.root, require_masks=False)
+        dataset = self._own_train or own_dataset(self.train)
+        dataset = dataset or open_dataset(self.train, self.root, require_masks=False)
         if self.targets is None:
             return dataset
         if self.masks is None:
@@ -448,6 +457,25 @@ class DetectionDataModule(SaliencyDataModule):
                     f"{', '.join(DETECTION_SETS)}, or photographs with --data.boxes."
                 )
         return datasets
+
+
+def own_dataset(spec: str) -> SegmentationDataset | None:
+    """Return the dataset that ``package.module:Name`` makes; None where ``spec`` is not written so.
+
+    Raises:
+        UserError: it cannot be imported, or is not a dataset.
+    """
+    if not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", spec):
+        return None
+    module, _, name = spec.partition(":")
+    try:
+        make = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"Cannot import the dataset {spec} ({error}).{path_hint(module.split('.')[0])}") from error
+    dataset = make() if callable(make) else make
+    if not isinstance(dataset, SegmentationDataset):
+        raise UserError(f"{spec} is not a dataset.\nNext: derive it from segtricks.data.sample.SegmentationDataset.")
+    return dataset
 
 
 def spread(length: int, count: int) -> list[int]:
