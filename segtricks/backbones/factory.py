@@ -1,7 +1,9 @@
 """From a name to a ready backbone."""
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 FEATURES = ("key", "query", "value", "token")
 _POS_INTERPS = ("dino", "timm", "selfmask")
+_DEFAULTS = {"checkpoint": (None,), "feature": ("key", "token"), "layer": (-1,)}
+"""What the methods ask for where the user asks for nothing."""
 _VIT_MODULES = ("vision_transformer", "eva")  # of timm
 _NAMES_HINT = f"Short names: {', '.join(BACKBONE_NAMES)}; or timm's name of a ViT, as vit_small_patch16_224.dino."
 
@@ -37,7 +41,7 @@ def create_backbone(
             ``BACKBONE_NAMES``); timm's own name of a ``VisionTransformer`` or ``Eva``
             (``vit_small_patch14_dinov2.lvd142m``; it gets ImageNet's normalisation, even if trained with another);
             ``descriptor``, which needs no weights; or ``package.module:Name``, your own :class:`Backbone` (or a
-            function that returns one), called with the other arguments by keyword.
+            function that returns one), called with those of the other arguments that it takes.
         pretrained: Take the weights from the first source that has them, see
             :func:`segtricks.backbones.sources.load_pretrained`. False leaves them random: for tests and parameter
             counts.
@@ -142,16 +146,36 @@ def _own_backbone(name: str, **arguments: Any) -> Backbone:
     if not callable(create) or (isinstance(create, type) and not issubclass(create, Backbone)):
         raise UserError(f"backbone {name!r} is not a backbone.\nDerive it from segtricks.backbones.Backbone.")
     try:
-        backbone = create(**arguments)
+        backbone = create(**_taken(create, name, arguments))
     except TypeError as error:
         raise UserError(
-            f"backbone {name!r} could not be made: {error}.\nIt is called with {', '.join(arguments)}, by keyword."
+            f"backbone {name!r} could not be made: {error}.\n"
+            f"It is called with those of {', '.join(arguments)} that it takes, by keyword."
         ) from error
     if not isinstance(backbone, Backbone):
         raise UserError(
             f"backbone {name!r} returned a {type(backbone).__name__}.\nDerive it from segtricks.backbones.Backbone."
         )
     return backbone
+
+
+def _taken(create: Callable[..., Any], name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that a class or function has parameters for.
+
+    Raises:
+        UserError: one that was given is not among them, and would have no effect.
+    """
+    parameters = signature(create).parameters.values()
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return arguments
+    taken = {parameter.name for parameter in parameters}
+    for option, defaults in _DEFAULTS.items():
+        if option not in taken and arguments[option] not in defaults:
+            raise UserError(
+                f"backbone {name!r} takes no {option}, and got {arguments[option]!r}.\n"
+                f"Next: leave it out, or add {option} to the arguments of its __init__."
+            )
+    return {key: value for key, value in arguments.items() if key in taken}
 
 
 def _check_choice(option: str, value: str, legal: tuple[str, ...]) -> None:

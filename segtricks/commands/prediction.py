@@ -209,7 +209,7 @@ def _loader(paths: list[Path], whole: SegmentationDataset, data: RunData) -> Dat
     part.reading = whole.reading
     items = WholeItems(part, transform)
     workers = min(data.num_workers, len(paths) // _FOR_A_WORKER)
-    return make_loader(items, 1, partial(collate_lists, names=("image", "photo", "path")), workers, None)
+    return make_loader(items, partial(collate_lists, names=("image", "photo", "path")), workers, batch_size=1)
 
 
 class _EqualSizes:

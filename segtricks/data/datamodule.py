@@ -1,8 +1,10 @@
 """The LightningDataModule: photographs to train on, sets to test on, a folder to predict."""
 
+import re
 import warnings
 from collections import Counter
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -35,7 +37,7 @@ from segtricks.data.transforms import (
     fit_short_side,
     to_input,
 )
-from segtricks.errors import UserError
+from segtricks.errors import UserError, path_hint
 
 TEST_SETS = ["duts-te", "dut-omron", "ecssd"]
 DETECTION_SETS = ["voc07", "voc12", "coco20k"]
@@ -92,7 +94,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     A dataset is a registered name (``duts-tr``, ``duts-te``, ``dut-omron``, ``ecssd``, ``voc07``, ``voc12``,
     ``coco20k``, ``synthetic``) or the path of a folder or text list of photographs, then perhaps a part of its sorted
-    files: ``ecssd[:320]``, ``photos[100:200]``.
+    files: ``ecssd[:320]``, ``photos[100:200]``. Or ``package.module:Name``, a :class:`SegmentationDataset` of your own
+    (or a function that returns one), called without arguments; in Python ``train`` may be such an object.
 
     Training batches: ``image`` float (B, 3, size, size) normalised, ``path`` list of B names, ``skipped`` list of
     ``(path, reason)`` of files that could not be read; B may be 0. ``target`` only where a method has asked for it
@@ -192,7 +195,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         self.targets: TargetKind | None = None
         self._splits: tuple[SegmentationDataset, SegmentationDataset] | None = None
         self._tests: list[SegmentationDataset] | None = None
-        self.train = train
+        self._own_train: Any = None if isinstance(train, str) else train
+        self.train = train if self._own_train is None else str(self._own_train.name)
         self.test = [test] if isinstance(test, str) else list(test)
         self.root = root
         self.size = size
@@ -271,6 +275,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return self._tests
 
     def _open_test(self, spec: str) -> SegmentationDataset:
+        if own := own_dataset(spec):
+            if own.masks is None and own.annotations is None:
+                raise UserError(f"The test set {spec} has neither masks nor annotations to compare with.")
+            return own
         if self.targets is None:
             return self._open(spec, masks=self.masks, boxes=self.boxes, hard=self.hard)
         # Pseudo-labels of the training set are not the truth of a test set.
@@ -347,9 +355,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())
         collate = partial(self._train_collate(), finish=self.colors_on == "workers")
-        return make_loader(
-            items, self.batch_size, collate, self.num_workers, sampler, ResumableLoader, drop_last=True, persistent=True
-        )
+        batches = {"batch_size": self.batch_size, "sampler": sampler, "drop_last": True}
+        return make_loader(items, collate, self.num_workers, ResumableLoader, persistent=True, **batches)
 
     def _train_items(self) -> TrainItems:
         return TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
@@ -363,9 +370,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
         collate = self._collate(["image", "path"] + ["mask"] * (dataset.target_kind == "mask"))
         items = CropItems(dataset, self._crop, self._image_cache, self.targets is not None)
         if process_rank()[1] > 1:
-            shares = ShareBatches(items, self.eval_batch_size)
-            return DataLoader(items, batch_sampler=shares, num_workers=self.num_workers, collate_fn=collate)
-        return make_loader(items, self.eval_batch_size, collate, self.num_workers, None, persistent=True)
+            return make_loader(
+                items, collate, self.num_workers, batch_sampler=ShareBatches(items, self.eval_batch_size)
+            )
+        return make_loader(items, collate, self.num_workers, persistent=True, batch_size=self.eval_batch_size)
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         """One loader for each test set."""
@@ -425,7 +433,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return self._splits
 
     def _open_train(self) -> SegmentationDataset:
-        dataset = self._open(self.train, require_masks=False)
+        dataset = self._own_train or own_dataset(self.train)
+        dataset = dataset or self._open(self.train, require_masks=False)
         if self.targets is None:
             return dataset
         if self.masks is None:
@@ -476,7 +485,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         names = ("image", "photo", "path", *(name for name, found in present if found is not None))
         sampler = ShareSampler(items) if process_rank()[1] > 1 else None
         collate = partial(collate_lists, names=names)
-        return make_loader(items, self.eval_batch_size, collate, self.num_workers, sampler)
+        return make_loader(items, collate, self.num_workers, batch_size=self.eval_batch_size, sampler=sampler)
 
 
 class DetectionDataModule(SaliencyDataModule):
@@ -502,6 +511,25 @@ class DetectionDataModule(SaliencyDataModule):
                     f"{', '.join(DETECTION_SETS)}, or photographs with --data.boxes."
                 )
         return datasets
+
+
+def own_dataset(spec: str) -> SegmentationDataset | None:
+    """Return the dataset that ``package.module:Name`` makes; None where ``spec`` is not written so.
+
+    Raises:
+        UserError: it cannot be imported, or is not a dataset.
+    """
+    if not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", spec):
+        return None
+    module, _, name = spec.partition(":")
+    try:
+        make = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"Cannot import the dataset {spec} ({error}).{path_hint(module.split('.')[0])}") from error
+    dataset = make() if callable(make) else make
+    if not isinstance(dataset, SegmentationDataset):
+        raise UserError(f"{spec} is not a dataset.\nNext: derive it from segtricks.data.sample.SegmentationDataset.")
+    return dataset
 
 
 def spread(length: int, count: int) -> list[int]:

@@ -4,15 +4,21 @@ They hand out uint8: a quarter of the bytes, and colours and normalisation, whic
 on the model's device.
 """
 
+import multiprocessing
 import os
+import shutil
+import warnings
 from collections.abc import Callable, Sequence
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.random import SeedSequence
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.multiprocessing.reductions import reduce_tensor
+from torch.utils.data import DataLoader, Dataset
 
 from segtricks.data.images import UnreadableImage
 from segtricks.data.sample import Instances, SegmentationDataset, Target, TargetKind, height_and_width
@@ -29,6 +35,9 @@ from segtricks.data.transforms import (
 Item = dict[str, Any]
 Transform = Callable[[Tensor], Tensor]
 Collate = Callable[[Sequence[Any]], dict[str, Any]]
+
+_SHARED = Path("/dev/shm")
+_LEFT_FREE = 4 << 20  # bytes of shared memory for the locks of further workers
 
 
 class Skipped(NamedTuple):
@@ -272,8 +281,7 @@ def collate_stacked(
         nothing["target"] = torch.empty(0, size, size, dtype=torch.int64)
     for name, none in nothing.items():
         if name in batch:
-            # In a worker, it stacks them straight into the memory that is shared with the main process.
-            batch[name] = default_collate(batch[name]) if batch[name] else none
+            batch[name] = torch.stack(batch[name]) if batch[name] else none
     if "colors" in batch:
         batch["colors"] = np.array(batch["colors"], np.float32).reshape(-1, 5, 2)
     return finished(batch) if finish else batch
@@ -297,25 +305,64 @@ def finished(batch: dict[str, Any]) -> dict[str, Any]:
 
 def make_loader(
     items: Dataset[Any],
-    batch_size: int,
     collate: Collate,
     workers: int,
-    sampler: Sampler[Any] | None,
     kind: type[DataLoader[Any]] = DataLoader,
-    drop_last: bool = False,
     persistent: bool = False,
+    **batches: Any,
 ) -> DataLoader[Any]:
-    """A loader; ``persistent`` workers, if there are any, live as long as it does."""
+    """A loader whose workers need no shared memory; ``persistent`` ones, if there are any, live as long as it does.
+
+    ``batches`` are ``batch_size``, ``sampler``, ``drop_last`` or ``batch_sampler`` of the ``DataLoader``.
+    """
+    if workers and not _has_locks():
+        warnings.warn(
+            f"There is no shared memory left ({_SHARED}): files are read without reading processes. "
+            "Docker gives more with --shm-size=1g.",
+            stacklevel=2,
+        )
+        workers = 0
     return kind(
         items,
-        batch_size=batch_size,
-        sampler=sampler,
         collate_fn=collate,
         num_workers=workers,
-        drop_last=drop_last,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=persistent and workers > 0,
+        worker_init_fn=_begin_worker,
+        **batches,
     )
+
+
+def _begin_worker(number: int) -> None:
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # a signal to the whole command is for the main process, which ends its workers
+    ForkingPickler.register(Tensor, _handed_over)
+
+
+def _handed_over(tensor: Tensor) -> Any:
+    """How a worker hands a tensor over: in shared memory, or through its pipe where that is full.
+
+    torch's own way ends in the thread that sends the batch, which then never arrives.
+    """
+    try:
+        if tensor.is_shared() or _has_room(tensor.untyped_storage().nbytes()):
+            return reduce_tensor(tensor.share_memory_())
+    except RuntimeError:  # another process was quicker
+        pass
+    return torch.from_numpy, (tensor.detach().numpy(),)
+
+
+def _has_room(size: int) -> bool:
+    return not _SHARED.is_dir() or shutil.disk_usage(_SHARED).free >= size + _LEFT_FREE
+
+
+def _has_locks() -> bool:
+    """Whether this process can talk to others at all: their locks lie in shared memory."""
+    try:
+        multiprocessing.Lock()
+    except OSError:
+        return False
+    return True
 
 
 def processors() -> int:

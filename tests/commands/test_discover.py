@@ -153,6 +153,9 @@ def test_a_head_of_found_gives_soft_masks(photos, tmp_path):
         (["--batch_size", "0"], "--batch_size is 0: it lies in"),
         (["--device", "nowhere"], "--device 'nowhere' cannot be used here"),
         (["--backbone", "descripter"], "unknown backbone 'descripter'"),
+        (["--tao", "0.3"], "Unknown option --tao. Did you mean --tau?\nNext: segtricks discover --help"),
+        (["--num-worker=2"], "Unknown option --num-worker. Did you mean --num_workers?"),
+        (["--imges", "photos"], "Did you mean --images?"),
     ],
 )
 def test_mistakes_are_named(photos, tmp_path, capsys, words, said):

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from segtricks.data.datamodule import RunData, SaliencyDataModule
 from segtricks.data.datasets.ecssd import ECSSD
+from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.transforms import CenterCropTransform, denormalize, fit_short_side, to_input
 from segtricks.errors import UserError
 
@@ -521,3 +522,22 @@ def test_pseudo_labels_of_classes_are_refused_before_the_first_step(tmp_path: Pa
 def test_an_unknown_orientation_is_refused(value: Any) -> None:
     with pytest.raises(UserError, match=r"pass exif or raw, for example --data\.orientation raw"):
         module(orientation=value)
+
+
+class Own(SyntheticShapes):
+    def __init__(self) -> None:
+        super().__init__(12, 40)
+
+
+@pytest.mark.parametrize("train", [f"{__name__}:Own", Own()])
+def test_a_dataset_of_ones_own_is_trained_and_tested_on(train: Any) -> None:
+    data = SaliencyDataModule(train, f"{__name__}:Own", held_out=2, size=32, batch_size=4, num_workers=0)
+    assert (len(data.train_dataset), len(data.held_out_dataset), len(data.test_datasets[0])) == (10, 2, 12)
+    (first, *_) = ready(data, data.test_dataloader()[0])
+    assert torch.equal(first["photo"][0], Own().read_image(0))
+
+
+@pytest.mark.parametrize("name", ["no.such.module:Own", f"{__name__}:Missing", "pathlib:Path"])
+def test_an_own_dataset_that_cannot_be_had_is_named(name: str) -> None:
+    with pytest.raises(UserError, match=name):
+        SaliencyDataModule(name, "none", num_workers=0).train_dataset  # noqa: B018
