@@ -110,7 +110,7 @@ def _timm_model(
     from timm.models.vision_transformer import VisionTransformer
 
     from segtricks.backbones.sources import load_pretrained
-    from segtricks.backbones.weights import load_checkpoint
+    from segtricks.backbones.weights import OWN_FILE, load_checkpoint
 
     entry = PRETRAINED.get(name)
     timm_name = entry.timm_name if entry else name
@@ -132,7 +132,7 @@ def _timm_model(
         raise _not_a_vit(name)
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, name)
-        weights = f"file {Path(checkpoint).name}"
+        weights = f"{OWN_FILE}{Path(checkpoint).name}"
     return model, weights
 
 

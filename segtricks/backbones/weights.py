@@ -18,6 +18,9 @@ from segtricks.errors import UserError
 StateDict = dict[str, Tensor]
 _MOCO = "encoder_q."
 
+OWN_FILE = "file "
+"""How the words begin that say where weights come from, where that is a file of the user's."""
+
 
 def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> None:
     """Load a weight file into a timm ViT or ResNet, every key or none.
