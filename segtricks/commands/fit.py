@@ -23,8 +23,9 @@ from segtricks.commands.options import (
     config_words,
     take_configs,
 )
+from segtricks.commands.rounds import add_round_options, is_in_rounds, train_in_rounds
 from segtricks.commands.scoring import Stage, print_scores, score
-from segtricks.errors import Stopped, UserError
+from segtricks.errors import Stopped, UserError, worker_death
 from segtricks.parallel import one_voice, place
 from segtricks.reports.figures import curve_figure, save_figure
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
@@ -38,7 +39,7 @@ from segtricks.training.metrics_file import MetricsFile
 from segtricks.training.resuming import KeepConfig, KeepProvenance, StepSeeds, StopAtStep, StopSignals, resume_words
 from segtricks.training.run_checkpoint import RunCheckpoint
 
-USAGE = "--config CONFIG [--name NAME] [--resume] [--any.option value]"
+USAGE = "--config CONFIG [--name NAME] [--resume] [--rounds N] [--any.option value]"
 
 
 def main(words: Sequence[str]) -> None:
@@ -46,10 +47,13 @@ def main(words: Sequence[str]) -> None:
     parser = OptionParser("fit", USAGE)
     parser.add_argument("--name", help="the run folder below runs/ (default: the config's name and a free number)")
     parser.add_argument("--resume", action="store_true", help="go on with the run of that name")
+    add_round_options(parser)
     if wants_help(words):
-        return show_help(parser, words)
+        return show_help(parser, words, "fit")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
+    if options.rounds is not None or is_in_rounds(options.name):
+        return train_in_rounds(options, configs, rest)
     with one_voice():
         run, resume = _choose(options.name, options.resume, configs)
         checkpoint = None
@@ -153,7 +157,9 @@ def _ways_on(trainer: Trainer, run: Path) -> Iterator[None]:
     """
     try:
         yield
-    except SystemExit:  # Lightning's answer to Ctrl-C, and to signals while it scores
+    except (SystemExit, RuntimeError) as error:  # Lightning's answer to Ctrl-C, and to signals while it scores
+        if isinstance(error, RuntimeError) and worker_death(error) != "Terminated":
+            raise
         print()
         raise Stopped(f"Stopped at step {trainer.global_step:,}{_kept(run)}. {resume_words(run)}") from None
     except OSError as error:

@@ -1,7 +1,7 @@
 """Targets to train on: photographs of any dataset with pseudo-labels of a store."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +22,20 @@ class WithTargets(SegmentationDataset):
     of a photograph count together. Masks that are empty or full do not count.
 
     ``labels`` is what :meth:`Store.open` reads: the output of ``segtricks predict`` or ``discover``, a folder of masks
-    or of label maps, or a JSON file. A ``UserError`` where none belongs to a photograph.
+    or of label maps, or a JSON file; ``foreground`` and ``ignore`` are its options. A ``UserError`` where none belongs
+    to a photograph.
     """
 
     target_kinds = ("mask", "labels", "instances")
 
-    def __init__(self, photographs: SegmentationDataset, labels: str | Path) -> None:
-        self.store = Store.open(labels)
+    def __init__(
+        self,
+        photographs: SegmentationDataset,
+        labels: str | Path,
+        foreground: Sequence[int] = (),
+        ignore: Sequence[int] = (),
+    ) -> None:
+        self.store = Store.open(labels, foreground, ignore)
         self._photographs = photographs
         self._places = {path: index for index, path in enumerate(photographs.images)}
         images = _outside(self.store.path, photographs.images)
@@ -50,9 +57,7 @@ class WithTargets(SegmentationDataset):
 
     def read_labels(self, index: int) -> Tensor:
         """Label map alone, int64 (1, H, W)."""
-        entry = self._entry(index)
-        # In a folder of image files, which image it is decides what it is read as.
-        path = entry.labels or (None if self._has_entries else entry.soft)
+        path = self.store.files.get(self._names[self.images[index]]) or self._entry(index).labels
         if path is None:
             raise UnreadableImage(self.images[index], f"has no label map in {self.store.path}")
         return read_labels(path)
@@ -66,8 +71,20 @@ class WithTargets(SegmentationDataset):
         return Instances(masks, torch.tensor(labels, dtype=torch.int64), torch.tensor(scores, dtype=torch.float32))
 
     @property
-    def _has_entries(self) -> bool:
-        return (self.store.path / "entries").is_dir()
+    def white(self) -> int:
+        """Gray value of white in photographs of 16 bits."""
+        return self._photographs.white
+
+    def _reading_lines(self) -> list[str]:
+        lines = self._photographs.reading.lines(False, False)
+        decided = self.store.reading is not None and self.target_kind != "labels"
+        return lines + (self.store.reading.masks.lines() if decided and self.store.reading else [])
+
+    def decide_reading(self) -> None:
+        """Decide how files are read, before worker processes start; raises as for all data sets."""
+        _ = self.white
+        if self.target_kind != "labels" and self.store.reading is not None:
+            _ = self.store.reading.masks
 
     def _entry(self, index: int) -> Entry:
         return self.store.entry(self._names[self.images[index]])

@@ -153,7 +153,8 @@ class TrainTransform:
     With ``scale_range`` the resized photograph is resized once more, both sides by a factor uniform in that range.
     Then it is squeezed as a whole to the ``square``, as in FOUND, where small factors lose detail; or a ``crop`` is
     taken anywhere in it: along a side that is too short, the photograph lies anywhere in the crop, or at the top left
-    ``corner`` (top right after a flip), on its mean colour. A blur comes after the flip, before the colours.
+    ``corner`` (top right after a flip), on its mean colour. A blur comes after the flip, before the colours. Without
+    ``keep_aspect`` the photograph is a square of ``resize`` pixels before all that, as in SelfMask.
 
     Args:
         size: Side of the crop.
@@ -165,6 +166,7 @@ class TrainTransform:
         blur_p: Probability of a Gaussian blur, its kernel a tenth of ``size`` wide.
         blur_sigma: Lowest and highest standard deviation of the blur in pixels, drawn uniformly.
         placement: Where a scaled photograph lies in a crop that is larger.
+        keep_aspect: Keep the photograph's proportions.
 
     Source: for scale and blur Siméoni et al., "Unsupervised Object Localization: Observing the Background to Discover
     Objects", CVPR 2023, section 4, and its published code.
@@ -183,6 +185,7 @@ class TrainTransform:
         blur_p: float = 0.0,
         blur_sigma: Sequence[float] = (0.1, 2.0),
         placement: Placement = "random",
+        keep_aspect: bool = True,
     ) -> None:
         self.size = size
         self.resize = resized_side(size, resize)
@@ -200,10 +203,12 @@ class TrainTransform:
                 raise UserError(f"{name} is {choice!r}: pass {first} or {second}, for example --data.{name} {first}.")
         self.flip = flip
         self.jitter, self.jitter_p, self.grayscale_p = tuple(jitter), jitter_p, grayscale_p
-        self.scale_range = None if scale_range is None else _range("scale_range", scale_range, MAX_SCALE, "0.1, 3.0")
+        self.scale_range: tuple[float, float] | None = None
+        if scale_range is not None:
+            self.scale_range = checked_range("scale_range", scale_range, MAX_SCALE, "0.1, 3.0")
         self.scaled_to = scaled_to
-        self.placement = placement
-        self.blur_p, self.blur_sigma = blur_p, _range("blur_sigma", blur_sigma, MAX_SIGMA, "0.1, 2.0")
+        self.placement, self.keep_aspect = placement, keep_aspect
+        self.blur_p, self.blur_sigma = blur_p, checked_range("blur_sigma", blur_sigma, MAX_SIGMA, "0.1, 2.0")
 
     def __call__(self, image: Tensor, generator: Generator | None = None) -> Tensor:
         """One random view of the image."""
@@ -213,6 +218,8 @@ class TrainTransform:
 
     def draw(self, height: int, width: int, generator: Generator | None = None) -> View:
         """Random geometry and blur for an image, and its target, whose short side is ``resize``."""
+        if not self.keep_aspect:
+            height = width = self.resize
         scaled = height, width
         squeezed = False
         if self.scale_range is not None:
@@ -279,7 +286,8 @@ def resized_side(size: int, resize: int | None) -> int:
     return resize
 
 
-def _range(name: str, values: Sequence[float], highest: int, example: str) -> tuple[float, float]:
+def checked_range(name: str, values: Sequence[float], highest: float, example: str) -> tuple[float, float]:
+    """Lowest and highest value of an option; a ``UserError`` unless they are above 0 and at most ``highest``."""
     if len(values) != 2 or not 0 < values[0] <= values[1] <= highest:
         raise UserError(
             f"{name} is {list(values)}: it takes the lowest and the highest value, above 0 and at most {highest}, "

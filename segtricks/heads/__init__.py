@@ -1,7 +1,9 @@
 """Trainable heads: patch features, and for some the image, in; masks or codes out."""
 
 from segtricks.heads.found import FoundHead, load_found_head
+from segtricks.heads.maskcontrast import MaskContrastHead, MaskContrastOutput, MaskContrastViTHead
 from segtricks.heads.original import load_original_head
+from segtricks.heads.original_maskcontrast import OriginalMaskContrast, load_original_maskcontrast
 from segtricks.heads.original_selfmask import OriginalSelfMask, load_original_selfmask
 from segtricks.heads.selfmask import SelfMaskHead, SelfMaskOutput, select_query
 from segtricks.heads.sempart import SempartHead, SempartOutput
@@ -11,6 +13,10 @@ __all__ = [
     "ClusterAssignment",
     "ClusterProbe",
     "FoundHead",
+    "MaskContrastHead",
+    "MaskContrastOutput",
+    "MaskContrastViTHead",
+    "OriginalMaskContrast",
     "OriginalSelfMask",
     "SelfMaskHead",
     "SelfMaskOutput",
@@ -19,6 +25,7 @@ __all__ = [
     "StegoHead",
     "load_found_head",
     "load_original_head",
+    "load_original_maskcontrast",
     "load_original_selfmask",
     "select_query",
 ]

@@ -1,6 +1,7 @@
 """SelfMask: a network that learns the pseudo-masks of any other method."""
 
 import logging
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -57,6 +58,7 @@ class SelfMask(Trainable, SegmentationModule):
         "class_path": "torch.optim.AdamW",
         "init_args": {"lr": 6e-6, "betas": [0.9, 0.999], "weight_decay": 0.01},
     }
+    training_options: ClassVar = (*Trainable.training_options, "ranking", "schedule")
     loss_names = (*SelfMaskLoss._fields[1:], "loss")
     target_kind: ClassVar[TargetKind | None] = "mask"
 
@@ -95,7 +97,7 @@ class SelfMask(Trainable, SegmentationModule):
         self.head = SelfMaskHead(width, num_queries, num_layers, heads)
         self.ranking, self.schedule, self.longest_side = ranking, schedule, longest_side
         self.predicted_row = REFINED if guided_filter else PLAIN
-        self._empty, self._warned = 0, False
+        self._empty, self._without_mask = 0, set[str]()
         self.use_optimizer(optimizer)
 
     def forward(self, images: Tensor) -> SelfMaskOutput:
@@ -127,6 +129,7 @@ class SelfMask(Trainable, SegmentationModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Return the objective of a batch of normalised images and their pseudo-masks."""
         self._empty += batch.get("empty", 0)
+        self._name(batch.get("without_mask", ()))
         if len(batch["image"]) == 0:
             return self.no_loss()
         losses, prob = self.losses(batch["image"], batch["target"])
@@ -134,21 +137,22 @@ class SelfMask(Trainable, SegmentationModule):
         self.log_step(losses.total, {"dice": losses.dice, "ranking": losses.ranking}, batch["path"])
         return losses.total
 
+    def _name(self, paths: Iterable[str]) -> None:
+        """Warn of each photograph without a mask to learn, once."""
+        for path in paths:
+            if path not in self._without_mask:
+                self._without_mask.add(path)
+                log.warning("left out %s: its mask is empty or full", path)
+
     def on_train_epoch_end(self) -> None:
-        """Log how many photographs were left out, since nothing of their masks was in the part that was cut out."""
+        """Log how many photographs were left out: without a mask, or with none of it in the part that was cut out."""
         super().on_train_epoch_end()
         self.log("health/empty_targets", float(self._empty), sync_dist=True, reduce_fx="sum")
-        if self._empty and not self._warned:
-            log.warning(
-                "%d photographs of an epoch were left out: their masks are empty or full, or the part that was cut out "
-                "has no foreground",
-                self._empty,
-            )
-            self._warned = True
         self._empty = 0
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Log the objective on held-out training images and their pseudo-masks; return what is predicted."""
+        self._name(batch.get("without_mask", ()))
         if len(batch["image"]) == 0:
             self.log_held_out({}, 0)
             return None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -371,6 +372,17 @@ def test_in_the_corner_means_top_left_and_top_right_after_a_flip(flip: int) -> N
     for seed in range(5):
         _, target = both(transform, image, mask, torch.Generator().manual_seed(seed))
         assert torch.equal(target[0] > 0, expected)  # type: ignore[arg-type]
+
+
+def test_without_its_aspect_the_whole_photograph_fills_the_square() -> None:
+    image = torch.arange(60, dtype=torch.uint8).expand(3, 40, 60).contiguous()
+    mask = torch.zeros(1, 40, 60, dtype=torch.uint8)
+    mask[..., 30:] = 255
+    transform = TrainTransform(40, 40, flip=0, jitter_p=0, grayscale_p=0, keep_aspect=False)
+    view = transform.draw(40, 60)
+    expected = interpolate(image[None], (40, 40), mode="bilinear", antialias=True)[0]
+    assert torch.equal(view.image(image), expected)
+    assert torch.equal(view.target(mask)[0] > 0, (torch.arange(40) >= 20).expand(40, 40))  # type: ignore[index]
 
 
 def test_label_maps_are_void_outside_of_the_photograph_and_masks_are_background() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from segtricks.data.coco import CocoMasks
 from segtricks.data.images import find_images
 from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, by_ending, doubles, few, one_per_stem, pair, without_suffix
+from segtricks.data.problems import Problems
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.runs import replacing
@@ -79,7 +80,12 @@ class ImageFolder(SegmentationDataset):
         """Mask alone, uint8 (1, H, W)."""
         if self.masks is None or self._drawn is None:
             return super().read_mask(index)
-        return self._drawn.read(self.images[index])
+        return self._upright(index, self._drawn.read(self.images[index]))
+
+    @property
+    def problems(self) -> list[Problems]:
+        """What is wrong with the files of annotations."""
+        return super().problems + ([] if self._drawn is None else [self._drawn.problems])
 
     def _listed(self, root: Path, name: str, limit: float) -> list[Path]:
         paths = read_list(root)
