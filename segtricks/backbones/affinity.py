@@ -23,11 +23,11 @@ class Affinity:
     tau: float | str
 
 
-METHODS = ("sempart", "tokencut", "lost", "deep_spectral", "found")
+METHODS = ("sempart", "tokencut", "lost", "deep_spectral", "found", "maskcut")
 
-_PAPER_TAU = {"sempart": 0.4, "tokencut": 0.2, "lost": 0.0, "deep_spectral": 0.0, "found": 0.3}
+_PAPER_TAU = {"sempart": 0.4, "tokencut": 0.2, "lost": 0.0, "deep_spectral": 0.0, "found": 0.3, "maskcut": 0.15}
 _PAPER = {method: Affinity("key", -1, tau) for method, tau in _PAPER_TAU.items()}
-_SHARES = {"sempart": 0.6, "tokencut": 0.6, "lost": 0.7, "deep_spectral": 0.7, "found": 0.6}
+_SHARES = {"sempart": 0.6, "tokencut": 0.6, "lost": 0.7, "deep_spectral": 0.7, "found": 0.6, "maskcut": 0.6}
 _UNMEASURED_TAU = {method: f"share:{share}" for method, share in _SHARES.items()}
 """What did best, or nearly so, with every feature of ``dinov2_vits14``."""
 

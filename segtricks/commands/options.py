@@ -1,13 +1,17 @@
 """Options that a command takes for itself, before the rest goes to the LightningCLI parser."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from segtricks.errors import UserError
 from segtricks.packaged import check_config, find_config
 from segtricks.runs import checkpoint_of, existing_run
+
+if TYPE_CHECKING:
+    import torch
 
 NO_MODEL = "Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FILE."
 
@@ -43,10 +47,33 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def add_page_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--page`` and ``--limit``."""
     parser.add_argument("--page", action="store_true", help="also write page.html: photographs and masks to look at")
-    parser.add_argument("--limit", type=_count, default=100, metavar="N", help="photographs on the page (default 100)")
+    parser.add_argument("--limit", type=count, default=100, metavar="N", help="photographs on the page (default 100)")
 
 
-def _count(text: str) -> int:
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``: by default the first GPU, of several processes on a machine each its own."""
+    import torch  # it takes seconds, and other commands need none
+
+    default = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=default, help=f"where to compute (default here: {default})")
+
+
+def checked_device(name: str) -> "torch.device":
+    """Return the device of this name.
+
+    Raises:
+        UserError: it cannot be used here.
+    """
+    import torch
+
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name!r} cannot be used here ({str(error).splitlines()[0]}).") from error
+
+
+def count(text: str) -> int:
+    """Read a number from 1 on, as the ``type`` of an option."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)

@@ -27,7 +27,7 @@ from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.parallel import one_voice, place
 from segtricks.pseudo_labels import Store, write_page
 from segtricks.pseudo_labels.parts import Share, check_settings, digest, join_boxes, join_indices, publish, share
-from segtricks.pseudo_labels.writer import MaskWriter, coco_boxes, count_one_sided, warn_one_sided
+from segtricks.pseudo_labels.writer import MaskWriter, warn_one_sided
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint
 
@@ -106,16 +106,15 @@ def write_masks(task: Task, model: Model, title: str) -> None:
     dataset = ImageFolder(task.photos)
     quiet()
     with one_voice():
-        writer = MaskWriter(dataset.root, task.output, dataset.images)
         cli = SegtricksCLI(
             model.words,
-            callbacks=lambda config: [writer],
             bar=False,
             command=model.command,
             enable_checkpointing=False,
             use_distributed_sampler=False,  # the list is split here
         )
         _make_ready(cli, model, dataset.images)
+        writer: MaskWriter = cli.model.writer_class(dataset.root, task.output, dataset.images)
         settings = _settings(cli, model)
         if not task.overwrite:
             check_settings(task.output, settings)
@@ -176,7 +175,8 @@ def _predict(
     """Write the masks of this process's part that are not there; return how many were."""
     trainer, chosen = cli.trainer, part.of(paths)
     todo = [path for path in chosen if task.overwrite or not writer.exists(path)]
-    trainer.callbacks.append(_Begin(writer, todo if task.overwrite else [], settings))  # type: ignore[attr-defined]
+    callbacks = [writer, _Begin(writer, todo if task.overwrite else [], settings)]
+    trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
         batches = _EqualSizes(_loader(todo, cli.run_data), cli.run_data.eval_batch_size)
         with writer.at_work(len(todo), title, cli.wants_bar and trainer.is_global_zero):
@@ -265,8 +265,9 @@ def _report(
     work = digest([str(writer.relative(path)) for path in paths], settings)
     own = writer.index(there) | {"weights": source["weights"], "settings": settings, "source": source}
     if task.boxes:
-        boxes, empty, full = _boxes(writer, paths, part)
-        own |= {"empty": empty, "full": full}
+        broken = {path for path, _ in writer.skipped}
+        boxes = writer.coco(paths, [path for path in part.of(paths) if str(path) not in broken])
+        own |= writer.counts(boxes)
         publish(task.output / "boxes.json", part, work, boxes, join_boxes)
     path = task.output / "index.json"
     if not trainer.is_global_zero:
@@ -283,17 +284,6 @@ def _report(
     _print_counts(cli, task, writer, index, len(of), suffix)
 
 
-def _boxes(writer: MaskWriter, paths: list[Path], part: Share) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Boxes of all masks of a part, and the photographs of which nothing is foreground, or everything."""
-    broken = {path for path, _ in writer.skipped}
-    boxes = coco_boxes(writer, paths, [path for path in part.of(paths) if str(path) not in broken])
-    areas = {annotation["image_id"]: annotation["area"] for annotation in boxes["annotations"]}
-    empty = [image["file_name"] for image in boxes["images"] if image["id"] not in areas]
-    sizes = {image["id"]: image["width"] * image["height"] for image in boxes["images"]}
-    full = [image["file_name"] for image in boxes["images"] if areas.get(image["id"]) == sizes[image["id"]]]
-    return boxes, empty, full
-
-
 def _print_counts(
     cli: SegtricksCLI, task: Task, writer: MaskWriter, index: dict[str, Any], photographs: int, suffix: str
 ) -> None:
@@ -301,10 +291,10 @@ def _print_counts(
     pace = f" {writer.pace()}" if writer.written else ""
     first = f" in the first of {world} processes" if pace and world > 1 else ""
     before = f", {index['already_there']:,} were there" if index["already_there"] else ""
-    empty, full = len(index["empty"]), len(index["full"])
     boxes = f"boxes{suffix}.json, " if task.boxes else ""
     print(
         f"{index['images']:,} of {photographs:,} photographs written to {task.output}{pace}{first}{before}: "
-        f"soft/, binary/, overlay/, {boxes}index{suffix}.json; {count_one_sided(empty, full)}"
+        f"{', '.join(f'{kind}/' for kind in writer.kinds)}, {boxes}index{suffix}.json; {writer.summary(index)}"
     )
+    empty, full = len(index["empty"]), len(index["full"])
     warn_one_sided(empty, full, index["images"] + index["already_there"], cli.model.why_one_sided())

@@ -37,7 +37,7 @@ USAGE = """--masks MASKS --images PHOTOS --output OUT [--method NAME] [--preset 
   --masks DIR      folder of masks, or what segtricks predict or discover wrote
   --images DIR     their photographs, of the same names
   --output DIR     where to write the refined soft masks
-  --method NAME    guided_filter or bilateral_solver
+  --method NAME    guided_filter, bilateral_solver or dense_crf
   --preset NAME    a published choice of its options
   --polarity RULE  first turn a mask over if its mean (image), or its mean along the border (border), exceeds 0.5
   --workers N      masks refined at once

@@ -74,6 +74,11 @@ class Entry:
             array[:] = self._decode(fill_runs, mask)
         return arrays
 
+    def array(self, place: int) -> NDArray[np.bool_]:
+        """Return one of the masks, (H, W) bool; raises as :meth:`arrays` does."""
+        mask: NDArray[np.bool_] = self._decode(fill_runs, self.masks[place]) > 0
+        return mask
+
     def areas(self) -> list[int]:
         """Return the number of pixels of each mask, from its code alone; raises as :meth:`arrays` does."""
         return [int(self._decode(read_runs, mask)[1::2].sum()) for mask in self.masks]

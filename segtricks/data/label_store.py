@@ -84,7 +84,7 @@ class Store:
             images = _json_images(path)
             store = cls(path, images, partial(_outlined_entry, images))
         elif (path / "entries").is_dir():
-            store = cls(path, _entry_files(path / "entries"), partial(read_entry, path), _read_index(path))
+            store = cls(path, entry_files(path / "entries"), partial(read_entry, path), _read_index(path))
         elif path.is_dir():
             masks = path / "soft" if (path / "soft").is_dir() else path  # of a segtricks that wrote no entries yet
             files = one_per_stem(find_images(masks), lambda file: without_suffix(file, masks), ".png")
@@ -164,8 +164,8 @@ def _names(path: Path, root: Path | None) -> Iterator[str]:
         yield from (below.as_posix(), without_suffix(below))
 
 
-def _entry_files(folder: Path) -> list[str]:
-    """Names of all entries; hidden files are temporary ones."""
+def entry_files(folder: Path) -> list[str]:
+    """Return the names of all entries in ``entries/``; hidden files are temporary ones."""
     names = []
     for parent, _, files in os.walk(folder):
         below = Path(parent).relative_to(folder)

@@ -9,13 +9,17 @@ from torch import Tensor
 from segtricks.discovery.deep_spectral import deep_spectral
 from segtricks.discovery.found import found_background
 from segtricks.discovery.lost import lost
+from segtricks.discovery.maskcut import maskcut
 from segtricks.discovery.tokencut import tokencut
 from segtricks.errors import UserError
 from segtricks.losses.tau import Tau, share_of
 
 
 class DiscoveryMethod(Protocol):
-    """Features (B, D, h, w), and the attention of a ViT where it is needed, to masks (B, 1, h, w) of 0 and 1."""
+    """Features (B, D, h, w), and the attention of a ViT where it is needed, to masks of 0 and 1.
+
+    They are (B, 1, h, w), or (B, n, h, w) of several objects.
+    """
 
     option: ClassVar[str]
     """Name of the option that sets the threshold."""
@@ -96,23 +100,41 @@ class FoundSeed:
         return found_background(features, attention, self.cosine).mask
 
 
+@dataclass(frozen=True)
+class SeveralCuts:
+    """:func:`segtricks.discovery.maskcut`: several masks of each image."""
+
+    cosine: Tau
+    rounds: int = 3
+    skip_refused: bool = False
+
+    option = "tau"
+    why_empty = "all pairs of patches lie on one side of tau, a uniform image, or features that are not finite"
+    needs_attention = False
+
+    def __call__(self, features: Tensor, attention: Tensor | None = None) -> Tensor:
+        """Return the masks."""
+        return maskcut(features, self.cosine, rounds=self.rounds, skip_refused=self.skip_refused).masks
+
+
 METHODS: Mapping[str, type[Any]] = {
     "tokencut": TokenCut,
     "lost": Lost,
     "deep_spectral": DeepSpectral,
     "found": FoundSeed,
+    "maskcut": SeveralCuts,
 }
 
 
-def create_method(name: str, default: Tau, tau: Tau | None, k: int, threshold: Tau | None) -> DiscoveryMethod:
+def create_method(name: str, default: Tau, tau: Tau | None, threshold: Tau | None, **others: Any) -> DiscoveryMethod:
     """Return a method with its options.
 
     Args:
         name: one of ``METHODS``.
         default: the threshold where none is given.
         tau: of the methods whose option it is.
-        k: voters of lost.
         threshold: of the methods whose option it is.
+        **others: options that only some methods have.
 
     Raises:
         UserError: there is no such method, or a threshold is out of range.
@@ -123,6 +145,6 @@ def create_method(name: str, default: Tau, tau: Tau | None, k: int, threshold: T
         share_of(default if value is None else value)  # out of range, it is refused before the weights are read
     kind = METHODS[name]
     given = {"tau": tau, "threshold": threshold}[kind.option]
-    options = {"k": k} if "k" in kind.__dataclass_fields__ else {}
+    options = {option: value for option, value in others.items() if option in kind.__dataclass_fields__}
     method: DiscoveryMethod = kind(default if given is None else given, **options)
     return method

@@ -17,24 +17,27 @@ _EXPLAINED = 32  # empty masks whose graphs are measured
 
 
 class Discoverer(nn.Module):
-    """Call it on normalised images (B, 3, H, W), sides multiples of ``patch_size``; it returns masks (B, 1, h, w).
+    """Call it on normalised images (B, 3, H, W), sides multiples of ``patch_size``; it returns masks (B, 1, h, w), of
+    maskcut (B, rounds, h, w).
 
     Masks are float32 on the grid of patches: 0 and 1, or with ``head`` probabilities. :meth:`enlarge` takes them to the
     pixels. An image without an object has a mask of zeros.
 
     Args:
-        method: tokencut, lost, deep_spectral or found.
+        method: tokencut, lost, deep_spectral, found or maskcut.
         backbone: name of the frozen network, see :func:`segtricks.backbones.create_backbone`.
         pretrained: load its published weights.
         checkpoint: a file with its weights, instead.
         head: for found, a trained head (:func:`segtricks.heads.load_found_head`) in place of its first step.
-        tau: threshold of the affinity of tokencut, lost and deep_spectral, a cosine or ``share:X`` of each photograph's
-            pairs of patches (:mod:`segtricks.losses.tau`); None is the backbone's own
+        tau: threshold of the affinity of all methods but found, a cosine or ``share:X`` of each photograph's pairs of
+            patches (:mod:`segtricks.losses.tau`); None is the backbone's own
             (:mod:`segtricks.backbones.affinity`).
         k: voters of lost.
         threshold: the same for found's background; None is the backbone's own.
         feature: key, query, value or token; None is the backbone's own. found takes keys.
         layer: block whose features are taken; None is the backbone's own. found takes the last.
+        rounds: objects of a photograph that maskcut looks for, at most.
+        skip_refused: let maskcut look behind objects that it refuses.
 
     Raises:
         UserError: unknown method, a head for a method that has none or of another width, or found without a head on a
@@ -53,10 +56,12 @@ class Discoverer(nn.Module):
         threshold: Tau | None = None,
         feature: str | None = None,
         layer: int | None = None,
+        rounds: int = 3,
+        skip_refused: bool = False,
     ) -> None:
         super().__init__()
         own = affinity_of(backbone, method, feature, layer) if method in METHODS else Affinity("key", -1, 0.0)
-        self.method = create_method(method, own.tau, tau, k, threshold)
+        self.method = create_method(method, own.tau, tau, threshold, k=k, rounds=rounds, skip_refused=skip_refused)
         if head is not None and not self.method.needs_attention:
             raise UserError(f"A head goes with the method found, not with {method}: leave out --head.")
         if self.method.needs_attention and (feature not in (None, "key") or layer not in (None, -1)):
@@ -88,7 +93,7 @@ class Discoverer(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Masks (B, 1, h, w) on the patches of normalised images (B, 3, H, W)."""
+        """Masks (B, n, h, w) on the patches of normalised images (B, 3, H, W)."""
         if self.head is not None:
             features = self.backbone(images).float()
             masks: Tensor = self.head(features).sigmoid().nan_to_num(0.0)
@@ -136,7 +141,7 @@ class Discoverer(nn.Module):
         return f"In a typical one, {graph}.\nNext: --{option} {other}, or {more}."
 
     def enlarge(self, masks: Tensor, size: tuple[int, ...]) -> Tensor:
-        """Masks (B, 1, h, w) at ``size``: probabilities bilinear, binary masks by the nearest patch."""
+        """Masks (B, n, h, w) at ``size``: probabilities bilinear, binary masks by the nearest patch."""
         if self.soft:
             return interpolate(masks, size=size, mode="bilinear", align_corners=False)
         return interpolate(masks, size=size, mode="nearest-exact")

@@ -1,18 +1,22 @@
-"""Trainable heads: patch features and the image in, mask logits out."""
+"""Trainable heads: patch features, and for some the image, in; masks or codes out."""
 
 from segtricks.heads.found import FoundHead, load_found_head
 from segtricks.heads.original import load_original_head
 from segtricks.heads.original_selfmask import OriginalSelfMask, load_original_selfmask
 from segtricks.heads.selfmask import SelfMaskHead, SelfMaskOutput, select_query
 from segtricks.heads.sempart import SempartHead, SempartOutput
+from segtricks.heads.stego import ClusterAssignment, ClusterProbe, StegoHead
 
 __all__ = [
+    "ClusterAssignment",
+    "ClusterProbe",
     "FoundHead",
     "OriginalSelfMask",
     "SelfMaskHead",
     "SelfMaskOutput",
     "SempartHead",
     "SempartOutput",
+    "StegoHead",
     "load_found_head",
     "load_original_head",
     "load_original_selfmask",

@@ -1,6 +1,7 @@
 """The loss stack as pure functions of tensors. Every loss is a mean over the batch, in float32."""
 
 from segtricks.losses.consistency import multiscale_consistency_loss, self_consistency_loss
+from segtricks.losses.correspondence import correspondence_loss, sample_points
 from segtricks.losses.normalized_cut import affinity, normalized_cut_loss
 from segtricks.losses.query import RankingOrder, SelfMaskLoss, query_dice_loss, query_ranking_loss, selfmask_loss
 from segtricks.losses.tau import Graph, Tau, measure_graph, share_of, threshold
@@ -12,6 +13,7 @@ __all__ = [
     "SelfMaskLoss",
     "Tau",
     "affinity",
+    "correspondence_loss",
     "feature_tv_loss",
     "image_tv_loss",
     "measure_graph",
@@ -19,6 +21,7 @@ __all__ = [
     "normalized_cut_loss",
     "query_dice_loss",
     "query_ranking_loss",
+    "sample_points",
     "self_consistency_loss",
     "selfmask_loss",
     "share_of",

@@ -4,7 +4,8 @@ from segtricks.methods.base import SegmentationModule
 from segtricks.methods.discovery import Discovery
 from segtricks.methods.found import Found
 from segtricks.methods.given import GivenMasks
+from segtricks.methods.maskcut import MaskCut
 from segtricks.methods.selfmask import SelfMask
 from segtricks.methods.sempart import LossWeights, Sempart
 
-__all__ = ["Discovery", "Found", "GivenMasks", "LossWeights", "SegmentationModule", "SelfMask", "Sempart"]
+__all__ = ["Discovery", "Found", "GivenMasks", "LossWeights", "MaskCut", "SegmentationModule", "SelfMask", "Sempart"]

@@ -17,6 +17,7 @@ from segtricks.errors import UserError
 from segtricks.methods.photographs import Photograph, Photographs, as_pixels, is_one
 from segtricks.metrics import ImageScores, apply_polarity, get_protocol
 from segtricks.metrics.protocols import fit
+from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.scoring.evaluation import Evaluation
 from segtricks.scoring.evaluator import Evaluator, SaliencyEvaluator, Target
@@ -43,6 +44,9 @@ class SegmentationModule(lightning.LightningModule):
 
     target_kind: ClassVar[TargetKind | None] = None
     """What training batches hold besides photographs; None trains without any mask or label."""
+
+    writer_class: ClassVar[type[MaskWriter]] = MaskWriter
+    """What writes the predictions of ``segtricks predict``."""
 
     input_size = 320
     """Short side in pixels at which :meth:`masks` shows a photograph to the network; ``load_run`` sets the run's."""
@@ -119,11 +123,15 @@ class SegmentationModule(lightning.LightningModule):
         return masks[0] if single else masks
 
     def _mask_of(self, photo: Tensor) -> NDArray[np.float32]:
+        mask: NDArray[np.float32] = self.prediction_of(photo)[0].float().cpu().numpy()
+        return mask
+
+    def prediction_of(self, photo: Tensor) -> Any:
+        """Return what :meth:`predict_step` makes of one photograph uint8 (3, H, W)."""
         multiple = self.input_multiple or int(getattr(getattr(self, "backbone", None), "patch_size", 1))
         image = to_input(fit_short_side(photo, self.input_size, multiple).to(self.device))
         batch = {"image": [image], "photo": [photo], "path": [""], "skipped": []}
-        mask: NDArray[np.float32] = self.predict_step(batch, 0)[0][0].float().cpu().numpy()
-        return mask
+        return self.predict_step(batch, 0)[0]
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded: plain data by name.

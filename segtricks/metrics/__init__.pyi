@@ -3,6 +3,7 @@ from .alignment import enhanced_alignment as enhanced_alignment
 from .corloc import CorLoc as CorLoc
 from .corloc import mask_box as mask_box
 from .fbeta import MaxFBeta as MaxFBeta
+from .matching import match_clusters as match_clusters
 from .measures import MASK_MEASURES as MASK_MEASURES
 from .measures import MEASURES as MEASURES
 from .overlap import MaskIoU as MaskIoU
@@ -15,9 +16,12 @@ from .polarity import border_mean as border_mean
 from .protocols import PROTOCOLS as PROTOCOLS
 from .protocols import Protocol as Protocol
 from .protocols import get_protocol as get_protocol
+from .retrieval import majority_label as majority_label
+from .retrieval import retrieve_labels as retrieve_labels
 from .saliency import ImageScores as ImageScores
 from .saliency import SaliencyScores as SaliencyScores
 from .saliency import image_scores as image_scores
+from .semantic import SemanticIoU as SemanticIoU
 from .structure import StructureMeasure as StructureMeasure
 from .structure import structure_measure as structure_measure
 from .weighted import WeightedFBeta as WeightedFBeta

@@ -1,10 +1,10 @@
 """The one table of measures: what each is called, which way is better, and where it is shown. It needs no torch."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Measure(NamedTuple):
-    """A measure of masks.
+    """A measure of predictions.
 
     Args:
         name: its key in result files and tables.
@@ -12,7 +12,7 @@ class Measure(NamedTuple):
         lower_is_better: as of an error.
         headline: whether the short table at the end of ``fit`` and ``test`` shows it.
         per_image: whether a single image has a value; the others are of curves over all images.
-        boxes: whether it is measured with boxes, and not with masks.
+        of: what it is measured with.
     """
 
     name: str
@@ -20,7 +20,7 @@ class Measure(NamedTuple):
     lower_is_better: bool = False
     headline: bool = False
     per_image: bool = True
-    boxes: bool = False
+    of: Literal["masks", "boxes", "labels"] = "masks"
 
 
 _ALL = (
@@ -35,14 +35,25 @@ _ALL = (
     Measure("e_measure_max", "E max", per_image=False),
     Measure("e_measure_mean", "E mean", per_image=False),
     Measure("e_measure_adaptive", "E adp"),
-    Measure("corloc", "CorLoc", headline=True, boxes=True),
+    Measure("corloc", "CorLoc", headline=True, of="boxes"),
+    Measure("kmeans_miou", "k-means mIoU", headline=True, per_image=False, of="labels"),
+    Measure("kmeans_miou_present", "k-means mIoU, strict", headline=True, per_image=False, of="labels"),
+    Measure("kmeans_accuracy", "k-means acc", per_image=False, of="labels"),
+    Measure("overclustering_miou", "over-clustering mIoU", per_image=False, of="labels"),
+    Measure("overclustering_miou_present", "over-clustering mIoU, strict", per_image=False, of="labels"),
+    Measure("overclustering_miou_matched", "over-clustering mIoU, matched", per_image=False, of="labels"),
+    Measure("retrieval_7_miou", "retrieval mIoU, 7", per_image=False, of="labels"),
+    Measure("retrieval_miou", "retrieval mIoU", headline=True, per_image=False, of="labels"),
+    Measure("retrieval_miou_present", "retrieval mIoU, strict", per_image=False, of="labels"),
+    Measure("linear_miou", "linear mIoU", headline=True, per_image=False, of="labels"),
+    Measure("linear_miou_present", "linear mIoU, strict", per_image=False, of="labels"),
 )
 
 MEASURES = {measure.name: measure for measure in _ALL}
 """Every measure by name, in the order of tables."""
 
-MASK_MEASURES = tuple(measure.name for measure in _ALL if not measure.boxes)
-IMAGE_MEASURES = tuple(measure.name for measure in _ALL if measure.per_image and not measure.boxes)
+MASK_MEASURES = tuple(measure.name for measure in _ALL if measure.of == "masks")
+IMAGE_MEASURES = tuple(measure.name for measure in _ALL if measure.per_image and measure.of == "masks")
 HEADLINES = tuple(measure.name for measure in _ALL if measure.headline)
 
 

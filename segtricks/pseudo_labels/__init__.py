@@ -3,15 +3,24 @@
 from segtricks.data.label_entry import Entry, Mask, encode_mask, entry_names, write_entry, write_labels
 from segtricks.data.label_store import Store, Summary
 from segtricks.pseudo_labels.export import to_coco
+from segtricks.pseudo_labels.kmeans import KMeansResult, kmeans
+from segtricks.pseudo_labels.merge import PanopticMap, merge_panoptic, semantic_target
 from segtricks.pseudo_labels.page import write_page
+from segtricks.pseudo_labels.selection import select_masks
 
 __all__ = [
     "Entry",
+    "KMeansResult",
     "Mask",
+    "PanopticMap",
     "Store",
     "Summary",
     "encode_mask",
     "entry_names",
+    "kmeans",
+    "merge_panoptic",
+    "select_masks",
+    "semantic_target",
     "to_coco",
     "write_entry",
     "write_labels",

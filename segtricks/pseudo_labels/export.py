@@ -1,7 +1,7 @@
 """Pseudo-labels in COCO's instance format."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,17 @@ from segtricks.runs import replacing
 
 
 def to_coco(
-    store: Store, photographs: Sequence[Path], path: Path | None = None, root: Path | None = None
+    store: Store,
+    photographs: Sequence[Path],
+    path: Path | None = None,
+    root: Path | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Return the usable masks of the photographs in COCO's instance format, and write them to ``path``.
 
     Masks without a class are of the category ``object``, id 1, or one above the largest class id. Annotations carry
-    ``score`` where there is one. See :meth:`Store.match` for ``root``, and :meth:`Store.check` for what is left out.
+    ``score`` where there is one. Categories have the ``names`` of their ids, or else these. See :meth:`Store.match` for
+    ``root``, and :meth:`Store.check` for what is left out.
 
     Raises:
         UserError: no photograph has a usable mask.
@@ -28,15 +33,16 @@ def to_coco(
         file_name = entry.image or photo.name
         images.append({"id": number, "file_name": file_name, "height": entry.height, "width": entry.width})
         for mask, area in zip(entry.masks, entry.areas(), strict=True):
-            item = {"id": len(annotations) + 1, "image_id": number, "area": area, "iscrowd": 0}
-            annotations.append(item | _annotation(mask, entry))
+            item = {"id": len(annotations) + 1, "image_id": number, "category_id": mask.class_id, "iscrowd": 0}
+            annotations.append(item | annotation_of(mask, area, entry))
     classes = {item["category_id"] for item in annotations} - {None}
     without = max(classes, default=0) + 1
     for item in annotations:
         if item["category_id"] is None:
             item["category_id"] = without
     used = sorted({item["category_id"] for item in annotations})
-    categories = [{"id": number, "name": str(number) if number in classes else "object"} for number in used]
+    known = {without: "object"} | {number: str(number) for number in classes} | dict(names or {})
+    categories = [{"id": number, "name": known[number]} for number in used]
     content = {"images": images, "annotations": annotations, "categories": categories}
     if path is not None:
         with replacing(path) as temporary:
@@ -44,11 +50,12 @@ def to_coco(
     return content
 
 
-def _annotation(mask: Mask, entry: Entry) -> dict[str, Any]:
+def annotation_of(mask: Mask, area: int, entry: Entry) -> dict[str, Any]:
+    """Return what an annotation says of a mask of an entry: code, ``bbox`` x, y, width and height, area, and score."""
     left, top, right, bottom = mask.box
     content = {
-        "segmentation": {"size": [entry.height, entry.width], "counts": mask.rle},
         "bbox": [left, top, right - left, bottom - top],
-        "category_id": mask.class_id,
+        "area": area,
+        "segmentation": {"size": [entry.height, entry.width], "counts": mask.rle},
     }
     return content if mask.score is None else content | {"score": mask.score}

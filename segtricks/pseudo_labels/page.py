@@ -1,8 +1,5 @@
 """One HTML page to look at pseudo-labels: each photograph and its masks in colours."""
 
-import base64
-import colorsys
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from segtricks.data.images import UnreadableImage, read_image
 from segtricks.data.label_entry import Entry
 from segtricks.data.label_store import Store
-from segtricks.runs import replacing
+from segtricks.pseudo_labels.pictures import css, jpeg, painted, write_html
 
 _SIDE = 280  # pixels of the pictures
 _NAMED = 12  # masks of one photograph that are listed
-_OPACITY = 0.55
 
 
 @dataclass(frozen=True)
@@ -57,18 +51,17 @@ def write_page(
     shown = list(_cards(_spread(labelled, limit), damaged))
     masks = [mask for item in labelled for mask in item.entry.masks]
     classes = Counter(mask.class_id for mask in masks if mask.class_id is not None)
-    environment = Environment(loader=PackageLoader("segtricks.pseudo_labels", ""), autoescape=True)
-    text = environment.get_template("page.html.j2").render(
+    write_html(
+        path,
+        "page.html.j2",
         title=f"Pseudo-labels: {store.path.name}",
         source=store.index.get("source", {}),
         counts=_counts(labelled, damaged, len(photographs) - len(matched)),
-        classes=[(number, count, _css(number)) for number, count in sorted(classes.items())],
+        classes=[(number, count, css(number)) for number, count in sorted(classes.items())],
         damaged=damaged,
         cards=shown,
         total=len(labelled),
     )
-    with replacing(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _read(store: Store, matched: dict[Path, str]) -> tuple[list[_Labelled], list[str]]:
@@ -114,11 +107,11 @@ def _cards(shown: list[_Labelled], damaged: list[str]) -> Iterator[dict[str, Any
         small = Image.fromarray(photograph)
         small.thumbnail((_SIDE, _SIDE))
         colours = [_number(entry, place) for place in range(len(entry.masks))]
-        pictures = [("photograph", _jpeg(small)), ("masks", _jpeg(_painted(small, arrays, colours)))]
+        pictures = [("photograph", jpeg(small)), ("masks", jpeg(painted(small, arrays, colours)))]
         if labels is not None:
             ids = [int(number) for number in np.unique(labels)]
             maps = np.stack([labels == number for number in ids])
-            pictures.append(("label map", _jpeg(_painted(small, maps, ids))))
+            pictures.append(("label map", jpeg(painted(small, maps, ids))))
         yield {
             "name": entry.image or entry.name,
             "size": f"{entry.width} x {entry.height}",
@@ -131,35 +124,10 @@ def _cards(shown: list[_Labelled], damaged: list[str]) -> Iterator[dict[str, Any
 def _line(item: _Labelled, place: int) -> dict[str, Any]:
     mask = item.entry.masks[place]
     share = item.areas[place] / (item.entry.height * item.entry.width)
-    return {"colour": _css(_number(item.entry, place)), "share": share, "score": mask.score, "class_id": mask.class_id}
+    return {"colour": css(_number(item.entry, place)), "share": share, "score": mask.score, "class_id": mask.class_id}
 
 
 def _number(entry: Entry, place: int) -> int:
     """What the colour of a mask stands for: its class, or its place where it has none."""
     class_id = entry.masks[place].class_id
     return place if class_id is None else class_id
-
-
-def _colour(number: int) -> NDArray[np.float64]:
-    """One of any number of colours, (3,) in 0..255; neighbours are a golden section of the circle apart."""
-    return np.array(colorsys.hsv_to_rgb((0.02 + 0.618034 * number) % 1, 0.85, 1.0)) * 255
-
-
-def _css(number: int) -> str:
-    red, green, blue = _colour(number).round().astype(int)
-    return f"rgb({red}, {green}, {blue})"
-
-
-def _painted(small: Image.Image, arrays: NDArray[np.bool_], numbers: Sequence[int]) -> Image.Image:
-    """Paint masks (n, H, W) over a small photograph, later ones over earlier ones."""
-    picture = np.asarray(small).astype(np.float64)
-    for array, number in zip(arrays, numbers, strict=True):
-        inside = np.asarray(Image.fromarray(array).resize(small.size, Image.Resampling.NEAREST))
-        picture[inside] = (1 - _OPACITY) * picture[inside] + _OPACITY * _colour(number)
-    return Image.fromarray(picture.round().astype(np.uint8))
-
-
-def _jpeg(picture: Image.Image) -> str:
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=80)
-    return base64.b64encode(file.getvalue()).decode()

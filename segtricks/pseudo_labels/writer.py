@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from lightning.pytorch import Callback
@@ -23,7 +23,6 @@ from segtricks.errors import UserError
 from segtricks.refine.components import connected_components
 from segtricks.runs import replacing
 
-KINDS = ("soft", "binary", "overlay")
 PNG_LEVEL = 4
 """Of zlib: on soft masks a tenth larger than its own 6, in well under half the time."""
 THREADS = min(4, os.cpu_count() or 1)
@@ -43,12 +42,16 @@ class MaskWriter(Callback):
     Soft masks are 8-bit PNG (0..255), binary ones 0/255 at probability 0.5, overlays JPEG; all at the photograph's own
     size. Of photographs that differ in their suffix alone, the masks keep it (``a.jpg.png``). A photograph counts as
     written once all three pictures and its entry have their names: ``output`` is a store of pseudo-labels.
+    Other predictions than a soft mask are written by a subclass.
 
     Args:
         photos: folder of the photographs.
         output: folder to write to.
         names: all photographs, to find the names that collide, and for the order of the index.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = ("soft", "binary", "overlay")
+    """Of the pictures."""
 
     def __init__(self, photos: Path, output: Path, names: list[Path]) -> None:
         self.photos, self.output = photos, output
@@ -93,7 +96,7 @@ class MaskWriter(Callback):
         for path, reason in batch["skipped"]:
             self.skip(path, reason)
         for mask, photo, path in zip(outputs, batch["photo"], batch["path"], strict=True):
-            self.write(mask.cpu(), photo, Path(path))
+            self.write(mask, photo, Path(path))
 
     def write(self, mask: Tensor, photo: Tensor, path: Path) -> None:
         """Write the files of one photograph: ``mask`` (1, H, W) probabilities, ``photo`` (3, H, W) uint8.
@@ -101,19 +104,33 @@ class MaskWriter(Callback):
         Raises:
             UserError: they, or those of an earlier photograph, cannot be written.
         """
+        pixels = mask[0].float().cpu().numpy()
+        inside = pixels > 0.5
+        self.count(path, empty=not inside.any(), full=bool(inside.all()))
+        self.submit(pixels, photo, path)
+
+    def count(self, path: Path, empty: bool, full: bool) -> None:
+        """Note a photograph of which nothing is foreground, or everything."""
+        name = str(self.relative(path))
+        if empty:
+            self.empty.append(name)
+        elif full:
+            self.full.append(name)
+
+    def submit(self, prediction: Any, photo: Tensor, path: Path) -> None:
+        """Write the files of one photograph now, or in a thread while :meth:`at_work`.
+
+        Raises:
+            UserError: they, or those of an earlier photograph, cannot be written.
+        """
         name = str(self.relative(path))
         # Arrays: a thread's torch operations would each start threads of their own.
-        pixels, picture = mask[0].float().numpy(), photo.permute(1, 2, 0).numpy()
-        inside = pixels > 0.5
-        if not inside.any():
-            self.empty.append(name)
-        elif inside.all():
-            self.full.append(name)
+        picture = photo.permute(1, 2, 0).numpy()
         if self._pool is None:
-            self._write(pixels, picture, path)
+            self._write(prediction, picture, path)
             self._note(name)
             return
-        self._waiting.append((name, self._pool.submit(self._write, pixels, picture, path)))
+        self._waiting.append((name, self._pool.submit(self._write, prediction, picture, path)))
         self._finish(2 * THREADS - 1)
 
     def skip(self, path: str, reason: str) -> None:
@@ -129,10 +146,10 @@ class MaskWriter(Callback):
 
     def file(self, path: Path, kind: str) -> Path:
         """Return where a photograph's ``soft``, ``binary`` or ``overlay`` picture goes."""
-        return self.output / kind / f"{self._name(path)}.{'jpg' if kind == 'overlay' else 'png'}"
+        return self.output / kind / f"{self.name(path)}.{'jpg' if kind == 'overlay' else 'png'}"
 
     def exists(self, path: Path) -> bool:
-        """Whether all three pictures of a photograph and its entry are there."""
+        """Whether all pictures of a photograph and its entry are there."""
         return all(file.is_file() for file in self._files(path))
 
     def index(self, already_there: int) -> dict[str, Any]:
@@ -161,13 +178,14 @@ class MaskWriter(Callback):
         """Return a photograph's path below the folder of photographs."""
         return path.relative_to(self.photos) if path.is_relative_to(self.photos) else Path(path.name)
 
-    def _name(self, path: Path) -> str:
+    def name(self, path: Path) -> str:
+        """Return the name of a photograph's entry."""
         relative = self.relative(path)
         return self._names.get(relative, relative.with_suffix("").as_posix())
 
     def _files(self, path: Path) -> list[Path]:
-        pictures = [self.file(path, kind) for kind in KINDS]
-        return [*pictures, self.output / "entries" / f"{self._name(path)}.json"]
+        pictures = [self.file(path, kind) for kind in self.kinds]
+        return [*pictures, self.output / "entries" / f"{self.name(path)}.json"]
 
     def _finish(self, most: int) -> None:
         """Wait until at most so many photographs are under way; the error of one is raised here."""
@@ -183,21 +201,73 @@ class MaskWriter(Callback):
     def _place(self, name: str) -> int:
         return self._places.get(name, len(self._places))
 
-    def _write(self, mask: NDArray[np.float32], photo: NDArray[np.uint8], path: Path) -> None:
-        inside = mask > 0.5
-        soft = np.rint(np.nan_to_num(mask.clip(0, 1), copy=False) * 255).astype(np.uint8)
+    def _write(self, prediction: Any, photo: NDArray[np.uint8], path: Path) -> None:
         try:
-            write_png(self.file(path, "soft"), soft)
-            write_png(self.file(path, "binary"), inside.astype(np.uint8) * np.uint8(255))
-            with replacing(self.file(path, "overlay")) as temporary:
-                overlay(Image.fromarray(photo), Image.fromarray(soft)).save(temporary, quality=90)
-            masks = [encode_mask(inside)] if inside.any() else []
-            write_entry(self.output, self._name(path), self.relative(path).as_posix(), inside.shape, masks)
+            self.write_files(prediction, photo, path)
         except OSError as error:
             raise UserError(
                 f"The masks of {path} could not be written to {self.output} ({error.strerror or error}).\n"
                 "Next: correct that and type the same command again; what was written before stays."
             ) from error
+
+    def write_files(self, prediction: Any, photo: NDArray[np.uint8], path: Path) -> None:
+        """Write the pictures of one photograph (H, W, 3), and then its entry; here of a soft mask (H, W)."""
+        inside = prediction > 0.5
+        soft = np.rint(np.nan_to_num(prediction.clip(0, 1), copy=False) * 255).astype(np.uint8)
+        write_png(self.file(path, "soft"), soft)
+        write_png(self.file(path, "binary"), inside.astype(np.uint8) * np.uint8(255))
+        with replacing(self.file(path, "overlay")) as temporary:
+            overlay(Image.fromarray(photo), Image.fromarray(soft)).save(temporary, quality=90)
+        masks = [encode_mask(inside)] if inside.any() else []
+        write_entry(self.output, self.name(path), self.relative(path).as_posix(), inside.shape, masks)
+
+    def coco(self, photos: Sequence[Path], chosen: Sequence[Path]) -> dict[str, Any]:
+        """Return ``images``, ``annotations`` and ``categories`` of the ``chosen`` among all ``photos``.
+
+        Image ids are 1 + the place among all photographs, the same in every shard. Photographs without their files are
+        left out.
+        """
+        ids = {path: number for number, path in enumerate(photos, start=1)}
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for path in tqdm(chosen, desc="boxes", unit=" images", disable=None, leave=False, delay=2):
+            try:
+                (height, width), objects = self.objects(path)
+            except UnreadableImage:
+                continue
+            name = str(self.relative(path))
+            images.append({"id": ids[path], "file_name": name, "width": width, "height": height})
+            for item in objects:
+                own = {"id": len(annotations) + 1, "image_id": ids[path], "category_id": 1}
+                annotations.append(own | item | {"iscrowd": 0})
+        return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
+
+    def objects(self, path: Path) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
+        """Return the size (H, W) of a photograph that was written, and what its annotations hold.
+
+        That is ``bbox`` x, y, width and height in pixels, and ``area``, of the largest 4-connected component of its
+        binary mask.
+        """
+        mask = read_mask(self.file(path, "binary"))[0] > 127
+        components = connected_components(mask.numpy())
+        largest = components.largest()
+        if largest is None:
+            return tuple(mask.shape), []
+        left, top, right, bottom = components.boxes[largest].tolist()
+        box = [left, top, right - left, bottom - top]
+        return tuple(mask.shape), [{"bbox": box, "area": int(components.area[largest])}]
+
+    def counts(self, boxes: dict[str, Any]) -> dict[str, Any]:
+        """Return what ``index.json`` says of all photographs in :meth:`coco`, those written before included."""
+        areas = {annotation["image_id"]: annotation["area"] for annotation in boxes["annotations"]}
+        sizes = {image["id"]: image["width"] * image["height"] for image in boxes["images"]}
+        empty = [image["file_name"] for image in boxes["images"] if image["id"] not in areas]
+        full = [image["file_name"] for image in boxes["images"] if areas.get(image["id"]) == sizes[image["id"]]]
+        return {"empty": empty, "full": full}
+
+    def summary(self, index: dict[str, Any]) -> str:
+        """Return the counts of ``index.json`` in words."""
+        return count_one_sided(len(index["empty"]), len(index["full"]))
 
 
 def overlay(photo: Image.Image, mask: Image.Image) -> Image.Image:
@@ -213,40 +283,6 @@ def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write a gray picture (H, W), in one step."""
     with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, compress_level=PNG_LEVEL)
-
-
-def coco_boxes(writer: MaskWriter, photos: Sequence[Path], chosen: Sequence[Path]) -> dict[str, Any]:
-    """Return ``images``, ``annotations`` and ``categories`` of the masks of the ``chosen`` among all ``photos``.
-
-    One box an image, ``bbox`` x, y, width and height in pixels, around the largest 4-connected component of its
-    binary mask; none for an empty mask. Image ids are 1 + the place among all photographs, the same in every shard.
-    """
-    ids = {path: number for number, path in enumerate(photos, start=1)}
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for path in tqdm(chosen, desc="boxes", unit=" images", disable=None, leave=False, delay=2):
-        try:
-            mask = read_mask(writer.file(path, "binary"))[0] > 127
-        except UnreadableImage:
-            continue
-        name = str(writer.relative(path))
-        images.append({"id": ids[path], "file_name": name, "width": mask.shape[1], "height": mask.shape[0]})
-        components = connected_components(mask.numpy())
-        largest = components.largest()
-        if largest is not None:
-            left, top, right, bottom = components.boxes[largest].tolist()
-            box = [left, top, right - left, bottom - top]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": ids[path],
-                    "category_id": 1,
-                    "bbox": box,
-                    "area": int(components.area[largest]),
-                    "iscrowd": 0,
-                }
-            )
-    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
 
 
 def count_one_sided(empty: int, full: int) -> str:

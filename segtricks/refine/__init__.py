@@ -1,6 +1,18 @@
-"""Refiners: pure functions that fit a soft mask to the edges of its image."""
+"""Refiners: pure functions that fit a mask to the edges of its image."""
 
 from segtricks.refine.bilateral_solver import BILATERAL_PRESETS, BilateralSolver, bilateral_solver, hard_mask
+from segtricks.refine.dense_crf import DenseCRF, dense_crf
 from segtricks.refine.guided_filter import GuidedFilter, guided_filter
+from segtricks.refine.small_segments import drop_small_segments
 
-__all__ = ["BILATERAL_PRESETS", "BilateralSolver", "GuidedFilter", "bilateral_solver", "guided_filter", "hard_mask"]
+__all__ = [
+    "BILATERAL_PRESETS",
+    "BilateralSolver",
+    "DenseCRF",
+    "GuidedFilter",
+    "bilateral_solver",
+    "dense_crf",
+    "drop_small_segments",
+    "guided_filter",
+    "hard_mask",
+]

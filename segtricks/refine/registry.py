@@ -9,6 +9,7 @@ import torch
 
 from segtricks.errors import UserError
 from segtricks.refine.bilateral_solver import BILATERAL_PRESETS, BilateralSolver
+from segtricks.refine.dense_crf import DenseCRF
 from segtricks.refine.guided_filter import GuidedFilter
 
 
@@ -28,6 +29,7 @@ class Refiner:
 REFINERS = {
     "guided_filter": Refiner(GuidedFilter, {"two-tricks": GuidedFilter()}),
     "bilateral_solver": Refiner(BilateralSolver, BILATERAL_PRESETS),
+    "dense_crf": Refiner(DenseCRF, {"cutler": DenseCRF()}),
 }
 
 

@@ -3,17 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from segtricks.metrics import ImageScores
-from segtricks.metrics import Protocol as Choices
 from segtricks.metrics.measures import IMAGE_MEASURES
 from segtricks.runs import file_name, write_csv, write_json
 
 
+class Choices(Protocol):
+    """Every choice that changes a number, as written into results."""
+
+    @property
+    def name(self) -> str:
+        """Name of the protocol."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every choice as plain data."""
+
+
 @dataclass
 class Score:
-    """The figures of one row, such as ``mask`` or ``mask + guided filter``, by its masks, its boxes or both.
+    """The figures of one row, such as ``mask`` or ``mask + guided filter``, by its masks, boxes or label maps.
 
     Args:
         dataset: its name.
@@ -25,6 +35,8 @@ class Score:
         curves: precision, recall and F at each threshold.
         per_image: by name of the image, its measures.
         hits: by name of the image, whether its box was right.
+        per_class: by name of the metric, the IoU of each class.
+        details: by name of the image, further columns of its line.
     """
 
     dataset: str
@@ -36,13 +48,15 @@ class Score:
     curves: dict[str, list[float]] = field(default_factory=dict)
     per_image: dict[str, ImageScores] = field(default_factory=dict)
     hits: dict[str, bool] = field(default_factory=dict)
+    per_class: dict[str, list[float]] = field(default_factory=dict)
+    details: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def lines(self) -> list[dict[str, Any]]:
         """Return one line per image: name, measures, ``size`` (the target's share of it) and ``corloc`` (0 or 1).
 
         ``max_fbeta`` is the image's own maximum, an IoU that does not exist is empty, and E is cut at 1 as in the mean.
         """
-        return [self._line(name) for name in dict.fromkeys([*self.per_image, *self.hits])]
+        return [self._line(name) for name in dict.fromkeys([*self.per_image, *self.hits, *self.details])]
 
     def _line(self, name: str) -> dict[str, Any]:
         line: dict[str, Any] = {"image": name}
@@ -53,7 +67,7 @@ class Score:
             line["size"] = float(image.size)
         if name in self.hits:
             line["corloc"] = int(self.hits[name])
-        return line
+        return line | self.details.get(name, {})
 
 
 @dataclass
@@ -101,6 +115,8 @@ class Evaluation:
         if any(score.per_image for score in self.rows.values()):
             content["empty"] = {row: score.empty for row, score in self.rows.items()}
             content["size_bins"] = {row: score.size_bins for row, score in self.rows.items()}
+        if any(score.per_class for score in self.rows.values()):
+            content["per_class"] = {row: score.per_class for row, score in self.rows.items()}
         return content
 
     def lines(self) -> list[dict[str, Any]]:

@@ -24,12 +24,14 @@ class Target:
         mask: (1, 1, H, W), bool, 0/1 or 0..255; None where there is none.
         boxes: (n, 4) half-open x0, y0, x1, y1 in pixels; None where there are none.
         size: height and width that the boxes refer to; None is the prediction's own.
+        labels: (1, H, W) or (H, W) class ids; None where there are none.
     """
 
     name: str
     mask: Tensor | None = None
     boxes: NDArray[Any] | Tensor | None = None
     size: tuple[int, int] | None = None
+    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Verdict:
 class Evaluator(Protocol):
     """Scores the predictions for one data set. Other tasks have evaluators of their own."""
 
-    def add(self, target: Target, predictions: Mapping[str, Tensor]) -> Mapping[str, Verdict]:
+    def add(self, target: Target, predictions: Mapping[str, Any]) -> Mapping[str, Verdict]:
         """Score the predictions for one image, by row of the result."""
 
     def skip(self, path: str, reason: str) -> None:

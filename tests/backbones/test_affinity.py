@@ -7,7 +7,7 @@ from segtricks.losses import share_of
 
 @pytest.mark.parametrize(
     ("method", "tau"),
-    [("sempart", 0.4), ("tokencut", 0.2), ("lost", 0.0), ("deep_spectral", 0.0), ("found", 0.3)],
+    [("sempart", 0.4), ("tokencut", 0.2), ("lost", 0.0), ("deep_spectral", 0.0), ("found", 0.3), ("maskcut", 0.15)],
 )
 @pytest.mark.parametrize("backbone", ["dino_vits8", "dino_vitb16", "ibot_vits16", "vit_small_patch16_224.dino"])
 def test_dino_and_ibot_keep_the_keys_and_thresholds_of_the_papers(backbone, method, tau):

@@ -67,6 +67,53 @@ def test_spectral_voting_takes_several_backbones_and_fills_a_store(photos, tmp_p
     assert (mask & truth).sum() / (mask | truth).sum() > 0.7
 
 
+@pytest.fixture
+def two_objects(tmp_path):
+    """Photographs of two objects each, a uniform one and a broken file."""
+    folder = tmp_path / "two"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        picture = rng.integers(20, 30, (96, 160, 3))
+        picture[16:72, 16:64] = [220, 60, 30]
+        picture[24:64, 96:136] = [40, 80, 230]
+        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{name}.png")
+    Image.new("RGB", (96, 64), (90, 90, 90)).save(folder / "flat.png")
+    (folder / "cut.jpg").write_bytes(b"")
+    return folder
+
+
+def test_maskcut_fills_a_store_with_several_masks_a_photograph(two_objects, tmp_path, capsys):
+    assert _discover(two_objects, tmp_path / "out", "--method", "maskcut", "--page") == 0
+    said = capsys.readouterr().out
+    assert "4 of 5 photographs written" in said and "cut.jpg: empty file" in said
+    store = Store.open(tmp_path / "out")
+    counts = {name: len(store.entry(name).masks) for name in store.names}
+    assert min(counts[name] for name in "abc") >= 2 and counts["flat"] == 0
+    assert f"{sum(counts.values())} masks, 1 photographs without one" in said
+    assert all(0.5 <= mask.score <= 1 for name in "abc" for mask in store.entry(name).masks)
+    boxes = json.loads((tmp_path / "out/boxes.json").read_text())
+    assert [(image["width"], image["height"]) for image in boxes["images"]] == [(160, 96)] * 3 + [(96, 64)]
+    assert len(boxes["annotations"]) == store.index["masks"] == sum(counts.values())
+    assert store.index["source"]["method"] == "maskcut on descriptor" and store.index["empty"] == ["flat.png"]
+    assert (tmp_path / "out/page.html").read_text().count("<section") == 4
+
+
+def test_maskcut_goes_on_after_a_kill_and_shards_join_their_masks(two_objects, tmp_path):
+    words = ["--method", "maskcut", "--refine", "crf"]
+    _discover(two_objects, tmp_path / "whole", *words)
+    boxes = json.loads((tmp_path / "whole/boxes.json").read_text())
+    (tmp_path / "whole/entries/b.json").unlink()  # as if it was killed between picture and entry
+    _discover(two_objects, tmp_path / "whole", *words)
+    index = json.loads((tmp_path / "whole/index.json").read_text())
+    assert (index["written"], index["already_there"]) == (["b.png"], 3)
+    assert json.loads((tmp_path / "whole/boxes.json").read_text()) == boxes
+    for shard in ("1/2", "2/2"):
+        _discover(two_objects, tmp_path / "out", *words, "--shard", shard)
+    assert json.loads((tmp_path / "out/boxes.json").read_text()) == boxes
+    assert json.loads((tmp_path / "out/index.json").read_text())["masks"] == len(boxes["annotations"])
+
+
 def test_broken_and_empty_ones_are_named_and_counted(photos, tmp_path, capsys, caplog):
     assert _discover(photos, tmp_path / "out") == 0
     index = json.loads((tmp_path / "out/index.json").read_text())
@@ -152,6 +199,9 @@ def test_a_head_of_found_gives_soft_masks(photos, tmp_path):
         (["--num_workers", "two"], "invalid int value: 'two'"),
         (["--batch_size", "0"], "--batch_size is 0: it lies in"),
         (["--device", "nowhere"], "--device 'nowhere' cannot be used here"),
+        (["--method", "maskcut", "--k", "7"], "--k does not go with the method maskcut: leave it out."),
+        (["--rounds", "2"], "--rounds does not go with the method tokencut: leave it out."),
+        (["--refine", "dense_crf"], "Next: segtricks refine --masks MASKS"),
         (["--backbone", "descripter"], "unknown backbone 'descripter'"),
     ],
 )

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from segtricks.backbones import create_backbone
-from segtricks.discovery import deep_spectral, lost, tokencut
+from segtricks.discovery import deep_spectral, lost, maskcut, tokencut
 from segtricks.discovery.predictor import Discoverer
 from segtricks.errors import UserError
 
@@ -21,6 +21,8 @@ def test_options_reach_the_method():
     features = create_backbone("descriptor")(images)
     assert torch.equal(Discoverer("tokencut", "descriptor", tau=0.6)(images), tokencut(features, 0.6).mask)
     assert torch.equal(Discoverer("lost", "descriptor", k=3)(images), lost(features, 3).mask)
+    several = Discoverer("maskcut", "descriptor", rounds=4, skip_refused=True)(images)
+    assert torch.equal(several, maskcut(features, rounds=4, skip_refused=True).masks)
 
 
 def test_a_head_gives_probabilities_and_smooth_enlargement(tmp_path):

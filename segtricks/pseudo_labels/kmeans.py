@@ -1,0 +1,78 @@
+"""k-means of instance features: pseudo-classes that one can repeat to the last label."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from segtricks.errors import UserError
+
+_ROWS = 2**14
+"""Features whose distances to all centroids are held at once."""
+
+
+class KMeansResult(NamedTuple):
+    """``labels`` (N,) int64 from 0 to K - 1, and ``centroids`` (K, D) float32."""
+
+    labels: Tensor
+    centroids: Tensor
+
+
+@torch.no_grad()
+def kmeans(
+    features: Tensor,
+    clusters: int,
+    *,
+    iterations: int = 100,
+    seed: int = 0,
+    start: Sequence[int] | Tensor | None = None,
+) -> KMeansResult:
+    """Return Lloyd's clusters in Euclidean distance.
+
+    An iteration assigns each feature to its nearest centroid, the first of equals, and moves each centroid to the mean
+    of its features; a centroid without any stays where it is. The labels are those of the last assignment.
+
+    Args:
+        features: (N, D), finite.
+        clusters: K.
+        iterations: at least 1.
+        seed: the centroids start at the first K features of a random permutation of this seed.
+        start: (K,) features at which they start instead.
+
+    Raises:
+        UserError: more clusters than features, or features that are not finite.
+
+    Source: the published code of U2Seg (Niu et al., CVPR 2024).
+    """
+    features = torch.as_tensor(features).float()
+    _check(features, clusters, iterations)
+    if start is None:
+        start = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:clusters]
+    centroids = features[torch.as_tensor(start)]
+    labels = torch.full((len(features),), -1, device=features.device)
+    for _ in range(iterations):
+        before, labels = labels, _nearest(features, centroids)
+        if torch.equal(before, labels):
+            break  # all later iterations would be the same
+        counts = torch.bincount(labels, minlength=clusters)[:, None]
+        sums = torch.zeros_like(centroids).index_add_(0, labels, features)
+        centroids = torch.where(counts > 0, sums / counts.clamp_min(1), centroids)
+    return KMeansResult(labels, centroids)
+
+
+def _nearest(features: Tensor, centroids: Tensor) -> Tensor:
+    squares = centroids.square().sum(dim=1)
+    parts = [(squares - 2 * part @ centroids.T).argmin(dim=1) for part in features.split(_ROWS)]
+    return torch.cat(parts)
+
+
+def _check(features: Tensor, clusters: int, iterations: int) -> None:
+    if features.ndim != 2:
+        raise UserError(f"features must be (N, D), got {tuple(features.shape)}.")
+    if min(clusters, iterations) < 1:
+        raise UserError(f"clusters and iterations must be at least 1, got {clusters} and {iterations}.")
+    if clusters > len(features):
+        raise UserError(f"{clusters:,} clusters need as many features, got {len(features):,}: pass fewer clusters.")
+    if not bool(features.isfinite().all()):
+        raise UserError("features hold nan or infinity, and have no distances.")

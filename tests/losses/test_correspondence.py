@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+
+from segtricks.losses import correspondence_loss, sample_points
+
+SHIFTS = {"intra": 0.18, "inter": 0.12, "neg": 0.46}
+WEIGHTS = {"intra": 0.67, "inter": 0.25, "neg": 0.63}
+VARIANTS = {
+    "": {},
+    "_no_pointwise": {"pointwise": False},
+    "_no_clamp": {"zero_clamp": False},
+    "_stabilised": {"stabilize": True},
+}
+
+
+@pytest.fixture
+def published(golden):
+    return {name: torch.from_numpy(array) for name, array in np.load(golden / "u2seg_stego.npz").items()}
+
+
+def _losses(given, **options):
+    """The three terms, for codes that may need a gradient."""
+    here, there = given["coords"], given["coords_pos"]
+    features, code = (sample_points(given[name], here) for name in ("features", "code"))
+    near, near_code = (sample_points(given[f"{name}_pos"], there) for name in ("features", "code"))
+    negatives = []
+    for order in given["permutations"]:
+        far, far_code = (sample_points(given[name][order], there) for name in ("features", "code"))
+        negatives.append(correspondence_loss(features, far, code, far_code, SHIFTS["neg"], **options))
+    return {
+        "intra": correspondence_loss(features, features, code, code, SHIFTS["intra"], **options),
+        "inter": correspondence_loss(features, near, code, near_code, SHIFTS["inter"], **options),
+        "neg": torch.stack(negatives).mean(),
+    }
+
+
+def test_sampled_points_equal_the_first_implementation(published):
+    sampled = sample_points(published["features"], published["coords"])
+    torch.testing.assert_close(sampled.mT, published["sampled_features"])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_losses_and_their_variants_equal_the_first_implementation(published, variant):
+    for name, loss in _losses(published, **VARIANTS[variant]).items():
+        torch.testing.assert_close(loss, published[f"{name}{variant}"], rtol=1e-5, atol=1e-7)
+
+
+def test_gradients_equal_the_first_implementation_and_reach_the_codes_alone(published):
+    given = published | {
+        name: published[name].clone().requires_grad_() for name in ("code", "code_pos", "features", "features_pos")
+    }
+    total = sum(WEIGHTS[name] * loss for name, loss in _losses(given).items())
+    total.backward()
+    torch.testing.assert_close(total.detach(), published["total"], rtol=1e-5, atol=1e-7)
+    for name in ("code", "code_pos"):
+        torch.testing.assert_close(given[name].grad, published[f"total_grad_{name}"], rtol=1e-4, atol=1e-8)
+    assert given["features"].grad is None and given["features_pos"].grad is None

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+
+from segtricks.errors import UserError
+from segtricks.refine import DenseCRF, dense_crf
+from segtricks.refine.registry import create_refiner
+
+
+@pytest.fixture
+def published(golden):
+    return np.load(golden / "u2seg_crf.npz")
+
+
+def _image(pixels):
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+
+
+def test_masks_of_one_image_equal_pydensecrf(published):
+    masks = torch.from_numpy(published["masks"])[:, None].float()
+    ours = dense_crf(masks, _image(published["image"]))
+    np.testing.assert_array_equal(ours[:, 0].numpy(), published["crf"])
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 10])
+def test_a_hard_case_equals_pydensecrf_after_each_number_of_iterations(published, iterations):
+    mask = torch.from_numpy(published["hard_mask"])[None, None].float()
+    ours = create_refiner("dense_crf", options={"iterations": str(iterations)})(mask, _image(published["hard_image"]))
+    np.testing.assert_array_equal(ours[0, 0].numpy(), published[f"hard_crf_{iterations}"])
+
+
+def test_images_of_a_batch_equal_each_alone():
+    mask, image = torch.rand(3, 1, 20, 30), torch.rand(3, 3, 20, 30)
+    alone = torch.cat([dense_crf(mask[i : i + 1], image[i : i + 1]) for i in range(3)])
+    assert torch.equal(dense_crf(mask, image), alone)
+    assert dense_crf(mask[:0], image[:0]).shape == (0, 1, 20, 30)
+
+
+def test_without_kernels_the_mask_is_cut_at_a_half():
+    mask = torch.rand(1, 1, 9, 7)
+    refined = DenseCRF(weight_smooth=0, weight_color=0)(mask, torch.rand(1, 3, 9, 7))
+    assert torch.equal(refined, (mask > 0.5).float())
+
+
+def test_what_cannot_be_refined_is_refused():
+    image = torch.rand(1, 3, 8, 8)
+    with pytest.raises(UserError, match="differ in batch or size"):
+        dense_crf(torch.rand(1, 1, 8, 9), image)
+    with pytest.raises(UserError, match="must be positive"):
+        dense_crf(torch.rand(1, 1, 8, 8), image, sigma_color=0)
+    with pytest.raises(UserError, match="too small"):
+        dense_crf(torch.rand(1, 1, 8, 8), image, sigma_color=1e-5)
