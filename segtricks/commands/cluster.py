@@ -3,7 +3,7 @@
 import hashlib
 import json
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from segtricks.backbones.factory import FEATURES, create_backbone
-from segtricks.backbones.registry import DESCRIPTOR_PATCH_SIZES
+from segtricks.commands.cluster_embedding import Embedding, add_embedding_options, make_embedding
 from segtricks.commands.options import OptionParser, add_device_option, checked_device, count
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.images import UnreadableImage
@@ -35,25 +34,10 @@ from segtricks.pseudo_labels.parts import check_settings
 from segtricks.runs import write_json
 
 USAGE = (
-    "--images PHOTOS --masks MASKS --k N --output LABELS [--backbone dinov2_vits14] [--seed 0]\n\n"
+    "--images PHOTOS --masks MASKS --k N --output LABELS [--backbone dinov2_vits14 | --run runs/NAME]\n\n"
     "Look at LABELS/page.html, give the clusters names in LABELS/names.yaml, and type the same command again."
 )
 _FEW, _MOST = 5, 0.5
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """What vectors are made of.
-
-    Args:
-        features: from normalised images (1, 3, H, W) to (1, D, h, w).
-        multiple: of pixels, that both sides of an image are.
-        about: what the features depend on, by name.
-    """
-
-    features: Callable[[Tensor], Tensor]
-    multiple: int
-    about: dict[str, Any]
 
 
 @dataclass
@@ -84,8 +68,8 @@ def main(words: Sequence[str]) -> None:
     dataset = ImageFolder(images)
     found = _photographs(dataset, Store.open(options.masks))
     device = checked_device(options.device)
-    embedding = _embedding(options, device)
-    settings = embedding.about | {"size": options.size}
+    embedding = make_embedding(options, device)
+    settings = embedding.about | {"size": embedding.size}
     if not options.overwrite:
         check_settings(output, settings)
     write_json(output / "settings.json", settings)
@@ -110,11 +94,7 @@ def _parser() -> OptionParser:
     add("--output", required=True, metavar="LABELS", help="folder for labels/, annotations.json, page.html, names.yaml")
     add("--k", required=True, type=count, metavar="N", help="number of clusters")
     add("--seed", type=int, default=0, help="of k-means (default 0)")
-    add("--backbone", default="dinov2_vits14", help="frozen network, see segtricks weights list (default %(default)s)")
-    add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")
-    add("--feature", choices=FEATURES, help="what is averaged in each mask (default token)")
-    add("--layer", type=int, default=-1, help="whose features, from 0, or from the end with -1 (default)")
-    add("--size", type=count, default=320, help="short side in pixels at which the network sees it (default 320)")
+    add_embedding_options(parser)
     add("--num_workers", type=int, default=processors(), help="reading processes (default here: %(default)s)")
     add("--limit", type=count, default=24, metavar="N", help="pictures of each cluster on the page (default 24)")
     add("--overwrite", action="store_true", help="compute features again that are there")
@@ -146,15 +126,6 @@ def _below(path: Path, root: Path) -> Path:
     return path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
 
 
-def _embedding(options: Namespace, device: torch.device) -> Embedding:
-    feature = options.feature or ("key" if options.backbone in DESCRIPTOR_PATCH_SIZES else "token")
-    backbone = create_backbone(
-        options.backbone, checkpoint=options.backbone_checkpoint, feature=feature, layer=options.layer
-    ).to(device)
-    about = {"backbone": options.backbone, "feature": feature, "layer": options.layer, "weights": backbone.weights}
-    return Embedding(backbone, backbone.patch_size, about)
-
-
 def _write_vectors(
     found: Photographs, embedding: Embedding, output: Path, options: Namespace, device: torch.device
 ) -> None:
@@ -164,7 +135,7 @@ def _write_vectors(
         for path, entry in found.entries.items()
         if entry.masks and (options.overwrite or read_vectors(output, found.names[path][0], entry) is None)
     ]
-    transform = partial(fit_short_side, size=options.size, multiple=embedding.multiple)
+    transform = partial(fit_short_side, size=embedding.size, multiple=embedding.multiple)
     items = WholeItems(SegmentationDataset("photographs", todo), transform)
     collate = partial(collate_lists, names=("image", "photo", "path"))
     loader = make_loader(items, 1, collate, min(options.num_workers, len(todo) // 8), None)
