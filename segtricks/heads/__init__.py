@@ -1,5 +1,6 @@
 """Trainable heads: patch features, and for some the image, in; masks or codes out."""
 
+from segtricks.heads.combine import CombinedMap, combine_panoptic
 from segtricks.heads.found import FoundHead, load_found_head
 from segtricks.heads.original import load_original_head
 from segtricks.heads.original_selfmask import OriginalSelfMask, load_original_selfmask
@@ -10,6 +11,7 @@ from segtricks.heads.stego import ClusterAssignment, ClusterProbe, StegoHead
 __all__ = [
     "ClusterAssignment",
     "ClusterProbe",
+    "CombinedMap",
     "FoundHead",
     "OriginalSelfMask",
     "SelfMaskHead",
@@ -17,6 +19,7 @@ __all__ = [
     "SempartHead",
     "SempartOutput",
     "StegoHead",
+    "combine_panoptic",
     "load_found_head",
     "load_original_head",
     "load_original_selfmask",
