@@ -44,11 +44,11 @@ class ClassAgnosticAP(MeanAveragePrecision):
         super().__init__(iou_type=kind, backend="pycocotools", **kwargs)
         self.kind = kind
 
-    def update(self, preds: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]) -> None:  # type: ignore[override]
+    def update(self, preds: Sequence[Mapping[str, Tensor]], targets: Sequence[Mapping[str, Tensor]]) -> None:
         """Add a batch of images."""
         super().update([self._item(item) for item in preds], [self._item(item) for item in targets])
 
-    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
+    def compute(self) -> dict[str, Tensor]:
         """Return ``ap``, ``ap50``, ``ap75``, ``ap_small``, ``ap_medium``, ``ap_large``, ``ar1``, ``ar10``, ``ar100``.
 
         They are nan where no target is of this size.
