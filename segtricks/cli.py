@@ -17,6 +17,7 @@ segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, gu
   segtricks test     --run runs/NAME [--data ecssd] [--protocol fullres]
   segtricks predict  --run runs/NAME --images PHOTOS --output MASKS
   segtricks discover --method tokencut --images PHOTOS --output MASKS    masks without training
+  segtricks classes  --images PHOTOS --masks MASKS --k 10        masks by kind, into MASKS itself
   segtricks cluster  --images PHOTOS --masks MASKS --k 20 --output LABELS    masks by kind, to be named
   segtricks evaluate --predictions MASKS --targets GT [--protocol fullres]   any method's masks
   segtricks refine   --masks MASKS --images PHOTOS --output OUT [--method guided_filter]
@@ -43,6 +44,7 @@ COMMANDS = (
     "evaluate",
     "refine",
     "discover",
+    "classes",
     "cluster",
     "data",
     "weights",

@@ -37,6 +37,7 @@ MEASURED: dict[str, dict[str, Affinity]] = {
         "tokencut": Affinity("query", -1, 0.3),
         "lost": Affinity("query", -1, 0.3),
         "deep_spectral": Affinity("token", -1, 0.5),
+        "maskcut": Affinity("query", -1, 0.3),  # tokencut's: it makes the same cuts
     },
 }
 """By backbone and method; ``found`` takes keys in any case."""

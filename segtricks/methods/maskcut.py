@@ -19,6 +19,9 @@ from segtricks.pseudo_labels.instances import InstanceWriter
 from segtricks.pseudo_labels.selection import refined_iou, resize_mask
 from segtricks.refine import BILATERAL_PRESETS, DenseCRF, GuidedFilter
 
+_PATCHES = 8192
+"""Of an image, at most: the graph of more takes gigabytes. A panorama has them at any size of its short side."""
+
 
 class MaskCut(SegmentationModule):
     """Cut each photograph several times, refine each of its masks, and keep those that refinement changes little.
@@ -94,7 +97,7 @@ class MaskCut(SegmentationModule):
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to the union of their masks (B, 1, H, W), of 0 and 1."""
-        union = self.discoverer(images).amax(dim=1, keepdim=True)
+        union = self._cut(images).amax(dim=1, keepdim=True)
         return self.discoverer.enlarge(union, images.shape[-2:])
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Instances]:  # type: ignore[override]
@@ -102,10 +105,20 @@ class MaskCut(SegmentationModule):
         if not batch["image"]:
             return []
         images = torch.stack(batch["image"])
-        cuts = self.discoverer(images)
+        cuts = self._cut(images)
         jobs = list(zip(cuts, images, batch["photo"], strict=True))
         workers = torch.get_num_threads() if images.device.type == "cpu" else 1
         return list(in_threads(lambda job: self._instances(*job), jobs, workers, None))
+
+    def _cut(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to masks (B, rounds, h, w) on patches; large images are shrunk first."""
+        patch = self.discoverer.patch_size
+        rows, columns = (side // patch for side in images.shape[-2:])
+        shrink = (_PATCHES / (rows * columns)) ** 0.5
+        if shrink < 1:
+            size = [max(1, int(side * shrink)) * patch for side in (rows, columns)]
+            images = interpolate(images, size, mode="bilinear", antialias=True)
+        return self.discoverer(images)
 
     @torch.no_grad()
     def _instances(self, cuts: Tensor, image: Tensor, photo: Tensor) -> Instances:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
+from segtricks.commands import discover
 from segtricks.data.label_store import Store
 from segtricks.methods import Discovery
 
@@ -209,6 +210,18 @@ def test_mistakes_are_named(photos, tmp_path, capsys, words, said):
     assert _discover(photos, tmp_path / "out", *words) == 2
     assert said in capsys.readouterr().err
     assert _discover(photos, tmp_path / "out") == 0  # a mistake leaves nothing behind that would stop the next call
+
+
+@pytest.mark.parametrize(
+    ("backbone", "method", "size"),
+    [("dinov2_vits14", "tokencut", 322), ("dinov2_vits14", "maskcut", 476), ("dino_vits16", "maskcut", 480),
+     ("vit_small_patch14_dinov2", "tokencut", 322), ("descriptor", "tokencut", 320)],
+)  # fmt: skip
+def test_without_a_size_the_default_is_made_of_whole_patches(monkeypatch, backbone, method, size):
+    made = []
+    monkeypatch.setattr(discover, "write_masks", lambda task, model, title: made.append(model.words))
+    assert main(["discover", "--backbone", backbone, "--method", method, "--images", "a", "--output", "b"]) == 0
+    assert made[0][made[0].index("--data.size") + 1] == str(size)
 
 
 def test_a_folder_of_other_masks_is_not_mixed_with_these(photos, tmp_path, capsys):

@@ -77,3 +77,15 @@ def test_test_scores_the_union_and_nothing_is_trained(photo):
     assert torch.equal(union[0, 0] > 0, _predict(module, photo[0]).masks.any(0))
     with pytest.raises(UserError, match="segtricks discover --method maskcut"):
         module.configure_optimizers()
+
+
+def test_a_panorama_is_cut_at_fewer_patches_and_keeps_its_size():
+    photo = torch.full((3, 64, 512), 20, dtype=torch.uint8)
+    photo[0, 16:48, 60:100] = photo[2, 16:48, 300:340] = 220
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segtricks.methods.maskcut._PATCHES", 200)
+        module = MaskCut("descriptor", refine="none")
+        seen = []
+        module.discoverer.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[-2:]))
+        instances = _predict(module, photo)
+    assert seen == [(40, 320)] and instances.masks.shape[1:] == (64, 512) and len(instances.masks) > 0
