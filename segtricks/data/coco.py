@@ -24,11 +24,12 @@ _FARTHEST = 100_000  # pixels; the drawing takes memory by the length of an outl
 
 
 class CocoImage(NamedTuple):
-    """One image of a file: its path and (height, width) as stated there, and its annotations without crowds."""
+    """One image of a file: its path and (height, width) as stated there, and its annotations, crowds apart."""
 
     name: str
     size: tuple[Any, Any]
     objects: list[dict[str, Any]]
+    crowds: list[dict[str, Any]]
 
 
 @contextmanager
@@ -57,17 +58,33 @@ def coco_images(path: Path, content: dict[str, Any]) -> list[CocoImage]:
     """Images of a file with this content; annotations of images that it does not have are named in a warning."""
     images = {}
     for image in content["images"]:
-        images[image["id"]] = CocoImage(str(image["file_name"]).lstrip("/"), (image["height"], image["width"]), [])
+        images[image["id"]] = CocoImage(str(image["file_name"]).lstrip("/"), (image["height"], image["width"]), [], [])
     strays = 0
     for item in content["annotations"]:
         image = images.get(item["image_id"])
         if image is None:
             strays += 1
-        elif not item.get("iscrowd", 0):
-            image.objects.append(item)
+        else:
+            (image.crowds if item.get("iscrowd", 0) else image.objects).append(item)
     if strays:
         warnings.warn(f"{path}: {strays:,} annotations belong to none of its images and are not used.", stacklevel=4)
     return list(images.values())
+
+
+class CocoObjects(NamedTuple):
+    """Objects and crowds of one image.
+
+    Args:
+        masks: bool (n, H, W).
+        labels: int64 (n,), the ids of the categories.
+        crowd: bool (n,).
+        boxes: float64 (n, 4) as stated: x0, y0, x1, y1 in pixels.
+    """
+
+    masks: Tensor
+    labels: Tensor
+    crowd: Tensor
+    boxes: Tensor
 
 
 class CocoMasks:
@@ -87,7 +104,7 @@ class CocoMasks:
         if objects and not any(item.get("segmentation") for item in objects):
             raise UserError(f"{self.path} holds boxes but no outlines: masks need 'segmentation'.")
         with reading_coco(self.path):
-            for item in objects:
+            for item in (*objects, *(item for image in images for item in image.crowds)):
                 item["segmentation"] = _compact(item.get("segmentation"))
         stems: dict[str, list[CocoImage]] = {}
         for image in images:
@@ -102,17 +119,41 @@ class CocoMasks:
         The photograph is not opened; it is found by the end of its path, or by its name. An :class:`UnreadableImage`
         where the file does not have it, or an outline of it is damaged.
         """
+        found = self._image(image)
+        mask = np.zeros(found.size, np.uint8)
+        for pixels in self._drawn(image, found, found.objects):
+            mask |= pixels
+        return torch.from_numpy(mask * 255).unsqueeze(0)
+
+    def read_objects(self, image: Path) -> CocoObjects:
+        """Objects of a photograph, and after them its crowds; raises as :meth:`read` does."""
+        found = self._image(image)
+        items = [*found.objects, *found.crowds]
+        masks = np.zeros((len(items), *found.size), np.uint8)
+        for mask, pixels in zip(masks, self._drawn(image, found, items), strict=True):
+            mask[:] = pixels
+        try:
+            labels = torch.tensor([int(item["category_id"]) for item in items], dtype=torch.int64)
+            boxes = torch.tensor([item["bbox"] for item in items], dtype=torch.float64).reshape(-1, 4)
+        except DAMAGE as error:
+            raise UnreadableImage(image, f"an annotation in {self.path} is damaged: {error}") from error
+        boxes[:, 2:] += boxes[:, :2]
+        crowd = torch.arange(len(items)) >= len(found.objects)
+        return CocoObjects(torch.from_numpy(masks).bool(), labels, crowd, boxes)
+
+    def _image(self, image: Path) -> CocoImage:
         found = self.names.get(by_ending([image], self.names)[image])
         if found is None:
             raise UnreadableImage(image, f"is not in {self.path}")
-        mask = np.zeros(found.size, np.uint8)
-        for item in found.objects:
+        return found
+
+    def _drawn(self, image: Path, found: CocoImage, items: list[dict[str, Any]]) -> Iterator[NDArray[np.uint8]]:
+        for item in items:
             try:
-                mask |= draw_outline(item["segmentation"], *found.size)
+                yield draw_outline(item["segmentation"], *found.size)
             except DAMAGE as error:
                 key = item.get("id")
                 raise UnreadableImage(image, f"its annotation {key} in {self.path} is damaged: {error}") from error
-        return torch.from_numpy(mask * 255).unsqueeze(0)
 
 
 def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:

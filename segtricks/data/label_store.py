@@ -83,7 +83,7 @@ class Store:
         if path.is_file():
             images = _json_images(path)
             store = cls(path, images, partial(_outlined_entry, images))
-        elif (path / "entries").is_dir():
+        elif is_store(path):
             store = cls(path, entry_files(path / "entries"), partial(read_entry, path), _read_index(path))
         elif path.is_dir():
             masks = path / "soft" if (path / "soft").is_dir() else path  # of a segtricks that wrote no entries yet
@@ -154,6 +154,11 @@ class Store:
         return summary
 
 
+def is_store(path: str | Path) -> bool:
+    """Whether a path is a folder with entries."""
+    return (Path(path).expanduser() / "entries").is_dir()
+
+
 def _names(path: Path, root: Path | None) -> Iterator[str]:
     """Names that the entry of a photograph may have, the first choice first."""
     if root is None:
@@ -211,7 +216,7 @@ def _coded_image(name: str, codes: Any) -> CocoImage:
     """One line of a file that maps file names to run-length codes."""
     several = codes if isinstance(codes, list) else [codes]
     height, width = several[0]["size"]
-    return CocoImage(name.lstrip("/"), (height, width), [{"segmentation": code} for code in several])
+    return CocoImage(name.lstrip("/"), (height, width), [{"segmentation": code} for code in several], [])
 
 
 def _outlined_entry(images: Mapping[str, CocoImage], name: str) -> Entry:

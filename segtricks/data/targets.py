@@ -10,9 +10,10 @@ from torch import Tensor
 
 from segtricks.data.images import UnreadableImage, read_labels
 from segtricks.data.label_entry import Entry
-from segtricks.data.label_store import Store
+from segtricks.data.label_store import Store, is_store
 from segtricks.data.pairing import check_matched
-from segtricks.data.sample import Instances, SegmentationDataset
+from segtricks.data.sample import Instances, Panoptic, SegmentationDataset
+from segtricks.data.transforms import VOID
 
 
 class WithTargets(SegmentationDataset):
@@ -25,7 +26,7 @@ class WithTargets(SegmentationDataset):
     or of label maps, or a JSON file. A ``UserError`` where none belongs to a photograph.
     """
 
-    target_kinds = ("mask", "labels", "instances")
+    target_kinds = ("mask", "labels", "instances", "panoptic")
 
     def __init__(self, photographs: SegmentationDataset, labels: str | Path) -> None:
         self.store = Store.open(labels)
@@ -52,7 +53,7 @@ class WithTargets(SegmentationDataset):
         """Label map alone, int64 (1, H, W)."""
         entry = self._entry(index)
         # In a folder of image files, which image it is decides what it is read as.
-        path = entry.labels or (None if self._has_entries else entry.soft)
+        path = entry.labels or (None if is_store(self.store.path) else entry.soft)
         if path is None:
             raise UnreadableImage(self.images[index], f"has no label map in {self.store.path}")
         return read_labels(path)
@@ -65,9 +66,12 @@ class WithTargets(SegmentationDataset):
         masks = torch.from_numpy(entry.arrays())
         return Instances(masks, torch.tensor(labels, dtype=torch.int64), torch.tensor(scores, dtype=torch.float32))
 
-    @property
-    def _has_entries(self) -> bool:
-        return (self.store.path / "entries").is_dir()
+    def read_panoptic(self, index: int) -> Panoptic:
+        """All masks, see :meth:`read_instances`, and the label map as the map of stuff; without one all is unknown."""
+        entry = self._entry(index)
+        labels = entry.read_labels()
+        semantic = np.full((entry.height, entry.width), VOID) if labels is None else labels
+        return Panoptic(self.read_instances(index), torch.from_numpy(semantic.astype(np.int64))[None])
 
     def _entry(self, index: int) -> Entry:
         return self.store.entry(self._names[self.images[index]])
