@@ -12,6 +12,8 @@ from .overlap import MeanAbsoluteError as MeanAbsoluteError
 from .overlap import PixelAccuracy as PixelAccuracy
 from .overlap import mean_absolute_error as mean_absolute_error
 from .panoptic import PanopticQuality as PanopticQuality
+from .panoptic import SegmentOverlaps as SegmentOverlaps
+from .panoptic import segment_overlaps as segment_overlaps
 from .polarity import apply_polarity as apply_polarity
 from .polarity import background_evidence as background_evidence
 from .polarity import border_mean as border_mean

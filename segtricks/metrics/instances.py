@@ -21,6 +21,8 @@ _KEYS = {
     "ar100": "mar_100",
 }
 
+_OF_ALL_SIZES = tuple(key for key in _KEYS if key not in ("ap_small", "ap_medium", "ap_large"))
+
 
 class ClassAgnosticAP(MeanAveragePrecision):
     """COCO's AP and AR where all classes are one, of at most 100 detections an image.
@@ -54,7 +56,11 @@ class ClassAgnosticAP(MeanAveragePrecision):
         They are nan where no target is of this size.
         """
         found = super().compute()
-        return {key: torch.where(found[theirs] < 0, torch.nan, found[theirs]) for key, theirs in _KEYS.items()}
+        scores = {key: torch.where(found[theirs] < 0, torch.nan, found[theirs]) for key, theirs in _KEYS.items()}
+        if not any(map(len, self.detection_scores)) and any(map(len, self.groundtruth_labels)):
+            # torchmetrics (1.9) has no figures of masks if none is predicted.
+            scores |= {key: torch.zeros_like(scores[key]) for key in _OF_ALL_SIZES}
+        return scores
 
     def _item(self, item: Mapping[str, Tensor]) -> dict[str, Tensor]:
         what = "boxes" if self.kind == "bbox" else "masks"

@@ -58,7 +58,6 @@ _ALL = (
     Measure("rq", "RQ", per_image=False, of="segments"),
     Measure("pq_things", "PQ things", headline=True, per_image=False, of="segments"),
     Measure("pq_stuff", "PQ stuff", headline=True, per_image=False, of="segments"),
-    Measure("pq_majority", "PQ, majority vote", per_image=False, of="segments"),
 )
 
 MEASURES = {measure.name: measure for measure in _ALL}

@@ -12,11 +12,20 @@ from segtricks.metrics.base import keep_apart
 _VOID = -1
 
 
-class _Segments(NamedTuple):
-    """Segments of one image: ``places`` (H, W) of each pixel's segment, and the ``categories`` (n,) of the segments."""
+class SegmentOverlaps(NamedTuple):
+    """The segments of one image in prediction and target, and how many pixels they share.
 
-    places: Tensor
-    categories: Tensor
+    Args:
+        pred: (n,) categories of the predicted segments; the first is void, -1, as are others that do not count.
+        target: (m,) categories of the true ones; the first is void.
+        shared: (n, m) int64 pixels.
+        crowd: (m,) bool, which true segments are crowds.
+    """
+
+    pred: Tensor
+    target: Tensor
+    shared: Tensor
+    crowd: Tensor
 
 
 class PanopticQuality(Metric):
@@ -67,7 +76,26 @@ class PanopticQuality(Metric):
         if crowd is None:
             crowd = torch.zeros(target.shape[:3], dtype=torch.bool, device=target.device)
         for one, other, crowds in zip(pred, target, crowd.bool(), strict=True):
-            self._add(self._segments(one), self._segments(other), crowds)
+            self.add(segment_overlaps(one, other, crowds))
+
+    def add(self, overlaps: SegmentOverlaps) -> None:
+        """Add an image by its segments; a ``ValueError`` for a category that is not among these."""
+        self._computed = None
+        self._update_count += 1
+        ours, theirs, shared, is_crowd = (values.to(self.iou.device) for values in overlaps)
+        self._check(ours, theirs)
+        areas = shared.sum(dim=1)
+        union = areas[:, None] + shared.sum(dim=0) - shared - shared[:, :1]
+        ious = shared.double() / union.clamp_min(1)
+        same = (ours[:, None] == theirs) & (ours[:, None] != _VOID) & ~is_crowd
+        hits = same & (ious > 0.5)
+        excused = shared[:, 0] + _on_crowds(ours, theirs, shared, is_crowd)
+        wrong = ~hits.any(dim=1) & ~(2 * excused > areas)
+        matched = ours[hits.nonzero()[:, 0]]
+        self._count(self.wrong, ours[wrong])
+        self._count(self.missed, theirs[~hits.any(dim=0) & ~is_crowd])
+        self._count(self.matched, matched)
+        self.iou.index_add_(0, self._rows(matched), ious[hits])
 
     def compute(self) -> dict[str, Any]:
         """Return the scores of all images.
@@ -91,46 +119,41 @@ class PanopticQuality(Metric):
         scores["per_class"] = {category: tuple(row) for category, row, occurring in rows if occurring}
         return scores
 
-    def _segments(self, image: Tensor) -> _Segments:
-        """Number the segments of (H, W, 2) from 1; 0 is void, and first among the categories."""
-        categories, numbers = image.long().unbind(-1)
-        span = int(numbers.max()) - int(numbers.min()) + 1
-        codes = torch.where(categories == _VOID, -1, categories * span + numbers - numbers.min())
-        found, places = torch.cat([codes.new_tensor([-1]), codes.flatten()]).unique(return_inverse=True)
-        kinds = found.div(span, rounding_mode="floor")
-        unknown = set(kinds[1:].tolist()).difference(self.categories)
+    def _check(self, *categories: Tensor) -> None:
+        unknown = set(torch.cat(categories).tolist()).difference(self.categories, [_VOID])
         if unknown:
             raise ValueError(f"categories {sorted(unknown)} are neither things nor stuff, nor -1")
-        return _Segments(places[1:].view(categories.shape), kinds)
-
-    def _add(self, pred: _Segments, target: _Segments, crowd: Tensor) -> None:
-        ours, theirs = pred.categories, target.categories
-        pairs = pred.places.flatten() * len(theirs) + target.places.flatten()
-        shared = torch.bincount(pairs, minlength=len(ours) * len(theirs)).view(len(ours), len(theirs))
-        is_crowd = torch.zeros(len(theirs), dtype=torch.bool, device=theirs.device)
-        is_crowd[target.places[crowd].unique()] = True
-        is_crowd[0] = False
-        areas = shared.sum(dim=1)
-        union = areas[:, None] + shared.sum(dim=0) - shared - shared[:, :1]
-        ious = shared.double() / union.clamp_min(1)
-        same = (ours[:, None] == theirs) & (ours[:, None] != _VOID) & ~is_crowd
-        hits = same & (ious > 0.5)
-        excused = shared[:, 0] + self._on_crowds(shared, pred, target, is_crowd)
-        wrong = ~hits.any(dim=1) & ~(2 * excused > areas)
-        self._count(self.wrong, ours[wrong])
-        self._count(self.missed, theirs[~hits.any(dim=0) & ~is_crowd])
-        self._count(self.matched, ours[hits.nonzero()[:, 0]])
-        self.iou.index_add_(0, self._rows(ours[hits.nonzero()[:, 0]]), ious[hits])
-
-    def _on_crowds(self, shared: Tensor, pred: _Segments, target: _Segments, is_crowd: Tensor) -> Tensor:
-        """Pixels of each predicted segment on the last crowd of its category."""
-        last = {int(target.categories[place]): int(place) for place in is_crowd.nonzero()[:, 0]}
-        pixels = [shared[i, last[kind]] if kind in last else 0 for i, kind in enumerate(pred.categories.tolist())]
-        return shared.new_tensor(pixels)
 
     def _count(self, counts: Tensor, categories: Tensor) -> None:
-        rows = self._rows(categories[categories != _VOID])
-        counts += torch.bincount(rows, minlength=len(counts))
+        counts += torch.bincount(self._rows(categories[categories != _VOID]), minlength=len(counts))
 
     def _rows(self, categories: Tensor) -> Tensor:
         return torch.searchsorted(torch.tensor(self.categories, device=categories.device), categories)
+
+
+def segment_overlaps(pred: Tensor, target: Tensor, crowd: Tensor) -> SegmentOverlaps:
+    """Return the segments of maps (H, W, 2), see :class:`PanopticQuality`, and of crowds (H, W) bool."""
+    ours, pred_places = _segments(pred)
+    theirs, target_places = _segments(target)
+    pairs = pred_places.flatten() * len(theirs) + target_places.flatten()
+    shared = torch.bincount(pairs, minlength=len(ours) * len(theirs)).view(len(ours), len(theirs))
+    is_crowd = torch.zeros(len(theirs), dtype=torch.bool, device=theirs.device)
+    is_crowd[target_places[crowd].unique()] = True
+    is_crowd[0] = False
+    return SegmentOverlaps(ours, theirs, shared, is_crowd)
+
+
+def _segments(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Categories of the segments of (H, W, 2), the first void, and each pixel's segment (H, W)."""
+    categories, numbers = image.long().unbind(-1)
+    lowest, span = int(numbers.min()), int(numbers.max() - numbers.min()) + 1
+    codes = torch.where(categories == _VOID, -1, categories * span + numbers - lowest)
+    found, places = torch.cat([codes.new_tensor([-1]), codes.flatten()]).unique(return_inverse=True)
+    return found.div(span, rounding_mode="floor"), places[1:].view(categories.shape)
+
+
+def _on_crowds(ours: Tensor, theirs: Tensor, shared: Tensor, is_crowd: Tensor) -> Tensor:
+    """Pixels of each predicted segment on the last crowd of its category."""
+    last = {int(theirs[place]): place for place in is_crowd.nonzero()[:, 0].tolist()}
+    pixels = [int(shared[i, last[kind]]) if kind in last else 0 for i, kind in enumerate(ours.tolist())]
+    return shared.new_tensor(pixels)

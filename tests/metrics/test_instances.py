@@ -37,6 +37,16 @@ def test_equals_cocoeval_with_crowds(golden, kind):
     assert scores == pytest.approx(expected, abs=2e-4)
 
 
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_no_detection_at_all_scores_zero(kind):
+    metric = ClassAgnosticAP(kind)
+    masks = torch.ones(1, 10, 10, dtype=torch.bool)
+    nothing = {"boxes": torch.zeros(0, 4), "masks": masks[:0], "scores": torch.zeros(0)}
+    metric.update([nothing], [{"boxes": torch.tensor([[0.0, 0, 10, 10]]), "masks": masks}])
+    scores = metric.compute()
+    assert scores["ap"] == scores["ap50"] == scores["ar100"] == 0
+
+
 def test_a_size_without_objects_has_no_score_and_another_kind_is_refused():
     metric = ClassAgnosticAP()
     box = torch.tensor([[0.0, 0, 10, 10]])
