@@ -7,5 +7,16 @@ from segtricks.methods.given import GivenMasks
 from segtricks.methods.maskcut import MaskCut
 from segtricks.methods.selfmask import SelfMask
 from segtricks.methods.sempart import LossWeights, Sempart
+from segtricks.methods.u2seg import U2Seg
 
-__all__ = ["Discovery", "Found", "GivenMasks", "LossWeights", "MaskCut", "SegmentationModule", "SelfMask", "Sempart"]
+__all__ = [
+    "Discovery",
+    "Found",
+    "GivenMasks",
+    "LossWeights",
+    "MaskCut",
+    "SegmentationModule",
+    "SelfMask",
+    "Sempart",
+    "U2Seg",
+]

@@ -9,10 +9,10 @@ from torchvision.ops import masks_to_boxes
 
 from segtricks.data.sample import Instances, Panoptic
 from segtricks.data.transforms import VOID
-from segtricks.heads.combine import combine_panoptic
 from segtricks.metrics import ClassAgnosticAP, PanopticQuality, SegmentOverlaps, box_votes, match_clusters
 from segtricks.metrics import segment_overlaps as find_overlaps
 from segtricks.metrics.matching import overlaps
+from segtricks.pseudo_labels.merge import PanopticPrediction
 from segtricks.scoring.evaluation import Evaluation, Score
 from segtricks.scoring.evaluator import Target, Verdict, gathered
 from segtricks.scoring.object_floors import FLOORS, object_floors
@@ -35,7 +35,7 @@ class _Found(NamedTuple):
 
 
 class PanopticEvaluator:
-    """Score predictions of :class:`segtricks.data.sample.Panoptic` against truth of the same kind.
+    """Score instances and panoptic maps against truth that is :class:`segtricks.data.sample.Panoptic`.
 
     ``result`` has ``box_ap``, ``box_ap50``, ``box_ar100`` and the same of masks for the predictions and, in rows of
     their own, for the floors of :mod:`segtricks.scoring.object_floors`. Where the truth has stuff, also ``pq``, ``sq``,
@@ -71,7 +71,7 @@ class PanopticEvaluator:
         self.skipped: list[tuple[str, str]] = []
         """Path and reason, in this process."""
 
-    def add(self, target: Target, predictions: Mapping[str, Panoptic]) -> dict[str, Verdict]:
+    def add(self, target: Target, predictions: Mapping[str, PanopticPrediction]) -> dict[str, Verdict]:
         """Add an image; figures exist only of all together."""
         truth = target.panoptic
         if truth is None:
@@ -107,20 +107,11 @@ class PanopticEvaluator:
             self._add_quality(own, found)
         return Evaluation(self.dataset, self.protocol, rows, gathered(self.skipped))
 
-    def _keep(self, name: str, prediction: Panoptic, truth: Panoptic) -> _Found:
+    def _keep(self, name: str, prediction: PanopticPrediction, truth: Panoptic) -> _Found:
         ours, theirs = prediction.instances, truth.instances
-        combined = combine_panoptic(
-            ours.masks,
-            ours.scores,
-            ours.labels,
-            prediction.semantic[0],
-            min_score=self.protocol.min_score,
-            max_overlap=self.protocol.max_overlap,
-            min_stuff_area=self.protocol.min_stuff_area,
-        )
-        categories = torch.where(combined.is_thing, combined.categories, combined.categories + self.num_things)
+        found, categories = prediction.panoptic
         table = torch.cat([categories.new_tensor([-1]), categories])
-        pixels = torch.stack([table[combined.segments], combined.segments], dim=-1)
+        pixels = torch.stack([table[found], found], dim=-1)
         crowds = theirs.masks[_crowd(theirs)].any(dim=0)
         segments = find_overlaps(pixels.cpu(), true_segments(truth).cpu(), crowds.cpu())
         kept = (_boxes(ours), ours.labels, ours.scores, _boxes(theirs), theirs.labels)
