@@ -177,9 +177,8 @@ class U2Seg(Trainable, SegmentationModule):
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to (B, 1, H, W): the highest score of an object at each pixel, else 0."""
-        return torch.stack(
-            [_any_object(self._prediction(image, (image.shape[-2], image.shape[-1]))) for image in images]
-        )
+        size = (images.shape[-2], images.shape[-1])
+        return torch.stack([_any_object(self._prediction(image, size)) for image in images]).to(images.device)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[PanopticPrediction]:  # type: ignore[override]
         """Return the objects and the stuff of each photograph at its own size, on the CPU."""
