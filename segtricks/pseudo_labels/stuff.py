@@ -14,7 +14,7 @@ _SAMPLED = 2**16
 
 @torch.no_grad()
 def cluster_stuff(
-    features: Sequence[Tensor], sizes: Sequence[tuple[int, int]], clusters: int, *, seed: int = 0
+    features: Sequence[Tensor], sizes: Sequence[tuple[int, int]], clusters: int, *, seed: int = 0, tries: int = 1
 ) -> list[Tensor]:
     """Return a map (H, W) int64 of each photograph, of clusters from 0, by the direction of its features.
 
@@ -23,6 +23,7 @@ def cluster_stuff(
         sizes: height and width of each photograph.
         clusters: S.
         seed: of k-means, see :func:`segtricks.pseudo_labels.kmeans`.
+        tries: of k-means.
 
     Raises:
         UserError: more clusters than patches.
@@ -30,7 +31,7 @@ def cluster_stuff(
     units = [normalize(each.float(), dim=0) for each in features]
     patches = torch.cat([unit.flatten(1).T for unit in units])
     step = -(-len(patches) // _SAMPLED)
-    centroids = kmeans(patches[::step], clusters, seed=seed).centroids
+    centroids = kmeans(patches[::step], clusters, seed=seed, tries=tries).centroids
     return [_nearest(unit, size, centroids) for unit, size in zip(units, sizes, strict=True)]
 
 

@@ -16,7 +16,7 @@ from segtricks.refine import BILATERAL_PRESETS
 from segtricks.scoring.evaluator import Target
 from segtricks.scoring.panoptic import PanopticEvaluator
 
-THINGS, STUFF = 6, 4
+THINGS, STUFF, TRIES = 6, 5, 10
 
 
 def test_maps_are_of_the_nearest_cluster_at_the_photographs_size():
@@ -49,8 +49,8 @@ def test_pseudo_labels_of_drawn_scenes_have_a_panoptic_quality_of_three_fifths()
     cuts = maskcut(features, 0.4).masks
     masks = [_masks(photo, each) for photo, each in zip(photos, cuts, strict=True)]
     vectors = [pool_regions(*each) for each in zip(features, masks, strict=True)]
-    labels = kmeans(torch.cat(vectors), THINGS).labels + 1
-    stuff = cluster_stuff(list(features), [(128, 128)] * len(scenes), STUFF)
+    labels = kmeans(torch.cat(vectors), THINGS, tries=TRIES).labels + 1
+    stuff = cluster_stuff(list(features), [(128, 128)] * len(scenes), STUFF, tries=TRIES)
 
     evaluator = PanopticEvaluator("scenes", THINGS, STUFF)
     classes = labels.split([len(each) for each in masks])

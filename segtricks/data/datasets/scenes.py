@@ -89,7 +89,7 @@ def _draw(seed: int, number: int, size: int) -> _Scene:
     for place, kind in enumerate(kinds.tolist(), start=1):
         inside = _free_shape(rng, kind, objects > 0)
         objects[inside] = place
-        colour = _THING_COLOURS[kind] + rng.uniform(-0.08, 0.08, 3).astype(np.float32)
+        colour = _THING_COLOURS[kind] + rng.uniform(-0.04, 0.04, 3).astype(np.float32)
         pixels[inside] = colour * (1 + 0.03 * rng.standard_normal((int(inside.sum()), 1), np.float32))
     image = np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
     masks = torch.from_numpy(np.stack([objects == place for place in range(1, len(kinds) + 1)]))
@@ -116,7 +116,7 @@ def _surface(rng: Generator, stuff: NDArray[np.int64]) -> Plane:
     waves = np.sin(2 * np.pi * (y + 0 * x) / 6 + rng.uniform(0, 6))
     checks = np.where((y // 3 + x // 3) % 2, 1.0, -1.0)
     patterns = np.stack([0.2 * grain, 0.15 * waves, 0.08 * checks]).astype(np.float32)
-    colours = _STUFF_COLOURS + rng.uniform(-0.06, 0.06, (3, 3)).astype(np.float32)
+    colours = _STUFF_COLOURS + rng.uniform(-0.04, 0.04, (3, 3)).astype(np.float32)
     pattern = np.take_along_axis(patterns, stuff[None] - 1, axis=0)[0]
     surface: Plane = colours[stuff - 1] * (1 + pattern[..., None])
     return surface + 0.02 * rng.standard_normal((size, size, 3), np.float32)
