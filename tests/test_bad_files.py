@@ -157,6 +157,26 @@ def test_masks_are_written_of_all_but_the_bad_photographs(corpus, run, here, com
     assert len(find_images(here / "masks/soft")) == len(good)
 
 
+def test_instances_and_their_classes_are_of_all_but_the_bad_photographs(corpus, here):
+    folder, bad, good = corpus
+    words = ["--images", str(folder / "photos"), "--backbone", "descriptor4", "--size", "32"]
+    assert main(["discover", "--method", "maskcut", "--refine", "none", "--output", "masks", *words]) == 0
+    index = json.loads((here / "masks/index.json").read_text())
+    assert listed(index["skipped"]) == bad
+    assert {Path(name).name for name in index["written"]} == good
+    assert main(["classes", "--masks", "masks", "--k", "1", "--feature", "mask", *words]) == 0
+    assert json.loads((here / "masks/classes.json").read_text())["sizes"] == [index["masks"]]
+
+
+def test_clusters_are_of_all_but_the_bad_photographs(corpus, here):
+    folder, bad, good = corpus
+    words = ["--images", str(folder / "photos"), "--masks", str(folder / "masks"), "--output", "labels", "--k", "3"]
+    assert main(["cluster", *words, "--backbone", "descriptor4", "--size", "32"]) == 0
+    index = json.loads((here / "labels/index.json").read_text())
+    assert listed(index["skipped"]) == bad
+    assert len(find_images(here / "labels/labels")) + len(index["without_mask"]) == len(good)
+
+
 @pytest.mark.parametrize("bad_ones", ["predictions", "targets"])
 def test_evaluate_lists_all_bad_masks_and_scores_the_others(corpus, here, bad_ones):
     folder, bad, good = corpus

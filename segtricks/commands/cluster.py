@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segtricks.commands.cluster_embedding import Embedding, add_embedding_options, make_embedding
+from segtricks.commands.lightning_cli import quiet
 from segtricks.commands.options import OptionParser, add_device_option, checked_device, count
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.images import UnreadableImage
@@ -29,7 +30,7 @@ from segtricks.errors import UserError
 from segtricks.pseudo_labels import cluster_names, to_coco
 from segtricks.pseudo_labels.cluster_page import write_cluster_page
 from segtricks.pseudo_labels.clusters import Clusters, Member, cluster_masks, write_labelled
-from segtricks.pseudo_labels.mask_vectors import read_vectors, write_vectors
+from segtricks.pseudo_labels.mask_vectors import discard_vectors, read_vectors, write_vectors
 from segtricks.pseudo_labels.parts import check_settings
 from segtricks.runs import write_json
 
@@ -63,6 +64,7 @@ class Photographs:
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
     options = _parser().parse_args(list(words))
+    quiet()
     images, output = Path(options.images), Path(options.output)
     _check_output(images, Path(options.masks), output)
     dataset = ImageFolder(images)
@@ -70,10 +72,12 @@ def main(words: Sequence[str]) -> None:
     device = checked_device(options.device)
     embedding = make_embedding(options, device)
     settings = embedding.about | {"size": embedding.size}
-    if not options.overwrite:
+    if options.overwrite:
+        discard_vectors(output, [name for name, _ in found.names.values()])
+    else:
         check_settings(output, settings)
     write_json(output / "settings.json", settings)
-    _write_vectors(found, embedding, output, options, device)
+    _write_vectors(found, embedding, output, options.num_workers, device)
     clusters = _clusters(found, output, options)
     key = _key(clusters)
     names = _names(clusters, output, key)
@@ -126,19 +130,17 @@ def _below(path: Path, root: Path) -> Path:
     return path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
 
 
-def _write_vectors(
-    found: Photographs, embedding: Embedding, output: Path, options: Namespace, device: torch.device
-) -> None:
+def _write_vectors(found: Photographs, embedding: Embedding, output: Path, workers: int, device: torch.device) -> None:
     """Write the vectors of the masks that have none, photograph by photograph."""
     todo = [
         path
         for path, entry in found.entries.items()
-        if entry.masks and (options.overwrite or read_vectors(output, found.names[path][0], entry) is None)
+        if entry.masks and read_vectors(output, found.names[path][0], entry) is None
     ]
     transform = partial(fit_short_side, size=embedding.size, multiple=embedding.multiple)
     items = WholeItems(SegmentationDataset("photographs", todo), transform)
     collate = partial(collate_lists, names=("image", "photo", "path"))
-    loader = make_loader(items, 1, collate, min(options.num_workers, len(todo) // 8), None)
+    loader = make_loader(items, 1, collate, min(workers, len(todo) // 8), None)
     for batch in tqdm(map(finished, loader), "features", len(todo), unit=" images", disable=None):
         for broken, reason in batch["skipped"]:
             found.skip(Path(broken), reason)
@@ -196,7 +198,7 @@ def _names(clusters: Clusters, output: Path, key: str) -> dict[int, str]:
     before: dict[str, Any] = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
     if path.is_file() and before.get("clusters_key") == key:
         return cluster_names.read_names(path, clusters.count)
-    if path.is_file() and before:
+    if path.is_file() and "clusters_key" in before:
         names = cluster_names.read_names(path, before["k"])
         if cluster_names.is_edited(names):
             raise UserError(

@@ -55,8 +55,8 @@ def _check_options(options: Namespace, parser: OptionParser) -> None:
     """Fill in the method's own defaults, and refuse options of other methods (``UserError``)."""
     maskcut = options.method == _MASKCUT
     foreign = (*_OF_DISCOVERY, "polarity") if maskcut else _OF_MASKCUT
-    for name in set(foreign) - set(_SHARED) - {"method", "refine"}:
-        if getattr(options, name) != parser.get_default(name):
+    for name in foreign:
+        if name not in (*_SHARED, "method", "refine") and getattr(options, name) != parser.get_default(name):
             raise UserError(f"--{name} does not go with the method {options.method}: leave it out.")
     options.refine = options.refine or ("dense_crf" if maskcut else "none")
     options.size = options.size or _whole_patches(480 if maskcut else 320, options.backbone)

@@ -14,6 +14,9 @@ from .datasets.scenes import DrawnScenes as DrawnScenes
 from .datasets.synthetic import SyntheticShapes as SyntheticShapes
 from .datasets.voc import VOC07 as VOC07
 from .datasets.voc import VOC12 as VOC12
+from .datasets.voc_labels import VOC12Train as VOC12Train
+from .datasets.voc_labels import VOC12TrainAug as VOC12TrainAug
+from .datasets.voc_labels import VOC12Val as VOC12Val
 from .images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .images import UnreadableImage as UnreadableImage
 from .images import find_images as find_images

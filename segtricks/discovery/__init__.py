@@ -5,7 +5,7 @@ from segtricks.discovery.eigen import Spectrum, smallest_eigenvectors
 from segtricks.discovery.found import FoundResult, found_background
 from segtricks.discovery.inputs import mask_boxes
 from segtricks.discovery.lost import LostResult, lost
-from segtricks.discovery.maskcut import MaskCutResult, maskcut
+from segtricks.discovery.maskcut import MaskCutResult, mask_contrast, maskcut
 from segtricks.discovery.prototypes import PrototypeClusters, cluster_prototypes, pool_regions
 from segtricks.discovery.spectral_clusters import spectral_affinity, spectral_clusters
 from segtricks.discovery.tokencut import TokenCutResult, tokencut
@@ -25,6 +25,7 @@ __all__ = [
     "found_background",
     "lost",
     "mask_boxes",
+    "mask_contrast",
     "maskcut",
     "pool_regions",
     "smallest_eigenvectors",

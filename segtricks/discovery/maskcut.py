@@ -80,6 +80,24 @@ def maskcut(
     return in_parts(cut, features)
 
 
+def mask_contrast(features: Tensor, masks: Tensor) -> Tensor:
+    """Return how much more alike a mask's patches are to each other than to the others, (B, n).
+
+    It is the mean cosine of all pairs within the mask, less that of all pairs of a patch within and one outside; 0 for
+    a mask that is empty or full.
+
+    Args:
+        features: (B, D, h, w).
+        masks: (B, n, h, w) of 0 and 1.
+    """
+    unit = normalize(features.float().flatten(2), dim=1)
+    inside = masks.flatten(2).float()
+    within = inside @ unit.mT / inside.sum(dim=2, keepdim=True).clamp_min(1)
+    outside = (1 - inside) @ unit.mT / (1 - inside).sum(dim=2, keepdim=True).clamp_min(1)
+    contrast = (within * (within - outside)).sum(dim=2)
+    return torch.where(inside.amin(dim=2) < inside.amax(dim=2), contrast, 0.0)
+
+
 def _maskcut(
     features: Tensor, tau: Tau, eps: float, rounds: int, max_overlap: float, min_area: float, skip_refused: bool
 ) -> MaskCutResult:

@@ -91,9 +91,13 @@ class Discoverer(nn.Module):
         """Whether masks are probabilities."""
         return self.head is not None
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Masks (B, n, h, w) on the patches of normalised images (B, 3, H, W)."""
+        return self.masks_and_features(images)[0]
+
+    @torch.no_grad()
+    def masks_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the masks, and the features (B, D, h, w) that they were found by."""
         if self.head is not None:
             features = self.backbone(images).float()
             masks: Tensor = self.head(features).sigmoid().nan_to_num(0.0)
@@ -104,7 +108,7 @@ class Discoverer(nn.Module):
             features = self.backbone(images).float()
             masks = self.method(features)
         self._note(features, masks)
-        return masks
+        return masks, features
 
     def _note(self, features: Tensor, masks: Tensor) -> None:
         """Keep what explains the first empty masks."""

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
@@ -12,11 +13,9 @@ _BATCH = 1000
 
 
 class PrototypeClusters(NamedTuple):
-    """Clusters of vectors.
+    """Clusters of vectors: ``labels`` int64 (N,) from 0 on, and the ``whitened`` vectors (N, components) they are of.
 
-    Args:
-        labels: (N,) int64, 0 to ``num_clusters - 1``.
-        whitened: (N, components) float32, the vectors that were clustered; the sign of a component is free.
+    The sign of each component is free.
     """
 
     labels: Tensor
@@ -24,7 +23,12 @@ class PrototypeClusters(NamedTuple):
 
 
 def cluster_prototypes(
-    prototypes: Tensor, num_clusters: int = 20, components: int = 32, seed: int = 1234, restarts: int = 3
+    prototypes: Tensor,
+    num_clusters: int = 20,
+    components: int = 32,
+    seed: int = 1234,
+    restarts: int = 3,
+    unit: bool = False,
 ) -> PrototypeClusters:
     """Cluster vectors by mini-batch k-means after whitened PCA, fitted on themselves.
 
@@ -35,6 +39,7 @@ def cluster_prototypes(
         seed: of both.
         restarts: random starts of which the best is kept. 3 was scikit-learn's number when the method was published;
             its ``n_init="auto"`` means 1 today.
+        unit: scale the whitened vectors to unit length, so that single odd ones do not become clusters.
 
     Raises:
         UserError: too few vectors or dimensions; the message has the largest legal numbers.
@@ -52,6 +57,8 @@ def cluster_prototypes(
 
     vectors = prototypes.detach().float().cpu().numpy()
     whitened = PCA(n_components=components, whiten=True, random_state=seed).fit_transform(vectors)
+    if unit:
+        whitened /= np.linalg.norm(whitened, axis=1, keepdims=True).clip(min=1e-12)
     kmeans = MiniBatchKMeans(num_clusters, batch_size=_BATCH, n_init=restarts, random_state=seed)
     labels = torch.from_numpy(kmeans.fit_predict(whitened)).long()
     return PrototypeClusters(labels.to(prototypes.device), torch.from_numpy(whitened).to(prototypes.device))

@@ -10,13 +10,14 @@ from torch.nn.functional import interpolate
 
 from segtricks.data.sample import Instances
 from segtricks.data.transforms import denormalize
+from segtricks.discovery import mask_contrast
 from segtricks.discovery.predictor import Discoverer
 from segtricks.errors import UserError
 from segtricks.methods.base import PLAIN, Refine, SegmentationModule
 from segtricks.parallel import in_threads
 from segtricks.pseudo_labels import select_masks
 from segtricks.pseudo_labels.instances import InstanceWriter
-from segtricks.pseudo_labels.selection import refined_iou, resize_mask
+from segtricks.pseudo_labels.selection import resize_mask
 from segtricks.refine import BILATERAL_PRESETS, DenseCRF, GuidedFilter
 
 _PATCHES = 8192
@@ -26,8 +27,8 @@ _PATCHES = 8192
 class MaskCut(SegmentationModule):
     """Cut each photograph several times, refine each of its masks, and keep those that refinement changes little.
 
-    ``predict`` gives :class:`segtricks.data.sample.Instances`. The score of a mask is its IoU, holes filled, with what
-    it was before it was refined; without refinement it is 1. ``test`` scores the union of the masks before they are
+    ``predict`` gives :class:`segtricks.data.sample.Instances`. The score of a mask is its contrast before it was
+    refined, see :func:`segtricks.discovery.mask_contrast`. ``test`` scores the union of the masks before they are
     refined, and its refined rows that union refined.
 
     Args:
@@ -41,7 +42,7 @@ class MaskCut(SegmentationModule):
         feature: key, query, value or token; left out, the backbone's own.
         layer: block whose features are taken; left out, the backbone's own.
         refine: dense_crf, bilateral_solver, guided_filter or none.
-        min_iou: score below which a mask is dropped.
+        min_iou: a mask is dropped whose IoU with what it was before it was refined is below.
         refiner: window and borders of the guided filter.
         bilateral_preset: cell sizes of the bilateral solver: two-tricks 24/4/4, tokencut 16/16/8.
         refine_at: refine at the model's or at the full resolution.
@@ -97,7 +98,7 @@ class MaskCut(SegmentationModule):
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to the union of their masks (B, 1, H, W), of 0 and 1."""
-        union = self._cut(images).amax(dim=1, keepdim=True)
+        union = self._cut(images)[0].amax(dim=1, keepdim=True)
         return self.discoverer.enlarge(union, images.shape[-2:])
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Instances]:  # type: ignore[override]
@@ -105,37 +106,38 @@ class MaskCut(SegmentationModule):
         if not batch["image"]:
             return []
         images = torch.stack(batch["image"])
-        cuts = self._cut(images)
-        jobs = list(zip(cuts, images, batch["photo"], strict=True))
+        cuts, features = self._cut(images)
+        scores = mask_contrast(features, cuts)
+        jobs = list(zip(cuts, scores, images, batch["photo"], strict=True))
         workers = torch.get_num_threads() if images.device.type == "cpu" else 1
         return list(in_threads(lambda job: self._instances(*job), jobs, workers, None))
 
-    def _cut(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) to masks (B, rounds, h, w) on patches; large images are shrunk first."""
+    def _cut(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks (B, rounds, h, w) and features of normalised images (B, 3, H, W); large images are shrunk first."""
         patch = self.discoverer.patch_size
         rows, columns = (side // patch for side in images.shape[-2:])
         shrink = (_PATCHES / (rows * columns)) ** 0.5
         if shrink < 1:
             size = [max(1, int(side * shrink)) * patch for side in (rows, columns)]
             images = interpolate(images, size, mode="bilinear", antialias=True)
-        return self.discoverer(images)
+        return self.discoverer.masks_and_features(images)
 
     @torch.no_grad()
-    def _instances(self, cuts: Tensor, image: Tensor, photo: Tensor) -> Instances:
-        """Masks (n, h, w) on patches, the image (3, H, W) that the network saw, and the photograph uint8."""
+    def _instances(self, cuts: Tensor, scores: Tensor, image: Tensor, photo: Tensor) -> Instances:
+        """Masks (n, h, w) on patches and their scores, the image (3, H, W) that the network saw, and the photograph."""
         size = (photo.shape[-2], photo.shape[-1])
         at_full = self.refine_at == "full" or self.instance_refiner is None
         picture = photo.to(image.device).float() / 255 if at_full else denormalize(image)
-        cuts = cuts[cuts.flatten(1).any(dim=1)]
+        found = cuts.flatten(1).any(dim=1)
+        cuts, scores = cuts[found], scores[found]
         before = interpolate(cuts[:, None], picture.shape[-2:], mode="nearest-exact")[:, 0] > 0.5
         after = select_masks(before, self._refine_masks(before, picture), min_iou=self.min_iou)
-        scores = refined_iou(before, after) if self.instance_refiner else torch.ones(len(after), device=after.device)
         masks = np.zeros((len(after), *size), bool)
         for mask, array in zip(after.cpu().numpy(), masks, strict=True):
             array[:] = mask if mask.shape == size else resize_mask(mask, size)
         kept = torch.from_numpy(masks.any(axis=(1, 2)))
         labels = torch.ones(int(kept.sum()), dtype=torch.int64)
-        return Instances(torch.from_numpy(masks)[kept], labels, scores.float().cpu()[kept])
+        return Instances(torch.from_numpy(masks)[kept], labels, scores.cpu()[kept])
 
     def _refine_masks(self, masks: Tensor, picture: Tensor) -> Tensor:
         if self.instance_refiner is None or not len(masks):

@@ -35,17 +35,19 @@ def read_names(path: Path, clusters: int) -> dict[int, str]:
         UserError: it is not valid YAML, lacks a cluster or has others; the message says which.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # Texts as they are: a cluster may be called "no" or "on".
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {getattr(error, 'problem', None) or error}.") from error
-    expected = range(1, clusters + 1)
-    if not isinstance(content, dict) or set(content) != set(expected):
-        found = ", ".join(map(str, content)) if isinstance(content, dict) else "something else"
+    expected = [str(cluster) for cluster in range(1, clusters + 1)]
+    found = content if isinstance(content, dict) else {}
+    if set(found) != set(expected) or not all(isinstance(name, str) for name in found.values()):
         raise UserError(
-            f"{path} must have one line for each cluster, 1 to {clusters}, such as `1: dog`; it has {found}.\n"
-            f"Next: correct it, or remove it and type the same command again for a new one."
+            f"{path} must have one line for each cluster, 1 to {clusters}, such as `1: dog`; it has "
+            f"{', '.join(map(str, found)) or 'none'}.\n"
+            "Next: correct it, or remove it and type the same command again for a new one."
         )
-    names = {cluster: "" if content[cluster] is None else str(content[cluster]).strip() for cluster in expected}
+    names = {int(cluster): found[cluster].strip() for cluster in expected}
     if not any(names.values()):
         raise UserError(f"{path} names no cluster: nothing would be left.\nNext: give one of them a name.")
     return names

@@ -64,10 +64,10 @@ class Clusters:
 
 
 def cluster_masks(members: Sequence[Member], vectors: NDArray[np.float32], count: int, seed: int) -> Clusters:
-    """Cluster masks by their vectors (N, D), see :func:`segtricks.discovery.cluster_prototypes`."""
+    """Cluster masks by their vectors (N, D), see :func:`segtricks.discovery.cluster_prototypes`, at unit length."""
     # Whitened, few masks in many components are all equally far apart.
     components = max(1, min(_COMPONENTS, len(vectors) // _MASKS_PER_COMPONENT, vectors.shape[1]))
-    found = cluster_prototypes(torch.from_numpy(vectors), count, components, seed)
+    found = cluster_prototypes(torch.from_numpy(vectors), count, components, seed, unit=True)
     labels, whitened = found.labels.numpy(), found.whitened.numpy()
     distances = np.zeros(len(labels), np.float32)
     for cluster in range(count):

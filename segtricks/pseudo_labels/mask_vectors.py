@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,6 @@ from numpy.typing import NDArray
 
 from segtricks.data.label_entry import Entry
 from segtricks.runs import replacing
-
-FOLDER = "features"
 
 
 def write_vectors(output: Path, name: str, entry: Entry, vectors: NDArray[np.float32]) -> None:
@@ -29,8 +28,14 @@ def read_vectors(output: Path, name: str, entry: Entry) -> NDArray[np.float32] |
         return None
 
 
+def discard_vectors(output: Path, names: Iterable[str]) -> None:
+    """Remove the vectors of these entries, so that none of other settings stays behind."""
+    for name in names:
+        _file(output, name).unlink(missing_ok=True)
+
+
 def _file(output: Path, name: str) -> Path:
-    return output / FOLDER / f"{name}.npz"
+    return output / "features" / f"{name}.npz"
 
 
 def _digest(entry: Entry) -> str:

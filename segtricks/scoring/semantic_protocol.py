@@ -36,7 +36,7 @@ class SemanticProtocol:
 
     @property
     def clusters(self) -> int:
-        """Clusters of k-means: one for each class but the background, which is no cluster."""
+        """Clusters of k-means: one for each class but the background."""
         return self.num_classes - 1
 
     def as_dict(self) -> dict[str, Any]:

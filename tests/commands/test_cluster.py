@@ -98,16 +98,15 @@ def test_names_join_drop_and_name_clusters_when_the_command_is_typed_again(photo
     _cluster(photos)
     labels = photos.parent / "labels"
     red, green, blue = before = _classes(labels)[:3]
-    (labels / "names.yaml").write_text(f"{red}: paint\n{blue}: paint\n{green}:\n")
+    (labels / "names.yaml").write_text(f"{red}: no\n{blue}: no\n{green}:\n")
     monkeypatch.setattr("segtricks.commands.cluster._vectors", None)  # nothing is computed again
     assert _cluster(photos) == 0
     assert _classes(labels)[:3] == [1, 0, 1]
-    assert json.loads((labels / "index.json").read_text())["classes"] == {"1": "paint"}
+    assert json.loads((labels / "index.json").read_text())["classes"] == {"1": "no"}
     categories = json.loads((labels / "annotations.json").read_text())["categories"]
-    assert categories == [{"id": 1, "name": "paint"}]
+    assert categories == [{"id": 1, "name": "no"}]
     text = (labels / "page.html").read_text()
-    assert "paint" in text and "left out" in text
-    assert yaml.safe_load((labels / "names.yaml").read_text()) == {red: "paint", blue: "paint", green: None}
+    assert f"{red}: no</h2>" in text and f"{green}: left out</h2>" in text
     assert sorted(before) == [1, 2, 3]
 
 
@@ -122,7 +121,9 @@ def test_names_of_other_clusters_are_not_lost(photos, capsys):
     assert yaml.safe_load(names.read_text()) == {1: "dog", 2: "cat"}
 
 
-@pytest.mark.parametrize("text", ["1: dog\n", "[1, 2, 3]", "1: a\n2: b\n3: c\n4: d\n", "1: [", "1:\n2:\n3:\n"])
+@pytest.mark.parametrize(
+    "text", ["1: a\n", "[1, 2, 3]", "1: a\n2: [b]\n3: c\n", "1: a\n2: b\n3: c\n4: d\n", "1: [", "1:\n2:\n3:\n"]
+)
 def test_names_that_do_not_fit_are_answered(photos, capsys, text):
     _cluster(photos)
     (photos.parent / "labels/names.yaml").write_text(text)
@@ -146,6 +147,20 @@ def test_a_stopped_command_goes_on(photos, monkeypatch):
     assert _cluster(photos) == 130
     monkeypatch.setattr(cluster, "_vectors", lambda *words: computed.append(words) or vectors(*words))
     assert _cluster(photos) == 0
+    assert len(computed) == 13
+
+
+def test_vectors_of_other_settings_are_gone_before_new_ones_are_made(photos, monkeypatch):
+    from segtricks.commands import cluster
+
+    _cluster(photos)
+    computed = []
+    vectors = cluster._vectors
+    monkeypatch.setattr(cluster, "_vectors", lambda *words: [][1])
+    with pytest.raises(IndexError):
+        _cluster(photos, "--size", "32", "--overwrite")
+    monkeypatch.setattr(cluster, "_vectors", lambda *words: computed.append(words) or vectors(*words))
+    assert _cluster(photos, "--size", "32") == 0
     assert len(computed) == 13
 
 

@@ -81,7 +81,8 @@ def test_list_says_what_is_there(mirror, monkeypatch, capsys):
     assert main(["data", "list"]) == 0
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()[2:-2]] == [
-        *("examples", "duts-tr", "duts-te", "dut-omron", "ecssd", "voc07", "voc12", "coco20k")
+        *("examples", "duts-tr", "duts-te", "dut-omron", "ecssd", "voc07", "voc12"),
+        *("voc12-train", "voc12-trainaug", "voc12-val", "coco20k"),
     ]
     assert _row(out, "duts-tr").split()[:5] == ["duts-tr", "10,553", "271.0", "MB", "-"]
     assert main(["data", "download", "ecssd", "--url", *_urls(mirror)]) == 0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from segtricks.discovery import maskcut, tokencut
+from segtricks.discovery import mask_contrast, maskcut, tokencut
 from segtricks.errors import UserError
 
 
@@ -70,3 +70,15 @@ def test_tiny_grids_have_an_answer(grid):
 def test_no_round_is_refused():
     with pytest.raises(UserError, match="rounds must be at least 1"):
         maskcut(torch.randn(1, 4, 3, 3), rounds=0)
+
+
+def test_contrast_is_the_mean_cosine_of_pairs_within_less_that_across():
+    features, masks = torch.randn(2, 6, 4, 5), (torch.rand(2, 3, 4, 5) > 0.6).float()
+    masks[1, 0], masks[1, 1] = 0, 1
+    contrast = mask_contrast(features, masks)
+    for image, mask in ((0, 0), (0, 1), (0, 2), (1, 2)):
+        vectors, inside = features[image].flatten(1).T, masks[image, mask].flatten() > 0
+        cosines = torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=2)
+        expected = cosines[inside][:, inside].mean() - cosines[inside][:, ~inside].mean()
+        torch.testing.assert_close(contrast[image, mask], expected)
+    assert contrast[1, :2].tolist() == [0, 0]

@@ -44,6 +44,12 @@ def test_separate_groups_are_found_with_every_seed():
         assert adjusted_rand_score(kinds, cluster_prototypes(vectors, 3, 2, seed).labels) == 1
 
 
+def test_at_unit_length_only_the_direction_of_whitened_vectors_counts(values):
+    prototypes = torch.from_numpy(values["prototypes"])
+    plain, unit = (cluster_prototypes(prototypes, 5, 8, unit=unit).whitened for unit in (False, True))
+    torch.testing.assert_close(unit, normalize(plain, dim=1), atol=1e-5, rtol=0)
+
+
 def test_too_few_vectors_are_answered_with_what_is_possible():
     with pytest.raises(UserError, match="at most 6 clusters and 4 components"):
         cluster_prototypes(torch.rand(6, 4), 7, 4)

@@ -17,19 +17,23 @@ from segtricks.data.datasets.scenes import DrawnScenes
 from segtricks.data.datasets.shards import TarShards
 from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.datasets.voc import VOC, VOC07, VOC12
+from segtricks.data.datasets.voc_labels import VOC12Labels, VOC12Train, VOC12TrainAug, VOC12Val
 from segtricks.data.label_store import is_store
 from segtricks.data.pairing import check_matched
 from segtricks.data.sample import SegmentationDataset
 from segtricks.data.targets import WithTargets
 from segtricks.errors import UserError
 
-PUBLISHED: dict[str, type[PairedDataset | VOC | COCO20K]] = {
+PUBLISHED: dict[str, type[PairedDataset | VOC | VOC12Labels | COCO20K]] = {
     "duts-tr": DUTSTrain,
     "duts-te": DUTSTest,
     "dut-omron": DUTOMRON,
     "ecssd": ECSSD,
     "voc07": VOC07,
     "voc12": VOC12,
+    "voc12-train": VOC12Train,
+    "voc12-trainaug": VOC12TrainAug,
+    "voc12-val": VOC12Val,
     "coco20k": COCO20K,
 }
 """Datasets that can be fetched, by name."""

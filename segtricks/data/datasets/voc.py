@@ -12,7 +12,30 @@ from segtricks.data.download.archive import Archive
 from segtricks.data.images import read_labels
 
 
-class VOC(PublishedDataset):
+class VOCFolder(PublishedDataset):
+    """What all sets of one year's folder share: where it lies, and its lists."""
+
+    year: ClassVar[str]
+    license_note = "for research; images under Flickr's terms"
+
+    def _bases(self, root: Path) -> list[Path]:
+        bases = super()._bases(root)
+        # Any other year's folder looks the same from within.
+        name = root.resolve().name
+        return bases[:-1] if name.startswith("VOC20") and name != f"VOC{self.year}" else bases
+
+    def _listed(self, folder: Path, name: str, root: Path) -> list[str]:
+        """Sorted stems of a list in ``ImageSets``."""
+        path = folder / "ImageSets" / name
+        if not path.is_file():
+            raise self._missing(root, f"no list {path}")
+        stems = sorted({line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()})
+        if not stems:
+            raise self._missing(root, f"the list {path} is empty")
+        return stems
+
+
+class VOC(VOCFolder):
     """Photographs of one year's trainval list with the boxes of their XML files.
 
     Args:
@@ -25,16 +48,13 @@ class VOC(PublishedDataset):
         UserError: A folder, list or file is missing.
     """
 
-    year: ClassVar[str]
-    license_note = "for research; images under Flickr's terms"
-
     def __init__(
         self, root: str | Path = "data", require_boxes: bool = True, strict: bool = False, hard: bool = True
     ) -> None:
         root = Path(root).expanduser()
         self.folder = self._find(root, "JPEGImages").parent
         self.box_folder = self.folder / "Annotations"
-        stems = self._stems(root)
+        stems = self._listed(self.folder, "Main/trainval.txt", root)
         self._check_count(len(stems), root, strict)
         images = [self.folder / "JPEGImages" / f"{stem}.jpg" for stem in stems]
         super().__init__(self.title, images)
@@ -58,21 +78,6 @@ class VOC(PublishedDataset):
             return None
         classes = read_labels(path)
         return ((classes > 0) & (classes < 255)).to(torch.uint8) * 255
-
-    def _bases(self, root: Path) -> list[Path]:
-        bases = super()._bases(root)
-        # Any other year's folder looks the same from within.
-        name = root.resolve().name
-        return bases[:-1] if name.startswith("VOC20") and name != f"VOC{self.year}" else bases
-
-    def _stems(self, root: Path) -> list[str]:
-        path = self.folder / "ImageSets" / "Main" / "trainval.txt"
-        if not path.is_file():
-            raise self._missing(root, f"no list {path}")
-        stems = sorted({line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()})
-        if not stems:
-            raise self._missing(root, f"the list {path} is empty")
-        return stems
 
 
 class VOC07(VOC):

@@ -19,6 +19,7 @@ from segtricks.data.datasets.folder import ImageFolder, fits_list
 from segtricks.data.datasets.published import PairedDataset, count_difference
 from segtricks.data.datasets.registry import PUBLISHED, create_dataset, is_photographs, open_dataset
 from segtricks.data.datasets.voc import VOC
+from segtricks.data.datasets.voc_labels import VOC12Labels
 from segtricks.data.images import UnreadableImage
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
@@ -137,7 +138,7 @@ def check_item(dataset: SegmentationDataset, index: int) -> Checked:
 
 def mask_file(dataset: SegmentationDataset, index: int) -> Path | None:
     """The file that holds nothing but an image's mask, if there is one."""
-    path = None if dataset.masks is None else dataset.masks[index]
+    path = None if dataset.masks is None or isinstance(dataset, VOC12Labels) else dataset.masks[index]
     return None if path is None or path.suffix.lower() == ".json" else path
 
 
