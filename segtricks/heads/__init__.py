@@ -4,6 +4,7 @@ from segtricks.heads.combine import CombinedMap, combine_panoptic
 from segtricks.heads.found import FoundHead, load_found_head
 from segtricks.heads.original import load_original_head
 from segtricks.heads.original_selfmask import OriginalSelfMask, load_original_selfmask
+from segtricks.heads.panoptic_fpn import NetworkSize, PanopticFPN
 from segtricks.heads.selfmask import SelfMaskHead, SelfMaskOutput, select_query
 from segtricks.heads.sempart import SempartHead, SempartOutput
 from segtricks.heads.stego import ClusterAssignment, ClusterProbe, StegoHead
@@ -13,7 +14,9 @@ __all__ = [
     "ClusterProbe",
     "CombinedMap",
     "FoundHead",
+    "NetworkSize",
     "OriginalSelfMask",
+    "PanopticFPN",
     "SelfMaskHead",
     "SelfMaskOutput",
     "SempartHead",
