@@ -142,13 +142,14 @@ class PanopticFPN(nn.Module):
             semantic_weight: of its loss; the others count as they are.
         """
         padded = pad_to_patches(images, STRIDE)
-        features = self.pyramid(padded)
+        features = self._features(padded)
         targets = [_target(each) for each in instances]
         whole = ImageList(padded, [_size(padded)] * len(padded))
         before = self.proposer.training, self.objects.training
         self.proposer.training = self.objects.training = True  # not their parts: losses without training, too
-        proposals, first = self.proposer(whole, features, targets)
-        _, second = self.objects(features, proposals, whole.image_sizes, targets)
+        with _exact(images):
+            proposals, first = self.proposer(whole, features, targets)
+            _, second = self.objects(features, proposals, whole.image_sizes, targets)
         self.proposer.training, self.objects.training = before
         logits = self.semantic([features[level] for level in _LEVELS])[..., : images.shape[-2], : images.shape[-1]]
         terms = {
@@ -167,13 +168,22 @@ class PanopticFPN(nn.Module):
         In eval mode alone.
         """
         padded = pad_to_patches(images, STRIDE)
-        features = self.pyramid(padded)
+        features = self._features(padded)
         whole = ImageList(padded, [_size(padded)] * len(padded))
-        proposals, _ = self.proposer(whole, features)
-        found, _ = self.objects(features, proposals, whole.image_sizes)
+        with _exact(images):
+            proposals, _ = self.proposer(whole, features)
+            found, _ = self.objects(features, proposals, whole.image_sizes)
         logits = self.semantic([features[level] for level in _LEVELS])
         detections = [_within(each, _size(images)) for each in found]
         return detections, logits[..., : images.shape[-2], : images.shape[-1]].float()
+
+    def _features(self, images: Tensor) -> dict[str, Tensor]:
+        return {name: level.float() for name, level in self.pyramid(images).items()}
+
+
+def _exact(images: Tensor) -> torch.autocast:
+    # torchvision's boxes are of the dtype of their corrections, and bfloat16 knows one of four pixels at 800.
+    return torch.autocast(images.device.type, enabled=False)
 
 
 class SemanticHead(nn.Module):

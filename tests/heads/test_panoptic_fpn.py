@@ -76,6 +76,15 @@ def test_images_of_any_size_give_detections_within_them_and_logits_of_their_size
     assert set(found.labels.tolist()) <= {1, 2, 3}
 
 
+def test_boxes_are_exact_to_the_pixel_in_mixed_precision():
+    torch.manual_seed(0)
+    network = PanopticFPN(3, 2, TINY).eval()
+    images = torch.randn(1, 3, 40, 70)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        (found,), logits = network(images)
+    assert found.boxes.dtype == found.scores.dtype == found.masks.dtype == logits.dtype == torch.float32
+
+
 def test_drop_loss_spares_what_is_near_no_instance_of_its_image():
     boxes = torch.tensor([[0.0, 0, 10, 10], [40, 40, 50, 50]])
     assert _near(boxes, boxes[:1] + 2).tolist() == [True, False]
