@@ -12,7 +12,8 @@ from segtricks.data.images import UnreadableImage, read_labels
 from segtricks.data.label_entry import Entry
 from segtricks.data.label_store import Store
 from segtricks.data.pairing import check_matched
-from segtricks.data.sample import Instances, SegmentationDataset
+from segtricks.data.sample import Instances, Panoptic, SegmentationDataset
+from segtricks.data.transforms import VOID
 
 
 class WithTargets(SegmentationDataset):
@@ -26,7 +27,7 @@ class WithTargets(SegmentationDataset):
     to a photograph.
     """
 
-    target_kinds = ("mask", "labels", "instances")
+    target_kinds = ("mask", "labels", "instances", "panoptic")
 
     def __init__(
         self,
@@ -57,7 +58,8 @@ class WithTargets(SegmentationDataset):
 
     def read_labels(self, index: int) -> Tensor:
         """Label map alone, int64 (1, H, W)."""
-        path = self.store.files.get(self._names[self.images[index]]) or self._entry(index).labels
+        name = self._names[self.images[index]]
+        path = self.store.files.get(name) or self._entry(index).labels
         if path is None:
             raise UnreadableImage(self.images[index], f"has no label map in {self.store.path}")
         return read_labels(path)
@@ -85,6 +87,13 @@ class WithTargets(SegmentationDataset):
         _ = self.white
         if self.target_kind != "labels" and self.store.reading is not None:
             _ = self.store.reading.masks
+
+    def read_panoptic(self, index: int) -> Panoptic:
+        """All masks, see :meth:`read_instances`, and the label map as the map of stuff; without one all is unknown."""
+        entry = self._entry(index)
+        labels = entry.read_labels()
+        semantic = np.full((entry.height, entry.width), VOID) if labels is None else labels
+        return Panoptic(self.read_instances(index), torch.from_numpy(semantic.astype(np.int64))[None])
 
     def _entry(self, index: int) -> Entry:
         return self.store.entry(self._names[self.images[index]])
