@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from segtricks.methods.base import PLAIN, Refine, SegmentationModule
 from segtricks.methods.trainable import Trainable
 from segtricks.pseudo_labels.instances import PanopticWriter
 from segtricks.pseudo_labels.merge import PanopticMap, PanopticPrediction
+from segtricks.pseudo_labels.stages import PseudoLabels, Stage, label_stages
 from segtricks.scoring.evaluator import Evaluator, Target
 from segtricks.scoring.panoptic import PanopticEvaluator
 from segtricks.scoring.panoptic_protocol import get_panoptic_protocol
@@ -68,6 +70,7 @@ class U2Seg(Trainable, SegmentationModule):
         optimizer: any torch optimiser; left out, SGD with lr 0.01, momentum 0.9 and weight decay 5e-5, which norms are
             spared.
         protocol: how ``test`` finds the classes of clusters: strict, or u2seg as published.
+        labels: how ``fit`` makes the pseudo-labels that ``data.masks`` does not have.
         seed: of the draws.
 
     Source: Niu et al., "Unsupervised Universal Image Segmentation", CVPR 2024.
@@ -96,15 +99,23 @@ class U2Seg(Trainable, SegmentationModule):
         min_stuff_area: int = 4096,
         optimizer: OptimizerCallable | None = None,
         protocol: Literal["strict", "u2seg"] = "strict",
+        labels: PseudoLabels = PseudoLabels(),  # noqa: B008 - frozen
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.network = PanopticFPN(num_things, num_stuff, size, norm, backbone_checkpoint, drop_loss)
+        self.labels = labels
         self.norm, self.semantic_weight, self.seed = norm, semantic_weight, seed
         self.warmup_steps, self.schedule = warmup_steps, schedule
         self.panoptic_protocol = get_panoptic_protocol(protocol, min_score=min_score, min_stuff_area=min_stuff_area)
         self.predicted_row = PLAIN
         self.use_optimizer(optimizer)
+
+    def stages(self, masks: str | None, run: Path, on_cpu: bool) -> list[Stage]:
+        """Return the commands that find masks, cluster them, and add stuff, as far as ``masks`` lacks these."""
+        network = self.network
+        options = {"num_things": network.num_things, "num_stuff": network.num_stuff, "seed": self.seed}
+        return label_stages(self.labels, masks, run, on_cpu=on_cpu, **options)
 
     @property
     def rows(self) -> dict[str, Refine | None]:
@@ -245,8 +256,9 @@ class U2Seg(Trainable, SegmentationModule):
 
     @property
     def description(self) -> str:
-        """The method and its network."""
-        return f"U2Seg on ResNet-{self.network.size.depth}"
+        """The method, its network, and the number of its classes."""
+        network = self.network
+        return f"U2Seg on ResNet-{network.size.depth}, K = {network.num_things}, S = {network.num_stuff}"
 
     def why_one_sided(self) -> str:
         """Return why many photographs without an object are likely, and what to type next."""

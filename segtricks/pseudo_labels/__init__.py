@@ -7,6 +7,7 @@ from segtricks.pseudo_labels.kmeans import KMeansResult, kmeans
 from segtricks.pseudo_labels.merge import PanopticMap, PanopticPrediction, merge_panoptic, semantic_target
 from segtricks.pseudo_labels.page import write_page
 from segtricks.pseudo_labels.selection import select_masks
+from segtricks.pseudo_labels.source import add_source
 from segtricks.pseudo_labels.stuff import cluster_stuff
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PanopticPrediction",
     "Store",
     "Summary",
+    "add_source",
     "cluster_stuff",
     "encode_mask",
     "entry_names",

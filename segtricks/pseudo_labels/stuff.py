@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate, normalize
 
 from segtricks.pseudo_labels.kmeans import kmeans
 
-_SAMPLED = 2**16
+SAMPLED = 2**16
 """Patches, evenly spread, that the clusters are made from, at most."""
 
 
@@ -28,14 +28,20 @@ def cluster_stuff(
     Raises:
         UserError: more clusters than patches.
     """
-    units = [normalize(each.float(), dim=0) for each in features]
-    patches = torch.cat([unit.flatten(1).T for unit in units])
-    step = -(-len(patches) // _SAMPLED)
+    patches = torch.cat([unit_patches(each) for each in features])
+    step = -(-len(patches) // SAMPLED)
     centroids = kmeans(patches[::step], clusters, seed=seed, tries=tries).centroids
-    return [_nearest(unit, size, centroids) for unit, size in zip(units, sizes, strict=True)]
+    return [nearest_stuff(each, size, centroids) for each, size in zip(features, sizes, strict=True)]
 
 
-def _nearest(unit: Tensor, size: tuple[int, int], centroids: Tensor) -> Tensor:
+def unit_patches(features: Tensor) -> Tensor:
+    """Return features (D, h, w) as patches (h w, D) of unit length."""
+    return normalize(features.float(), dim=0).flatten(1).T
+
+
+def nearest_stuff(features: Tensor, size: tuple[int, int], centroids: Tensor) -> Tensor:
+    """Return the nearest of the centroids (S, D) to features (D, h, w) at each pixel: (H, W) int64."""
+    unit = normalize(features.float(), dim=0)
     # But for a term that all centroids share, distances are linear: enlarging them is enlarging the features.
     distances = centroids.square().sum(dim=1)[:, None, None] - 2 * torch.einsum("kd,dhw->khw", centroids, unit)
     return interpolate(distances[None], size, mode="bilinear")[0].argmin(dim=0)
