@@ -241,7 +241,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def read_tests_as(self, kind: TargetKind) -> None:
         """Test on targets of this kind; a ``UserError`` where a test set has none."""
-        self._tests = [dataset.with_targets(kind) for dataset in self.test_datasets]
+        try:
+            self._tests = [dataset.with_targets(kind) for dataset in self.test_datasets]
+        except UserError as error:
+            raise UserError(f"{error}\nNext: pass another file or folder of targets as --data.masks.") from error
 
     @property
     def train_dataset(self) -> SegmentationDataset:
