@@ -3,11 +3,15 @@
 import importlib
 import io
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from segtricks import __version__
-from segtricks.errors import UserError
+from segtricks.errors import UserError, worker_death
 
 HELP = """\
 segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, guided filtering)
@@ -65,10 +69,13 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"segtricks {__version__}")
         return 0
     try:
-        _run(words[0], words[1:])
+        with _stopped_by_sigterm():
+            _run(words[0], words[1:])
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stdout = None
     except (UserError, RuntimeError, MemoryError, OSError) as error:
+        if worker_death(error) == "Terminated":  # the signal was for the whole command
+            return _stopped()
         if (explained := _explained(error)) is None:
             raise
         print(f"segtricks: {explained}", file=sys.stderr)
@@ -76,9 +83,30 @@ def main(words: Sequence[str] | None = None) -> int:
     except (SystemExit, KeyboardInterrupt) as leaving:
         if isinstance(leaving, SystemExit) and not leaving.code:  # --help
             return 0
-        print("\nsegtricks: stopped", file=sys.stderr)  # SystemExit is Lightning's answer to Ctrl-C
-        return 130
+        return _stopped()  # SystemExit is Lightning's answer to Ctrl-C
     return 0
+
+
+def _stopped() -> int:
+    print("\nsegtricks: stopped", file=sys.stderr)
+    return 130
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Leave at SIGTERM as at Ctrl-C: alone, Lightning (2.6) notes the signal and predicts on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _prepare_output() -> None:
@@ -117,10 +145,10 @@ class _AboveBars(logging.Handler):
 
 def _memory_advice(error: Exception) -> str | None:
     """What to do about an error of torch that is about memory; None for others."""
-    text = str(error)
-    if "DataLoader worker" in text and "killed by signal" in text:
-        fewer = "fewer --data.num_workers (discover: --num_workers)"
-        return f"A reading process was killed, most likely because (shared) memory ran out. Next: {fewer}."
+    text, death = str(error), worker_death(error)
+    if death is not None:
+        how = f"was killed ({death}), most likely because memory ran out" if death else "ended unexpectedly"
+        return f"A reading process {how}.\nNext: fewer --data.num_workers (discover: --num_workers), or 0."
     if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
         return f"Out of memory: {(text.splitlines() or ['for one array'])[0][:200]}\nNext: smaller batches or images."
     return None

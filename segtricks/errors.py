@@ -1,5 +1,6 @@
 """The errors that are shown without a traceback."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,18 @@ class Stopped(UserError):
     """The user interrupted a run; the message says how to go on."""
 
     status = 130
+
+
+def worker_death(error: BaseException | None) -> str | None:
+    """Return the signal that killed a reading process (``Terminated``, ``Killed``, …) where that is the error.
+
+    It is empty where the process ended in another way, and None where the error is about something else.
+    """
+    text = f"{error} {getattr(error, '__cause__', '')}"
+    if "DataLoader worker" not in text:
+        return None
+    killed = re.search(r"killed by signal: ([\w ]+)", text)
+    return killed[1] if killed else ""
 
 
 def path_hint(module: str) -> str:

@@ -3,9 +3,11 @@ import re
 import subprocess
 import sys
 
+import pytest
 from tqdm import tqdm
 
 import segtricks
+from segtricks import cli
 from segtricks.cli import COMMANDS, HELP, main
 
 
@@ -42,3 +44,29 @@ def test_warnings_are_lines_of_their_own_and_come_once(capsys):
         logging.getLogger("segtricks.anything").warning("odd.png: an odd file")
     lines = re.split(r"[\r\n]+", capsys.readouterr().err)
     assert lines.count("odd.png: an odd file") == 1
+
+
+@pytest.mark.parametrize(
+    ("death", "status", "said"),
+    [
+        ("DataLoader worker (pid 7) is killed by signal: Terminated. ", 130, "segtricks: stopped"),
+        (
+            "DataLoader worker (pid 7) is killed by signal: Killed. ",
+            2,
+            "was killed (Killed), most likely because memory",
+        ),
+        ("DataLoader worker (pid(s) 7) exited unexpectedly", 2, "A reading process ended unexpectedly."),
+    ],
+)
+@pytest.mark.parametrize("buried", [False, True])
+def test_the_end_of_a_reading_process_is_told_by_its_signal(monkeypatch, capsys, death, status, said, buried):
+    def work(*_):
+        if not buried:
+            raise RuntimeError(death)
+        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from RuntimeError(death)
+
+    monkeypatch.setattr(cli, "_run", work)
+    assert main(["discover"]) == status
+    error = capsys.readouterr().err
+    assert said in error
+    assert (status == 130) == ("num_workers" not in error)

@@ -7,9 +7,11 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from .launch import ended, run, start, wait_for
 
@@ -159,3 +161,23 @@ def test_a_run_that_is_at_work_is_not_resumed_a_second_time_and_ctrl_c_ends_it(t
     os.kill(child.pid, signal.SIGINT)
     said = ended(tmp_path, child, status=130)
     assert re.search(r"at step \d+; the last checkpoint is of step \d+\. Next: segtricks fit --resume --name x", said)
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_sigterm_ends_discover_and_the_same_command_makes_what_is_missing(tmp_path, group):
+    (tmp_path / "photos").mkdir()
+    for number in range(300):
+        Image.new("RGB", (96, 64), (number % 256, 90, 90)).save(tmp_path / f"photos/{number}.png")
+    words = ["discover", "--backbone", "descriptor", "--size", "64", "--images", "photos", "--output", "out"]
+    words += ["--batch_size", "1", "--num_workers", "2"]
+    child = start(tmp_path, words)
+    wait_for(lambda: len(list((tmp_path / "out").glob("overlay/*"))) > 5, child)
+    workers = [int(pid) for pid in Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()]
+    for pid in [*workers, child.pid] if group else [child.pid]:
+        os.kill(pid, signal.SIGTERM)
+    said = ended(tmp_path, child, status=130)
+    assert "segtricks: stopped" in said
+    assert "Traceback" not in said
+    assert 5 < len(list((tmp_path / "out").glob("overlay/*"))) < 300
+    run(tmp_path, words)
+    assert len(list((tmp_path / "out").glob("overlay/*"))) == 300

@@ -28,6 +28,7 @@ WORDS = [
 ]
 WORLD = 2
 SCRIPT = Path(__file__).with_name("child_weights.py")
+CONTRAST = Path(__file__).with_name("child_contrast.py")
 
 
 def free_port():
@@ -252,3 +253,36 @@ def test_a_method_without_training_is_scored_in_one_folder_with_the_images_of_al
             assert [each["images"] for each in bins] == [each["images"] for each in one["size_bins"][row]]
         for row, metrics in result["rows"].items():
             assert metrics == pytest.approx(one["rows"][row])
+
+
+@pytest.fixture(scope="module")
+def contrast(tmp_path_factory):
+    """What one step of MaskContrast leaves, by number of processes: batches of 8 in all."""
+    folder, shapes = tmp_path_factory.mktemp("contrast"), SyntheticShapes(9, 20)
+    for name in ("photos", "masks"):
+        (folder / name).mkdir()
+    for i in range(9):
+        Image.fromarray(shapes.read_image(i).permute(1, 2, 0).numpy()).save(folder / f"photos/{i}.png")
+        Image.fromarray(shapes.read_mask(i)[0].numpy()).save(folder / f"masks/{i}.png")
+    port = free_port()
+    children = [start_script(folder, CONTRAST, {"processes": 1})]
+    children += [start_script(folder, CONTRAST, {"processes": WORLD}, torchrun(rank, port)) for rank in range(WORLD)]
+    for child in children:
+        ended(folder, child)
+    return {count: torch.load(folder / f"{count}.pt", weights_only=True) for count in (1, WORLD)}
+
+
+def test_the_queue_gets_the_prototypes_of_all_processes_in_the_order_of_their_ranks(contrast):
+    """Of the eight images in one process's batch, the first of two processes has the even ones."""
+    one, two = (contrast[count]["queue"] for count in (1, WORLD))
+    torch.testing.assert_close(two[:8], torch.cat([one[0:8:2], one[1:8:2]]), rtol=0, atol=1e-5)
+    assert torch.equal(two[8:], one[8:])
+
+
+def test_the_other_images_of_a_step_are_negatives_within_a_process_alone_so_losses_differ(contrast):
+    one, two = (float(contrast[count]["loss"]) for count in (1, WORLD))
+    assert two < one - 0.05  # three negatives of the batch instead of seven
+
+
+def test_processes_may_have_different_numbers_of_prototypes(contrast):
+    assert contrast[WORLD]["unequal"].tolist() == [[1, 1, 1]] * 2

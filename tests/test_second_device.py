@@ -20,7 +20,7 @@ from segtricks.discovery.methods import METHODS
 from segtricks.discovery.predictor import Discoverer
 from segtricks.discovery.spectral_voting import SpectralVoting
 from segtricks.losses import normalized_cut_loss
-from segtricks.methods import Discovery, Found, SelfMask, Sempart
+from segtricks.methods import Discovery, Found, MaskContrast, SelfMask, Sempart
 from segtricks.metrics import (
     CorLoc,
     EnhancedAlignmentMeasure,
@@ -301,6 +301,30 @@ def test_selfmasks_losses_and_masks_are_those_of_the_cpu(batch):
         losses, found = module.to(DEVICE).losses(images.to(DEVICE), target.to(DEVICE))
         torch.testing.assert_close(losses.total.cpu(), expected.total, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(found.cpu(), prob, rtol=1e-4, atol=1e-5)
+
+
+def test_maskcontrasts_step_is_that_of_the_cpu_and_waits_for_the_number_of_its_pixels_alone():
+    module = MaskContrast(BACKBONE, pretrained=False, freeze="stem", queue=4)
+    there = copy.deepcopy(module)
+    images, masks = torch.randn(4, 3, 32, 32), torch.zeros(4, 1, 8, 8)
+    masks[..., 2:6, 3:7] = 1
+
+    def step(module, images, masks):
+        terms, keys, _ = module.losses(images, masks)
+        module.queue.push(keys)
+        return terms, keys
+
+    expected, prototypes = step(module, images, masks)
+    with SecondDevice() as device:
+        there.to(DEVICE)
+        far_images, far_masks = images.to(DEVICE), masks.to(DEVICE)
+        device.waits.clear()
+        terms, keys = step(there, far_images, far_masks)
+        assert len(device.waits) == 1 and "losses/prototypes.py" in device.waits[0]
+        torch.testing.assert_close(keys.cpu(), prototypes, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(there.queue.entries[:2].cpu(), prototypes, rtol=1e-4, atol=1e-5)
+        for name, term in terms.items():
+            torch.testing.assert_close(term.cpu(), expected[name], rtol=1e-4, atol=1e-5)
 
 
 def test_spectral_voting_finds_what_the_cpu_finds():

@@ -71,7 +71,8 @@ class Backbone(nn.Module):
         """
         if blocks is not None:
             raise UserError(
-                f"{self.name!r} has no blocks of which some could be trained.\nNext: leave out --model.trained_blocks."
+                f"{self.name!r} has no blocks of which some could be trained.\n"
+                "Next: leave out --model.trained_blocks, or pass --model.freeze frozen."
             )
         self.requires_grad_(True)
         self.frozen = False

@@ -1,21 +1,26 @@
 """From a name to a ready backbone."""
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segtricks.backbones.affinity import affinity_of
 from segtricks.backbones.base import Backbone
-from segtricks.backbones.registry import BACKBONE_NAMES, DESCRIPTOR_PATCH_SIZES, PRETRAINED
+from segtricks.backbones.registry import BACKBONE_NAMES, DESCRIPTOR_PATCH_SIZES, PRETRAINED, RESNETS, VIT_OPTIONS
 from segtricks.errors import UserError, path_hint
 
 if TYPE_CHECKING:
     from timm.models.eva import Eva
+    from timm.models.resnet import ResNet
     from timm.models.vision_transformer import VisionTransformer
 
 FEATURES = ("key", "query", "value", "token")
 _POS_INTERPS = ("dino", "timm", "selfmask")
+_DEFAULTS = {"checkpoint": (None,), "feature": ("key", "token"), "layer": (-1,)}
+"""What the methods ask for where the user asks for nothing."""
 _VIT_MODULES = ("vision_transformer", "eva")  # of timm
 _NAMES_HINT = f"Short names: {', '.join(BACKBONE_NAMES)}; or timm's name of a ViT, as vit_small_patch16_224.dino."
 
@@ -32,11 +37,11 @@ def create_backbone(
     """A frozen backbone: normalised images (B, 3, H, W) to features (B, feature_dim, H / p, W / p).
 
     Args:
-        name: A short name (``dino_vits8``, ``ibot_vits16``, ``dinov2_vits14_reg``, ``dinov3_vits16``, …; all are in
+        name: A short name (``dino_vits8``, ``dinov2_vits14_reg``, ``dinov3_vits16``, ``moco_resnet50``, …; all are in
             ``BACKBONE_NAMES``); timm's own name of a ``VisionTransformer`` or ``Eva``
             (``vit_small_patch14_dinov2.lvd142m``; it gets ImageNet's normalisation, even if trained with another);
             ``descriptor``, which needs no weights; or ``package.module:Name``, your own :class:`Backbone` (or a
-            function that returns one), called with the other arguments by keyword.
+            function that returns one), called with those of the other arguments that it takes.
         pretrained: Take the weights from the first source that has them, see
             :func:`segtricks.backbones.sources.load_pretrained`. False leaves them random: for tests and parameter
             counts.
@@ -63,6 +68,8 @@ def create_backbone(
     _check_choice("feature", feature, FEATURES)
     _check_choice("pos_interp", pos_interp, _POS_INTERPS)
     backbone: Backbone
+    if name in RESNETS and (feature != "key" or layer != -1):
+        raise UserError(f"backbone {name!r} has features of its last stage alone: leave out feature and layer.")
     if name in DESCRIPTOR_PATCH_SIZES:
         if checkpoint is not None or feature != "key" or layer != -1:
             raise UserError(
@@ -79,22 +86,31 @@ def create_backbone(
     else:
         model, weights = _timm_model(name, pretrained, checkpoint)
         # here, because importing timm takes seconds that the descriptor does not need
+        from timm.models.resnet import ResNet
+
+        from segtricks.backbones.resnet import ResNetBackbone
         from segtricks.backbones.vit import ViTBackbone
 
         tau = affinity_of(name, "sempart", feature, layer).tau
-        backbone = ViTBackbone(model, name, tau, feature, layer, pos_interp)
+        if isinstance(model, ResNet):
+            backbone = ResNetBackbone(model, name, tau)
+        else:
+            backbone = ViTBackbone(model, name, tau, feature, layer, pos_interp)
         backbone.weights = weights
     return backbone.requires_grad_(False).eval()
 
 
-def _timm_model(name: str, pretrained: bool, checkpoint: str | Path | None) -> "tuple[VisionTransformer | Eva, str]":
+def _timm_model(
+    name: str, pretrained: bool, checkpoint: str | Path | None
+) -> "tuple[VisionTransformer | Eva | ResNet, str]":
     import timm
     from timm.models import is_model_in_modules
     from timm.models.eva import Eva
+    from timm.models.resnet import ResNet
     from timm.models.vision_transformer import VisionTransformer
 
     from segtricks.backbones.sources import load_pretrained
-    from segtricks.backbones.weights import load_checkpoint
+    from segtricks.backbones.weights import OWN_FILE, load_checkpoint
 
     entry = PRETRAINED.get(name)
     timm_name = entry.timm_name if entry else name
@@ -104,17 +120,19 @@ def _timm_model(name: str, pretrained: bool, checkpoint: str | Path | None) -> "
         close = get_close_matches(name, [*BACKBONE_NAMES, *models, *tagged], n=3)
         hint = f" Did you mean {', '.join(close)}?" if close else ""
         raise UserError(f"unknown backbone {name!r}.{hint}\n{_NAMES_HINT}")
-    if not is_model_in_modules(timm_name, _VIT_MODULES):
+    if name not in RESNETS and not is_model_in_modules(timm_name, _VIT_MODULES):
         raise _not_a_vit(name)
     if checkpoint is None and pretrained:
         model, weights = load_pretrained(timm_name, name, entry)
     else:
-        model, weights = timm.create_model(timm_name, num_classes=0, dynamic_img_size=True), "random"
-    if not isinstance(model, VisionTransformer | Eva):  # TIMM_USE_NAFLEX=1 makes another class of the same name
+        options = entry.options if entry else VIT_OPTIONS
+        model, weights = timm.create_model(timm_name, num_classes=0, **options), "random"
+    # TIMM_USE_NAFLEX=1 makes another class of the same name.
+    if not isinstance(model, VisionTransformer | Eva | ResNet):
         raise _not_a_vit(name)
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, name)
-        weights = f"file {Path(checkpoint).name}"
+        weights = f"{OWN_FILE}{Path(checkpoint).name}"
     return model, weights
 
 
@@ -128,16 +146,36 @@ def _own_backbone(name: str, **arguments: Any) -> Backbone:
     if not callable(create) or (isinstance(create, type) and not issubclass(create, Backbone)):
         raise UserError(f"backbone {name!r} is not a backbone.\nDerive it from segtricks.backbones.Backbone.")
     try:
-        backbone = create(**arguments)
+        backbone = create(**_taken(create, name, arguments))
     except TypeError as error:
         raise UserError(
-            f"backbone {name!r} could not be made: {error}.\nIt is called with {', '.join(arguments)}, by keyword."
+            f"backbone {name!r} could not be made: {error}.\n"
+            f"It is called with those of {', '.join(arguments)} that it takes, by keyword."
         ) from error
     if not isinstance(backbone, Backbone):
         raise UserError(
             f"backbone {name!r} returned a {type(backbone).__name__}.\nDerive it from segtricks.backbones.Backbone."
         )
     return backbone
+
+
+def _taken(create: Callable[..., Any], name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that a class or function has parameters for.
+
+    Raises:
+        UserError: one that was given is not among them, and would have no effect.
+    """
+    parameters = signature(create).parameters.values()
+    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return arguments
+    taken = {parameter.name for parameter in parameters}
+    for option, defaults in _DEFAULTS.items():
+        if option not in taken and arguments[option] not in defaults:
+            raise UserError(
+                f"backbone {name!r} takes no {option}, and got {arguments[option]!r}.\n"
+                f"Next: leave it out, or add {option} to the arguments of its __init__."
+            )
+    return {key: value for key, value in arguments.items() if key in taken}
 
 
 def _check_choice(option: str, value: str, legal: tuple[str, ...]) -> None:

@@ -4,18 +4,15 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import timm
 import torch
-from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from segtricks.backbones import carrier
 from segtricks.backbones.hub import cached_hub_file, create_from_hub, hub_address
 from segtricks.backbones.probing import probe
-from segtricks.backbones.registry import Pretrained
+from segtricks.backbones.registry import VIT_OPTIONS, Pretrained
 from segtricks.backbones.unavailable import Unavailable
 from segtricks.backbones.weight_cache import cached_weights, hold_weights, load_cached, store, weights_folder
 from segtricks.backbones.weights import load_checkpoint, load_strictly
@@ -72,7 +69,8 @@ def local_weights(name: str, entry: Pretrained) -> Path | None:
 
 
 def _sources(timm_name: str, name: str, entry: Pretrained | None) -> dict[str, Callable[[], Loaded]]:
-    hub = {"timm's hub": lambda: create_from_hub(timm_name, dynamic_img_size=True)}
+    options = entry.options if entry else VIT_OPTIONS
+    hub = {"timm's hub": lambda: create_from_hub(timm_name, **options)}
     if entry is None:
         return hub
     wanted = _Wanted(name, timm_name, entry)
@@ -139,8 +137,9 @@ def _convert(wanted: _Wanted) -> Loaded:
     return model, carrier.SOURCE
 
 
-def _blank(wanted: _Wanted) -> VisionTransformer | Eva:
-    return cast(VisionTransformer | Eva, timm.create_model(wanted.timm_name, num_classes=0, dynamic_img_size=True))
+def _blank(wanted: _Wanted) -> nn.Module:
+    model: nn.Module = timm.create_model(wanted.timm_name, num_classes=0, **wanted.entry.options)
+    return model
 
 
 def _forget(part: Path) -> None:

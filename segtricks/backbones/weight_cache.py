@@ -17,8 +17,7 @@ from segtricks.errors import UserError
 from segtricks.runs import replacing
 
 if TYPE_CHECKING:
-    from timm.models.eva import Eva
-    from timm.models.vision_transformer import VisionTransformer
+    from torch import nn
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ def cached_weights(name: str) -> Path:
     return weights_folder() / f"{name}.safetensors"
 
 
-def load_cached(model: "VisionTransformer | Eva", name: str) -> str:
+def load_cached(model: "nn.Module", name: str) -> str:
     """Load a backbone's cached weights strictly and return where they came from.
 
     A file that is damaged or does not fit is removed, with a warning that names it.
@@ -57,7 +56,7 @@ def load_cached(model: "VisionTransformer | Eva", name: str) -> str:
         raise Unavailable("its file was damaged") from error
 
 
-def store(model: "VisionTransformer | Eva", name: str, source: str) -> bool:
+def store(model: "nn.Module", name: str, source: str) -> bool:
     """Write a model's weights into the cache in one step; False, with a warning, where that is not possible.
 
     Args:

@@ -16,14 +16,18 @@ from torch import Tensor, nn
 from segtricks.errors import UserError
 
 StateDict = dict[str, Tensor]
+_MOCO = "encoder_q."
+
+OWN_FILE = "file "
+"""How the words begin that say where weights come from, where that is a file of the user's."""
 
 
-def load_checkpoint(model: VisionTransformer | Eva, path: str | Path, name: str) -> None:
-    """Load a weight file into a timm ViT, every key or none.
+def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> None:
+    """Load a weight file into a timm ViT or ResNet, every key or none.
 
-    Read are plain state dicts, full training checkpoints of DINO and iBOT (the teacher is taken), timm's own
-    files, the layouts that Meta released DINOv2 and DINOv3 in, as ``.safetensors`` or PyTorch's format.
-    ``head.*`` and ``masked_embed`` are left out.
+    Read are plain state dicts, full training checkpoints of DINO and iBOT (the teacher is taken) and MoCo (the query
+    encoder), timm's and torchvision's own files, the layouts that Meta released DINOv2 and DINOv3 in, as
+    ``.safetensors`` or PyTorch's format. ``head.*``, ``fc.*`` and ``masked_embed`` are left out.
 
     Raises:
         UserError: No such file, unreadable, holds code, or does not fit the model in every key and shape.
@@ -55,7 +59,8 @@ def load_strictly(model: nn.Module, state: StateDict, path: str | Path, name: st
     own = model.state_dict()
     misshapen = [key for key in own if key in state and own[key].shape != state[key].shape]
     faults = {
-        "missing": [key for key in own if key not in state],
+        # Files of 2017 lack the counters of batch norms, and torch starts those at 0.
+        "missing": [key for key in own if key not in state and not key.endswith("num_batches_tracked")],
         "unexpected": [key for key in state if key not in own],
         "of another shape": [f"{key} {_shape(state[key])} for {_shape(own[key])}" for key in misshapen],
     }
@@ -65,12 +70,14 @@ def load_strictly(model: nn.Module, state: StateDict, path: str | Path, name: st
     model.load_state_dict(state, strict=True)
 
 
-def official_layout(state: StateDict, model: VisionTransformer | Eva, path: str | Path) -> StateDict:
+def official_layout(state: StateDict, model: nn.Module, path: str | Path) -> StateDict:
     """Rename Meta's DINOv2 and DINOv3 keys to timm's, by timm's own filters; other state dicts pass unchanged.
 
     Raises:
         UserError: DINOv3 weights with attention biases for a timm model that has no room for them.
     """
+    if not isinstance(model, VisionTransformer | Eva):
+        return state
     # timm's filters would resize weights for another patch or grid: leave those for the strict load to refuse.
     patch = state.get("patch_embed.proj.weight")
     if "mask_token" not in state or patch is None or patch.shape != model.patch_embed.proj.weight.shape:
@@ -116,7 +123,10 @@ def _unwrap(content: Any, path: Path) -> StateDict:
         )
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     state = {re.sub(r"^((module|backbone)\.)+", "", key): value for key, value in tensors.items()}
-    return {key: value for key, value in state.items() if not key.startswith("head.") and key != "masked_embed"}
+    if any(key.startswith(_MOCO) for key in state):
+        state = {key.removeprefix(_MOCO): value for key, value in state.items() if key.startswith(_MOCO)}
+    unused = ("head.", "fc.", "masked_embed")
+    return {key: value for key, value in state.items() if not key.startswith(unused)}
 
 
 def _idle(qkv_bias: Tensor) -> bool:

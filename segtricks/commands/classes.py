@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> None:
     ).to(device)
     found = write_pseudo_classes(
         store,
-        dataset.images,
+        dataset,
         encoder,
         options.k,
         about=_about(options, encoder),

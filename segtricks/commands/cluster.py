@@ -140,7 +140,7 @@ def _write_vectors(found: Photographs, embedding: Embedding, output: Path, worke
     transform = partial(fit_short_side, size=embedding.size, multiple=embedding.multiple)
     items = WholeItems(SegmentationDataset("photographs", todo), transform)
     collate = partial(collate_lists, names=("image", "photo", "path"))
-    loader = make_loader(items, 1, collate, min(workers, len(todo) // 8), None)
+    loader = make_loader(items, collate, min(workers, len(todo) // 8), batch_size=1)
     for batch in tqdm(map(finished, loader), "features", len(todo), unit=" images", disable=None):
         for broken, reason in batch["skipped"]:
             found.skip(Path(broken), reason)

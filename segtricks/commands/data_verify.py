@@ -2,11 +2,12 @@
 
 import os
 import warnings
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from segtricks.commands.options import OptionParser
 from segtricks.data.datasets.folder import fits_list, write_list
@@ -17,9 +18,11 @@ from segtricks.data.download.verify import (
     check_count,
     check_item,
     check_names,
+    check_reading,
     common_folder,
     open_whole,
 )
+from segtricks.data.orientation import Orientation
 from segtricks.data.pairing import few
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
@@ -27,10 +30,14 @@ from segtricks.parallel import in_threads
 from segtricks.reports.tables import text_table
 from segtricks.runs import write_json
 
-USAGE = """NAME|FOLDER|LIST.txt [--root data] [--masks DIR|COCO.json]
+USAGE = """NAME|FOLDER|LIST.txt [--root data] [--masks DIR|COCO.json] [--boxes DIR|COCO.json]
 
   --root DIR       where a published set lies
   --masks PATH     masks of a folder or list of photographs: a folder, or a COCO JSON file
+  --boxes PATH     boxes of these: a folder of VOC XML files, or a COCO JSON file
+  --foreground N … values of the masks that are foreground, where they hold classes
+  --ignore N …     values of the masks that are not scored, such as a border of 255
+  --orientation X  masks and boxes were drawn on upright photographs (exif) or on their pixels as stored (raw)
   --fix-list FILE  write the good images' paths, one in each line: FILE.txt can be given wherever a folder can
   --strict         another number of images than was published is a fault
   --all            print every file, not the first three of each kind
@@ -48,22 +55,10 @@ class FaultsFound(UserError):
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
-    parser = OptionParser("data verify", USAGE)
-    parser.add_argument("dataset")
-    parser.add_argument("--root", type=Path, default=Path("data"))
-    for name in ("masks", "fix-list", "output"):
-        parser.add_argument(f"--{name}", type=Path)
-    for name in ("strict", "all"):
-        parser.add_argument(f"--{name}", action="store_true")
-    parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
-    options = parser.parse_args(list(words))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the table names the same things
-        dataset = open_whole(options.dataset, options.root, options.masks)
-    if not dataset.images:
-        raise UserError(f"{dataset.name}: no image has a mask of the same name; {_first(dataset)}.")
+    options = _parser().parse_args(list(words))
+    dataset = _open(options)
     folder = common_folder(dataset)
-    found = check_names(dataset)
+    found = check_names(dataset) + check_reading(dataset)
     difference = check_count(dataset)
     if difference and options.strict:
         found.append(Finding("count", str(folder), difference))
@@ -74,6 +69,10 @@ def main(words: Sequence[str]) -> None:
         values.update(filter(None, [checked.values]))
         if fits_list(path) and not _faults(checked.findings):
             good.append(path)
+    for kind in ("empty", "full"):
+        if 0 < values.total() == values[kind]:
+            found.append(Finding(f"all_{kind}", str(folder)))
+            print(f"segtricks: warning: {dataset.name}: {NOTES[found[-1].kind]}. Look at some of them.\n")
     _print(found, folder, options.all)
     if options.output:
         write_json(options.output, _content(dataset, found, good, values))
@@ -84,6 +83,33 @@ def main(words: Sequence[str]) -> None:
         files = len({finding.path for finding in faults})
         raise FaultsFound(f"{dataset.name}: faults in {files:,} of its files; {summary}.")
     print(f"{dataset.name}: {summary}.")
+
+
+def _parser() -> OptionParser:
+    parser = OptionParser("data verify", USAGE)
+    parser.add_argument("dataset")
+    parser.add_argument("--root", type=Path, default=Path("data"))
+    for name in ("masks", "boxes", "fix-list", "output"):
+        parser.add_argument(f"--{name}", type=Path)
+    for name in ("strict", "all"):
+        parser.add_argument(f"--{name}", action="store_true")
+    for name in ("foreground", "ignore"):
+        parser.add_argument(f"--{name}", type=int, nargs="+", metavar="N", default=())
+    parser.add_argument("--orientation", choices=get_args(Orientation), default="exif")
+    parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
+    return parser
+
+
+def _open(options: Namespace) -> SegmentationDataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the table names the same things
+        dataset = open_whole(options.dataset, options.root, options.masks, options.boxes)
+    if not dataset.images:
+        raise UserError(f"{dataset.name}: no image has a mask of the same name; {_first(dataset)}.")
+    reading = dataset.reading
+    reading.foreground, reading.ignore = tuple(options.foreground), tuple(options.ignore)
+    reading.orientation = options.orientation
+    return dataset
 
 
 def _summary(dataset: SegmentationDataset, good: Sequence[Path], values: Counter[str], difference: str) -> str:

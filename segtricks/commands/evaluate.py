@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from segtricks.commands.options import OptionParser
-from segtricks.data.boxes import ImageBoxes, read_boxes
+from segtricks.data.boxes import Boxes, ImageBoxes, read_boxes
 from segtricks.data.mask_pairs import pair_boxes, pair_masks
 from segtricks.data.mask_values import decide
+from segtricks.data.orientation import Orientation, Turns
 from segtricks.errors import UserError
 from segtricks.metrics import MEASURES, Protocol, get_protocol
 from segtricks.metrics.corloc import Select
@@ -33,6 +34,8 @@ USAGE = """--predictions MASKS [MASKS …] --targets GT [--protocol fullres]
   --boxes PATH         CorLoc against VOC's Annotations folder or a COCO JSON file
   --foreground N …     values of the targets that are foreground, where they hold classes
   --ignore N …         values of the targets whose pixels are not scored, such as a border of 255
+  --orientation X      targets and boxes were drawn on upright photographs (exif), or on the pixels of --images as
+                       they are stored (raw)
   --polarity RULE      turn a mask over if its mean (image), or its mean along the border (border), exceeds 0.5
   --select RULE        which component gives the box: largest_bbox, largest_area or seed
   --no-hard            leave VOC's difficult and truncated objects out
@@ -49,12 +52,14 @@ def main(words: Sequence[str]) -> None:
     options = _parser().parse_args(list(words))
     protocol = _protocol(options)
     boxes = read_boxes(options.boxes, hard=not options.no_hard) if options.boxes else None
+    if boxes is not None:
+        boxes.problems.warn()
     found = {
         name: _evaluate(name, folder, options, protocol, boxes)
         for name, folder in zip(_names(options.predictions), options.predictions, strict=True)
     }
     results = [
-        _result(folder, each, options, protocol)
+        _result(folder, each, options, protocol, boxes)
         for folder, each in zip(options.predictions, found.values(), strict=True)
     ]
     for name, each in found.items():
@@ -79,7 +84,7 @@ def _protocol(options: Namespace) -> Protocol:
     """Return the protocol of the options.
 
     Raises:
-        UserError: it is unknown, or there is nothing that it could compare with.
+        UserError: it is unknown, or there is nothing that it could compare with, or --images is missing.
     """
     # A folder of masks has made up its mind about what is foreground; a model's protocol decides for the model.
     chosen = {"select": options.select} if options.select else {}
@@ -88,6 +93,8 @@ def _protocol(options: Namespace) -> Protocol:
         protocol = replace(protocol, polarity=options.polarity)
     if options.targets is None and options.boxes is None:
         raise UserError("Nothing to compare with: pass --targets FOLDER, --boxes PATH or both.")
+    if options.orientation == "raw" and options.images is None:
+        raise UserError("--orientation raw turns what was drawn as the photographs say: pass their folder, --images.")
     if options.boxes and protocol.crop is not None:
         raise UserError(
             "--boxes refers to whole images: use a protocol without a crop, for example --protocol fullres."
@@ -105,16 +112,16 @@ def _parser() -> OptionParser:
     parser.add_argument("--select", choices=get_args(Select))
     parser.add_argument("--foreground", type=int, nargs="+", metavar="N")
     parser.add_argument("--ignore", type=int, nargs="+", metavar="N")
+    parser.add_argument("--orientation", choices=get_args(Orientation), default="exif")
     parser.add_argument("--no-hard", action="store_true")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
     return parser
 
 
-def _evaluate(
-    name: str, folder: Path, options: Namespace, protocol: Protocol, boxes: dict[str, ImageBoxes] | None
-) -> FolderEvaluation:
+def _evaluate(name: str, folder: Path, options: Namespace, protocol: Protocol, boxes: Boxes | None) -> FolderEvaluation:
     workers = max(1, options.workers)
-    boxes, left_out = _usable(boxes, options.no_hard)
+    usable, left_out = _usable(boxes, options.no_hard)
+    turns = Turns(options.images, options.orientation)
     if options.targets:
         pairs = pair_masks(folder, options.targets)
         predictions = [prediction for _, prediction, _ in pairs.found]
@@ -123,23 +130,25 @@ def _evaluate(
             decide(predictions, "predictions", workers=workers),
             decide(targets, "targets", options.foreground or (), options.ignore or (), workers),
         )
-        return evaluate_folder(name, pairs, protocol, boxes, workers=workers, rules=rules)
-    pairs = pair_boxes(folder, [*(boxes or {}), *left_out], options.boxes)
+        return evaluate_folder(name, pairs, protocol, usable, workers=workers, rules=rules, turns=turns)
+    pairs = pair_boxes(folder, [*(usable or {}), *left_out], options.boxes)
     pairs.skipped += [(stem, _ALL_HARD) for stem, _, _ in pairs.found if stem in left_out]
     pairs.found = [pair for pair in pairs.found if pair[0] not in left_out]
     rules = Rules(decide([prediction for _, prediction, _ in pairs.found], "predictions", workers=workers))
-    return evaluate_folder(name, pairs, protocol, boxes, masks=False, workers=workers, rules=rules)
+    return evaluate_folder(name, pairs, protocol, usable, False, workers, rules, turns)
 
 
-def _usable(boxes: dict[str, ImageBoxes] | None, no_hard: bool) -> tuple[dict[str, ImageBoxes] | None, set[str]]:
+def _usable(boxes: Boxes | None, no_hard: bool) -> tuple[Mapping[str, ImageBoxes] | None, set[str]]:
     """The boxes of images that have some left without the hard ones, and the names of the other images."""
     if boxes is None or not no_hard:
         return boxes, set()
-    left_out = {stem for stem, place in boxes.items() if not len(place.boxes)}
+    left_out = {stem for stem, place in boxes.items() if not len(place.boxes) and not place.fault}
     return {stem: place for stem, place in boxes.items() if stem not in left_out}, left_out
 
 
-def _result(folder: Path, found: FolderEvaluation, options: Namespace, protocol: Protocol) -> dict[str, Any]:
+def _result(
+    folder: Path, found: FolderEvaluation, options: Namespace, protocol: Protocol, boxes: Boxes | None
+) -> dict[str, Any]:
     score = found.evaluation.rows[ROW]
     result: dict[str, Any] = {
         "predictions": str(folder),
@@ -153,6 +162,10 @@ def _result(folder: Path, found: FolderEvaluation, options: Namespace, protocol:
     }
     if options.targets:
         result |= {"empty": score.empty, "size_bins": score.size_bins, "curves": score.curves}
+    if options.orientation != "exif":
+        result["reading"]["orientation"] = options.orientation
+    if boxes is not None and boxes.problems:
+        result["annotations"] = [boxes.problems.as_dict()]
     if options.boxes:
         result["corloc"] = {
             "boxes": str(options.boxes),

@@ -55,8 +55,7 @@ def main(words: Sequence[str]) -> None:
     parser = _parser()
     if {"-h", "--help"} & set(words[:1]):
         return parser.print_usage()
-    if not words or words[0].startswith("-"):
-        raise UserError(f"Which experiment? Write its name first.\nUsage: segtricks experiment {USAGE}")
+    words = _name_first(words)
     options, extra = parser.parse_known_args(list(words[1:]))
     _check_options(options, extra)
     path = find_grid(words[0])
@@ -69,6 +68,29 @@ def main(words: Sequence[str]) -> None:
         _show(experiment)
     else:
         _run(experiment, options)
+
+
+def _name_first(words: Sequence[str]) -> list[str]:
+    """The words with the name of the experiment first, wherever it was written.
+
+    Raises:
+        UserError: there is none.
+    """
+    if words and not words[0].startswith("-"):
+        return list(words)
+    joined: list[str] = []
+    for word in words:  # what follows an option of a run is its value
+        last = joined[-1] if joined else ""
+        if last.startswith("--") and "." in last and "=" not in last and not word.startswith("--"):
+            joined[-1] = f"{last}={word}"
+        else:
+            joined.append(word)
+    _, extra = _parser().parse_known_args(joined)
+    name = next((word for word in extra if not word.startswith("-")), None)
+    if name is None:
+        raise UserError(f"Which experiment? Write its name first.\nUsage: segtricks experiment {USAGE}")
+    joined.remove(name)
+    return [name, *joined]
 
 
 def check_runs(runs: Iterable[Run], files: bool = True) -> None:

@@ -25,7 +25,7 @@ from segtricks.commands.options import (
 )
 from segtricks.commands.rounds import add_round_options, is_in_rounds, train_in_rounds
 from segtricks.commands.scoring import Stage, print_scores, score
-from segtricks.errors import Stopped, UserError
+from segtricks.errors import Stopped, UserError, worker_death
 from segtricks.parallel import one_voice, place
 from segtricks.reports.figures import curve_figure, save_figure
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
@@ -49,7 +49,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run of that name")
     add_round_options(parser)
     if wants_help(words):
-        return show_help(parser, words)
+        return show_help(parser, words, "fit")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     if options.rounds is not None or is_in_rounds(options.name):
@@ -157,7 +157,9 @@ def _ways_on(trainer: Trainer, run: Path) -> Iterator[None]:
     """
     try:
         yield
-    except SystemExit:  # Lightning's answer to Ctrl-C, and to signals while it scores
+    except (SystemExit, RuntimeError) as error:  # Lightning's answer to Ctrl-C, and to signals while it scores
+        if isinstance(error, RuntimeError) and worker_death(error) != "Terminated":
+            raise
         print()
         raise Stopped(f"Stopped at step {trainer.global_step:,}{_kept(run)}. {resume_words(run)}") from None
     except OSError as error:

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -16,6 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from segtricks.backbones.fingerprint import fingerprint
 from segtricks.commands.feature_options import take_cache_options
 from segtricks.commands.parser import ASKED, Asked, Parser, check_ranges, chosen_method, plain_mistakes
 from segtricks.data import SaliencyDataModule
@@ -29,6 +31,7 @@ from segtricks.runs import replacing
 from segtricks.training.bar import CudnnBenchmark, TrainingBar
 from segtricks.training.feature_caching import FeatureCaching
 
+_log = logging.getLogger(__name__)
 _SAMPLED = 32  # photographs whose borders show the sign of a head
 
 RUN_OPTIONS: dict[str, tuple[Any, Any, str]] = {
@@ -119,6 +122,7 @@ class SegtricksCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and refuse what is out of range before anything is made of it."""
         super().parse_arguments(parser, args)
+        self._moved = _moved_weights(self.config)
         self.config.provenance = None  # of the run whose config this is, not of this one
         check_ranges(self.config)
 
@@ -150,6 +154,8 @@ class SegtricksCLI(LightningCLI):
                 "trainer.precision 16-true needs a GPU, and this run is on the CPU.\n"
                 "Next: pass --trainer.precision 32-true, or bf16-mixed for less memory."
             )
+        if self._moved is not None:
+            self._moved.check(self.model.backbone)
         patch = getattr(getattr(self.model, "backbone", None), "patch_size", None)
         if patch:
             self.run_data.fit_patches(patch)
@@ -208,6 +214,34 @@ class SegtricksCLI(LightningCLI):
                 "segtricks.data.datamodule.RunData lists."
             )
         return data
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """Weights of a run's backbone whose file is gone, for which those that are at hand are taken."""
+
+    file: str
+    fingerprint: str
+
+    def check(self, backbone: Any) -> None:
+        """Raise a ``UserError`` unless a backbone has these weights."""
+        if fingerprint(backbone) != self.fingerprint:
+            raise UserError(
+                f"The weights {self.file} of the run are gone, and those at hand ({backbone.weights}) are others.\n"
+                "Next: pass where the file is now, with --model.backbone_checkpoint FILE."
+            )
+        _log.warning("%s is gone; the same weights were found elsewhere (%s).", self.file, backbone.weights)
+
+
+def _moved_weights(config: Namespace) -> _Moved | None:
+    """Let a run whose file of weights is gone take those at hand, to be compared with what the run knows of them."""
+    options = config.model.get("init_args")
+    file = None if options is None else options.get("backbone_checkpoint")
+    known = (config.provenance or {}).get("fingerprint")
+    if file is None or known is None or Path(file).exists():
+        return None
+    options.backbone_checkpoint, options.pretrained = None, True
+    return _Moved(str(file), known)
 
 
 def quiet() -> None:

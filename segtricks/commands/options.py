@@ -1,6 +1,7 @@
 """Options that a command takes for itself, before the rest goes to the LightningCLI parser."""
 
 import argparse
+import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ class OptionParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, with the options of this parser in its own spelling."""
         words = [self._spelt(word) for word in (args or [])]
+        for word in words:
+            self._check_typo(word.partition("=")[0])
         return super().parse_known_args(words, namespace)
 
     def _spelt(self, word: str) -> str:
@@ -33,9 +36,32 @@ class OptionParser(argparse.ArgumentParser):
         known = {option.replace("-", "_"): option for option in self._option_string_actions}
         return f"{known.get(name.replace('-', '_'), name)}{equals}{value}" if word.startswith("--") else word
 
+    def _check_typo(self, name: str) -> None:
+        """Refuse what is nearly an option of this command; what is not may be one of a run."""
+        if not name.startswith("--") or "." in name or name in self._option_string_actions:
+            return
+        own = {option.replace("-", "_"): option for option in self._option_string_actions}
+        near = difflib.get_close_matches(name.replace("-", "_"), own, n=1, cutoff=0.75)
+        if near and not _is_run_option(name):
+            raise UserError(
+                f"Unknown option {name}. Did you mean {own[near[0]]}?\n"
+                f"Next: segtricks {self._command} --help lists every option."
+            )
+
+    def format_help(self) -> str:
+        """The usage; and the list of options, unless the usage describes them."""
+        described = any(action.help for action in self._actions if action.dest != "help")
+        return super().format_help() if described or self.description else self.format_usage()
+
     def error(self, message: str) -> NoReturn:
         """Raise the mistake with the command's usage."""
         raise UserError(f"{message[:1].upper()}{message[1:]}.\nUsage: segtricks {self._command} {self._own_usage}")
+
+
+def _is_run_option(name: str) -> bool:
+    from segtricks.commands.lightning_cli import RUN_OPTIONS  # Lightning takes seconds, and most words need none
+
+    return name in ("--seed_everything", "--resume", "--trainer", "--model", "--data") or name[2:] in RUN_OPTIONS
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

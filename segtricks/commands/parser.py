@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, TypeVar, get_args
 
 import yaml
 from jsonargparse import Namespace
@@ -23,6 +23,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from segtricks.errors import UserError, path_hint
 from segtricks.methods import SegmentationModule, Sempart
+
+Kind = TypeVar("Kind")
 
 _LARGEST_SIDE = 8192  # pixels; eight such images are 6 GB of float32
 _RANGES: dict[str, tuple[float, float, Any]] = {  # lowest, highest, example
@@ -128,6 +130,15 @@ def chosen_method(words: Sequence[str]) -> type[SegmentationModule] | None:
     jsonargparse passes values from one class on to the next where both have the option, defaults as well: the parser
     has to start from the defaults of the method that is meant.
     """
+    return _chosen("model", SegmentationModule, words)
+
+
+def chosen_data(words: Sequence[str]) -> type[LightningDataModule] | None:
+    """The data module that option words and their configs name last; None where they name none that is known."""
+    return _chosen("data", LightningDataModule, words)
+
+
+def _chosen(group: str, kind: type[Kind], words: Sequence[str]) -> type[Kind] | None:
     name = None
     following = [*words[1:], ""]
     pairs = (
@@ -136,22 +147,22 @@ def chosen_method(words: Sequence[str]) -> type[SegmentationModule] | None:
     for option, value in pairs:
         if option == "--config" and Path(value).is_file():
             content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-            model = content.get("model") if isinstance(content, dict) else None
-            found = model.get("class_path") if isinstance(model, dict) else model
+            part = content.get(group) if isinstance(content, dict) else None
+            found = part.get("class_path") if isinstance(part, dict) else part
             name = found if isinstance(found, str) else name
-        elif option in ("--model", "--model.class_path"):
+        elif option in (f"--{group}", f"--{group}.class_path"):
             name = value
-    return None if name is None else _method_class(name)
+    return None if name is None else _class_of(kind, name)
 
 
-def _method_class(path: str) -> type[SegmentationModule] | None:
-    """The method of a class path, or of its last part alone as jsonargparse allows it; None where there is none."""
+def _class_of(kind: type[Kind], path: str) -> type[Kind] | None:
+    """The class of a path, or of its last part alone as jsonargparse allows it; None where there is none."""
     module, _, name = path.rpartition(".")
     if not module:
-        return next((kind for kind in _subclasses(SegmentationModule) if kind.__name__ == name), None)
+        return next((each for each in _subclasses(kind) if each.__name__ == name), None)
     with suppress(ImportError):  # explained when the options are parsed
         found = getattr(importlib.import_module(module), name, None)
-        if isinstance(found, type) and issubclass(found, SegmentationModule):
+        if isinstance(found, type) and issubclass(found, kind):
             return found
     return None
 

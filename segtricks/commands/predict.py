@@ -23,7 +23,7 @@ def main(words: Sequence[str]) -> None:
     add_task_options(parser)
     parser.add_argument("--boxes", action="store_true", help="also write boxes.json in COCO's form")
     if wants_help(words):
-        return show_help(parser, words)
+        return show_help(parser, words, "predict")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     task = task_of(options, options.boxes)

@@ -115,11 +115,13 @@ def write_masks(task: Task, model: Model, title: str) -> None:
         )
         _make_ready(cli, model, dataset.images)
         writer: MaskWriter = cli.model.writer_class(dataset.root, task.output, dataset.images)
+        dataset.decide_reading()
+        dataset.warn_of_reading(dataset.name)
         settings = _settings(cli, model)
         if not task.overwrite:
             check_settings(task.output, settings)
         part = task.shard.split(*_rank(cli.trainer))
-        there = _predict(cli, task, model, dataset.images, writer, part, settings, title)
+        there = _predict(cli, task, model, dataset, writer, part, settings, title)
         _report(cli, task, dataset.images, writer, part, settings, _source(cli, model), there)
         if task.page and cli.trainer.is_global_zero and (task.output / "index.json").is_file():
             write_page(Store.open(task.output), dataset.images, task.output / "page.html", dataset.root, task.limit)
@@ -166,19 +168,19 @@ def _predict(
     cli: SegtricksCLI,
     task: Task,
     model: Model,
-    paths: list[Path],
+    dataset: SegmentationDataset,
     writer: MaskWriter,
     part: Share,
     settings: dict[str, Any],
     title: str,
 ) -> int:
     """Write the masks of this process's part that are not there; return how many were."""
-    trainer, chosen = cli.trainer, part.of(paths)
+    trainer, chosen = cli.trainer, part.of(dataset.images)
     todo = [path for path in chosen if task.overwrite or not writer.exists(path)]
     callbacks = [writer, _Begin(writer, todo if task.overwrite else [], settings)]
     trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
-        batches = _EqualSizes(_loader(todo, cli.run_data), cli.run_data.eval_batch_size)
+        batches = _EqualSizes(_loader(todo, dataset, cli.run_data), cli.run_data.eval_batch_size)
         with writer.at_work(len(todo), title, cli.wants_bar and trainer.is_global_zero):
             ckpt = None if model.checkpoint is None else str(model.checkpoint)
             trainer.predict(cli.model, batches, ckpt_path=ckpt, return_predictions=False, weights_only=True)
@@ -201,11 +203,13 @@ class _Begin(Callback):
             write_json(self.writer.output / "settings.json", self.settings)
 
 
-def _loader(paths: list[Path], data: RunData) -> DataLoader[Any]:
+def _loader(paths: list[Path], whole: SegmentationDataset, data: RunData) -> DataLoader[Any]:
     transform = partial(fit_short_side, size=data.size, multiple=data.multiple)
-    items = WholeItems(SegmentationDataset("photographs", paths), transform)
+    part = SegmentationDataset("photographs", paths)
+    part.reading = whole.reading
+    items = WholeItems(part, transform)
     workers = min(data.num_workers, len(paths) // _FOR_A_WORKER)
-    return make_loader(items, 1, partial(collate_lists, names=("image", "photo", "path")), workers, None)
+    return make_loader(items, partial(collate_lists, names=("image", "photo", "path")), workers, batch_size=1)
 
 
 class _EqualSizes:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from segtricks.commands.options import OptionParser
 from segtricks.data.images import UnreadableImage, read_image
 from segtricks.data.mask_pairs import Pair, pair_masks, prediction_folder
-from segtricks.data.mask_values import MaskRule, decide
+from segtricks.data.mask_values import MaskRule, decide, on_disk
+from segtricks.data.reading import Reading
 from segtricks.errors import UserError
 from segtricks.metrics import apply_polarity
 from segtricks.metrics.protocols import fit
@@ -20,7 +22,7 @@ from segtricks.parallel import in_threads
 from segtricks.pseudo_labels.writer import count_one_sided, warn_one_sided, write_png
 from segtricks.refine.registry import REFINERS, create_refiner
 from segtricks.runs import write_json
-from segtricks.scoring.mask_reading import PREDICTION_NOTES, read_prediction
+from segtricks.scoring.mask_reading import PREDICTION_NOTES, check_turn, read_prediction
 
 _SHOWN = 5
 _OPTIONS = tuple(dict.fromkeys(option for refiner in REFINERS.values() for option in refiner.options))
@@ -62,13 +64,17 @@ def main(words: Sequence[str]) -> None:
     skipped, notes, written = list(pairs.skipped), Counter[str](), 0
 
     rule = decide([mask for _, mask, _ in pairs.found], "masks", workers=max(1, options.workers))
+    photographs = Reading([photo for _, _, photo in pairs.found if photo is not None], (), on_disk)
+    for line in photographs.lines(False, False):
+        print(line)
 
     def work(pair: Pair) -> set[str] | tuple[str, str]:
         _, mask, photo = pair
         assert photo is not None
         name = mask.relative_to(source).with_suffix(".png")
         try:
-            return _refine(mask, photo, options.output / name, refiner, options.polarity, rule)
+            image = read_image(photo, white=photographs.white)
+            return _refine(mask, image, options.output / name, refiner, options.polarity, rule)
         except UnreadableImage as error:
             return error.path, error.reason
 
@@ -122,10 +128,11 @@ def _report(
         raise UserError(f"No mask could be refined: {len(skipped):,} were skipped, see {output / 'index.json'}.")
 
 
-def _refine(mask: Path, photo: Path, output: Path, refiner: Any, polarity: str, rule: MaskRule) -> set[str]:
-    image = read_image(photo)[None].float() / 255
+def _refine(mask: Path, photo: Tensor, output: Path, refiner: Any, polarity: str, rule: MaskRule) -> set[str]:
+    image = photo[None].float() / 255
     values, notes = read_prediction(mask, rule)
     size = (image.shape[-2], image.shape[-1])
+    check_turn(mask, values, size, "its photograph")
     soft = apply_polarity(values[None].float() / 255, polarity)
     if soft.shape[-2:] != size:
         notes.add("resized")

@@ -18,7 +18,7 @@ from segtricks.experiments.run import FINISHED, PROGRAM
 from segtricks.metrics.measures import HEADLINES, title
 from segtricks.parallel import place
 from segtricks.pseudo_labels import Store
-from segtricks.pseudo_labels.agreement import agreement
+from segtricks.pseudo_labels.agreement import store_agreement
 from segtricks.reports.tables import figure, text_table
 from segtricks.runs import RUNS, hold_run, new_run, replacing, write_csv, write_json
 from segtricks.scoring.results import read_results, result_files
@@ -27,10 +27,11 @@ UNTIL = 0.95
 """Agreement of the masks with those of the round before at which rounds end."""
 
 _PLAN = "rounds.json"
+_MAIN = ("iou", "corloc")  # of the scores, what the table shows; the file has all
 
 
 @dataclass(frozen=True)
-class Plan:
+class RoundsPlan:
     """What was asked for.
 
     Args:
@@ -135,20 +136,20 @@ def train_in_rounds(options: Namespace, configs: Sequence[str], words: Sequence[
         _train(plan, home, masks, dataset)
 
 
-def _begin(options: Namespace, configs: Sequence[str], words: Sequence[str]) -> tuple[Path, Plan]:
+def _begin(options: Namespace, configs: Sequence[str], words: Sequence[str]) -> tuple[Path, RoundsPlan]:
     """The folder, and what to do in it."""
     if options.resume and is_in_rounds(options.name):
         home = RUNS / options.name
-        before = Plan(**json.loads((home / _PLAN).read_text(encoding="utf-8")))
+        before = RoundsPlan(**json.loads((home / _PLAN).read_text(encoding="utf-8")))
         again = [*config_words(configs), *words] if configs else [*before.words, *words]
-        return home, Plan(again, options.rounds or before.rounds, options.until or before.until)
+        return home, RoundsPlan(again, options.rounds or before.rounds, options.until or before.until)
     if not configs:
         raise UserError("fit --rounds needs a config, such as --config selfmask.")
     home = new_run(options.name, config_name(configs[-1]))
-    return home, Plan([*config_words(configs), *words], options.rounds, options.until or UNTIL)
+    return home, RoundsPlan([*config_words(configs), *words], options.rounds, options.until or UNTIL)
 
 
-def _inspect(plan: Plan) -> tuple[Path, list[Path]]:
+def _inspect(plan: RoundsPlan) -> tuple[Path, list[Path]]:
     """The masks to begin with, and the photographs to train on; nothing is trained."""
     quiet()
     cli = SegtricksCLI(plan.words)
@@ -169,7 +170,7 @@ def _inspect(plan: Plan) -> tuple[Path, list[Path]]:
     return Path(str(data.masks)), paths
 
 
-def _train(plan: Plan, home: Path, masks: Path, photographs: list[Path]) -> None:
+def _train(plan: RoundsPlan, home: Path, masks: Path, photographs: list[Path]) -> None:
     rounds: list[Round] = []
     reason = f"Round {plan.rounds} was the last one asked for (--rounds)"
     for number in range(1, plan.rounds + 1):
@@ -207,7 +208,7 @@ def _drifts(agreements: Sequence[float]) -> bool:
     return len(agreements) > 1 and agreements[-1] < agreements[-2]
 
 
-def _fit(now: Round, plan: Plan, home: Path) -> None:
+def _fit(now: Round, plan: RoundsPlan, home: Path) -> None:
     if (now.run / FINISHED).is_file():
         print(f"{now.run} is trained.", flush=True)
         return
@@ -239,7 +240,7 @@ def _call(words: Sequence[str], home: Path) -> None:
 
 def _measure(now: Round, photographs: Sequence[Path]) -> None:
     store = Store.open(now.masks)
-    now.agreement = agreement(Store.open(now.taught_by), store, photographs)
+    now.agreement = store_agreement(Store.open(now.taught_by), store, photographs)
     now.counts = {kind: len(store.index.get(kind, ())) for kind in ("empty", "full")}
     if not result_files(now.run):
         return
@@ -250,7 +251,9 @@ def _measure(now: Round, photographs: Sequence[Path]) -> None:
 
 def _table(rounds: Sequence[Round]) -> str:
     rows = [each.as_row() for each in rounds]
-    header = list(dict.fromkeys(key for row in rows for key in row))
+    main = tuple(title(key) for key in _MAIN)
+    hidden = {key for each in rounds for key in each.scores if not key.endswith(main)}  # wide enough without them
+    header = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in hidden]
     lines = [[_cell(row.get(key, float("nan"))) for key in header] for row in rows]
     return text_table(header, lines)
 

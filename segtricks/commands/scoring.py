@@ -35,19 +35,25 @@ def score(cli: SegtricksCLI, run: Path | None, label: str = "", checkpoint: Path
 
 def _content(cli: SegtricksCLI, evaluation: Evaluation, checkpoint: Path | None) -> dict[str, Any]:
     model, data = cli.model, cli.run_data
+    # Label maps are scored without a refined row.
+    main = model.predicted_row if model.predicted_row in evaluation.rows else PLAIN
     content = evaluation.as_dict(
-        model.predicted_row,
+        main,
         model.refine_at,
-        source={"test": data.test, "root": data.root, "masks": data.masks},
+        source={"test": data.test, "root": data.root, "masks": data.masks, **getattr(data, "choices", {})},
         checkpoint=None if checkpoint is None else str(checkpoint),
         provenance=provenance(model),
     )
     hits = {row: sum(score.hits.values()) for row, score in evaluation.rows.items() if score.hits}
+    content |= getattr(data, "about", lambda name: {})(evaluation.dataset)
     return content | ({"corloc": {"hard": data.hard, "hits": hits}} if hits else {})
 
 
 def print_scores(stages: Sequence[Stage]) -> None:
     """Print one table of all stages."""
+    for evaluation in (evaluation for stage in stages for evaluation in stage.evaluations):
+        if said := evaluation.one_sided():
+            print(f"segtricks: warning: {evaluation.dataset}: {said} The figures say nothing; look at some of them.")
     header, rows = _table(stages)
     if rows:
         print("\n" + text_table(header, rows) + "\n")

@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
     parser = _parser()
     if wants_help(words):
-        return show_help(parser, words)
+        return show_help(parser, words, "test")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     with one_voice():

@@ -15,7 +15,7 @@ def main(words: Sequence[str]) -> None:
     parser = OptionParser("validate", USAGE)
     add_run_options(parser)
     if wants_help(words):
-        return show_help(parser, words)
+        return show_help(parser, words, "validate")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
     _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)

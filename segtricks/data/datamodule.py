@@ -1,8 +1,10 @@
 """The LightningDataModule: photographs to train on, sets to test on, a folder to predict."""
 
+import re
 import warnings
 from collections import Counter
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -22,6 +24,7 @@ from segtricks.data.loading import (
     make_loader,
     processors,
 )
+from segtricks.data.orientation import Orientation
 from segtricks.data.sample import SegmentationDataset, TargetKind
 from segtricks.data.sampler import EpochPlace, EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
 from segtricks.data.store import ImageCache
@@ -34,7 +37,7 @@ from segtricks.data.transforms import (
     fit_short_side,
     to_input,
 )
-from segtricks.errors import UserError
+from segtricks.errors import UserError, path_hint
 
 TEST_SETS = ["duts-te", "dut-omron", "ecssd"]
 DETECTION_SETS = ["voc07", "voc12", "coco20k"]
@@ -91,14 +94,16 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     A dataset is a registered name (``duts-tr``, ``duts-te``, ``dut-omron``, ``ecssd``, ``voc07``, ``voc12``,
     ``coco20k``, ``synthetic``) or the path of a folder or text list of photographs, then perhaps a part of its sorted
-    files: ``ecssd[:320]``, ``photos[100:200]``.
+    files: ``ecssd[:320]``, ``photos[100:200]``. Or ``package.module:Name``, a :class:`SegmentationDataset` of your own
+    (or a function that returns one), called without arguments; in Python ``train`` may be such an object.
 
     Training batches: ``image`` float (B, 3, size, size) normalised, ``path`` list of B names, ``skipped`` list of
     ``(path, reason)`` of files that could not be read; B may be 0. ``target`` only where a method has asked for it
     (:meth:`ask_for_targets`). Validation batches: the same from the middle of the held-out training images, and
     ``mask`` float (B, 1, size, size) of 0 and 1 for pictures. Test batches, lists of B: ``image`` float
-    (3, h, w) normalised; ``photo`` uint8 (3, H, W) and ``mask`` uint8 (1, H, W) at their own size; ``boxes`` arrays
-    (n, 4), half-open pixels; ``path``; ``skipped``. Prediction: the same without ``mask`` and ``boxes``. Loaders give
+    (3, h, w) normalised; ``photo`` uint8 (3, H, W) and ``mask`` uint8 (1, H, W), or ``labels`` int64 (1, H, W), at
+    their own size; ``boxes`` arrays (n, 4), half-open pixels; ``path``; ``skipped``. Prediction: the same without
+    targets and ``boxes``. Loaders give
     uint8 images; :meth:`on_after_batch_transfer` finishes them on the model's device.
 
     Order and augmentation are functions of ``(seed, epoch)`` and ``(seed, epoch, image)``: the number of workers does
@@ -140,6 +145,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
         center_crop: Test on the middle of each image and mask (``resize``, then ``size``), as the ``two-tricks``
             protocol does; an attribute of the same name may be set until the test starts.
         predict_images: Folder of photographs to predict.
+        foreground: Values of ``masks`` that are foreground, where they hold classes; all others are background.
+        ignore: Values of ``masks`` whose pixels are not scored, such as a border of 255.
+        orientation: What masks and boxes were drawn on: photographs turned upright as their EXIF orientation says
+            (``exif``), or their pixels as they are stored (``raw``).
         placement: Where a photograph scaled down for a random ``crop`` lies in it: at ``random``, or in the ``corner``
             at the top left, top right after a flip.
         keep_aspect: Train on photographs in their proportions; false squeezes them to squares, as SelfMask does.
@@ -178,12 +187,16 @@ class SaliencyDataModule(lightning.LightningDataModule):
         predict_images: str | None = None,
         placement: Placement = "random",
         keep_aspect: bool = True,
+        foreground: list[int] | int | None = None,
+        ignore: list[int] | int | None = None,
+        orientation: Orientation = "exif",
     ) -> None:
         super().__init__()
         self.targets: TargetKind | None = None
         self._splits: tuple[SegmentationDataset, SegmentationDataset] | None = None
         self._tests: list[SegmentationDataset] | None = None
-        self.train = train
+        self._own_train: Any = None if isinstance(train, str) else train
+        self.train = train if self._own_train is None else str(self._own_train.name)
         self.test = [test] if isinstance(test, str) else list(test)
         self.root = root
         self.size = size
@@ -205,6 +218,11 @@ class SaliencyDataModule(lightning.LightningDataModule):
         self.hard = hard
         self.center_crop = center_crop
         self.predict_images = predict_images
+        self.foreground = _listed(foreground)
+        self.ignore = _listed(ignore)
+        if orientation not in ("exif", "raw"):
+            raise UserError(f"orientation is {orientation!r}: pass exif or raw, for example --data.orientation raw.")
+        self.orientation = orientation
         self._augment = TrainTransform(
             *(size, resize, flip, jitter, jitter_p, grayscale_p, scale_range, scaled_to, blur_p, blur_sigma, placement),
             keep_aspect,
@@ -265,16 +283,34 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return self._tests
 
     def _open_test(self, spec: str) -> SegmentationDataset:
+        if own := own_dataset(spec):
+            if own.masks is None and own.annotations is None:
+                raise UserError(f"The test set {spec} has neither masks nor annotations to compare with.")
+            return own
         if self.targets is None:
-            return open_dataset(spec, self.root, masks=self.masks, boxes=self.boxes, hard=self.hard)
+            return self._open(spec, masks=self.masks, boxes=self.boxes, hard=self.hard)
         # Pseudo-labels of the training set are not the truth of a test set.
-        dataset = open_dataset(spec, self.root, boxes=self.boxes, hard=self.hard, require_masks=False)
+        dataset = self._open(spec, boxes=self.boxes, hard=self.hard, require_masks=False)
         if dataset.masks is None and dataset.annotations is None:
             raise UserError(
                 f"The test set {spec} has no masks of its own, and --data.masks holds pseudo-labels to train on.\n"
                 "Next: fit with --test none, then segtricks test --run runs/NAME --data.masks GROUND_TRUTH"
             )
         return dataset
+
+    def _open(self, spec: str, **options: Any) -> SegmentationDataset:
+        return open_dataset(spec, self.root, **self.choices, **options)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Options of how files are read that were given."""
+        orientation = {"orientation": self.orientation} if self.orientation != "exif" else {}
+        values = {"foreground": self.foreground, "ignore": self.ignore}
+        return {name: given for name, given in values.items() if given} | orientation
+
+    def about(self, name: str) -> dict[str, Any]:
+        """Return what the result of a test set says of how its files were read."""
+        return dict(zip(self.test_names, self.test_datasets, strict=True))[name].about()
 
     @property
     def test_names(self) -> list[str]:
@@ -301,6 +337,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         seen = {path for dataset in self._split() for path in dataset.images}
         self._check_train_size()
         for name, dataset in zip(self.test_names, self.test_datasets, strict=True):
+            dataset.decide_reading()
             if shared := sum(path in seen for path in dataset.images):
                 message = f"{shared:,} of the {len(dataset):,} images of the test set {name} are also trained on."
                 warnings.warn(message, stacklevel=2)
@@ -316,23 +353,35 @@ class SaliencyDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Random crops; an unfinished epoch of a loaded checkpoint is taken up where it stopped."""
         self._check_train_size()
-        items = TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
+        dataset = self.train_dataset
+        if self.targets is None:
+            _ = dataset.white  # no mask is opened
+        else:
+            dataset.decide_reading()
+        dataset.warn_of_reading(self.train, self.targets is not None)
+        items = self._train_items()
         sampler = EpochSampler(items, self.batch_size, self.seed, self._epoch)
         self._place.enter(sampler, self._cut(), self._epoch())
-        collate = partial(self._collate(["image", "colors", "path"]), finish=self.colors_on == "workers")
-        return make_loader(
-            items, self.batch_size, collate, self.num_workers, sampler, ResumableLoader, drop_last=True, persistent=True
-        )
+        collate = partial(self._train_collate(), finish=self.colors_on == "workers")
+        batches = {"batch_size": self.batch_size, "sampler": sampler, "drop_last": True}
+        return make_loader(items, collate, self.num_workers, ResumableLoader, persistent=True, **batches)
+
+    def _train_items(self) -> TrainItems:
+        return TrainItems(self.train_dataset, self._augment, self.seed, self._image_cache, self.targets is not None)
+
+    def _train_collate(self) -> "partial[dict[str, Any]]":
+        return self._collate(["image", "colors", "path"])
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The middle of the held-out training images."""
-        dataset = self.held_out_dataset
+        dataset = self.held_out_dataset if self.targets else _without_unclear_masks(self.held_out_dataset)
         collate = self._collate(["image", "path"] + ["mask"] * (dataset.target_kind == "mask"))
         items = CropItems(dataset, self._crop, self._image_cache, self.targets is not None)
         if process_rank()[1] > 1:
-            shares = ShareBatches(items, self.eval_batch_size)
-            return DataLoader(items, batch_sampler=shares, num_workers=self.num_workers, collate_fn=collate)
-        return make_loader(items, self.eval_batch_size, collate, self.num_workers, None, persistent=True)
+            return make_loader(
+                items, collate, self.num_workers, batch_sampler=ShareBatches(items, self.eval_batch_size)
+            )
+        return make_loader(items, collate, self.num_workers, persistent=True, batch_size=self.eval_batch_size)
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         """One loader for each test set."""
@@ -343,6 +392,9 @@ class SaliencyDataModule(lightning.LightningDataModule):
                 f"The boxes of {boxed[0]} refer to whole photographs, and this protocol scores their middle: "
                 "pass a protocol without a crop, for example --protocol fullres."
             )
+        for name, dataset in zip(self.test_names, self.test_datasets, strict=True):
+            dataset.decide_reading()
+            dataset.warn_of_reading(name)
         return [self._whole(dataset, crop) for dataset in self.test_datasets]
 
     def predict_dataloader(self) -> DataLoader[Any]:
@@ -351,6 +403,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
             raise UserError("No photographs to predict: pass their folder as --data.predict_images.")
         dataset = open_dataset(self.predict_images, self.root, require_masks=False)
         dataset.masks = dataset.annotations = None
+        dataset.decide_reading()
+        dataset.warn_of_reading(dataset.name)
         return self._whole(dataset, crop=None)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
@@ -387,7 +441,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return self._splits
 
     def _open_train(self) -> SegmentationDataset:
-        dataset = open_dataset(self.train, self.root, require_masks=False)
+        dataset = self._own_train or own_dataset(self.train)
+        dataset = dataset or self._open(self.train, require_masks=False)
         if self.targets is None:
             return dataset
         if self.masks is None:
@@ -396,7 +451,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
                 "file as --data.masks.\n"
                 "Next, to make them: segtricks discover --images PHOTOS --output MASKS, or segtricks predict."
             )
-        return WithTargets(dataset, self.masks).with_targets(self.targets)
+        labels = WithTargets(dataset, self.masks, self.foreground, self.ignore)
+        return labels.with_targets(self.targets)
 
     def _check_train_size(self) -> None:
         images, processes = len(self.train_dataset), process_rank()[1]
@@ -410,7 +466,9 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     @cached_property
     def _image_cache(self) -> ImageCache | None:
-        return ImageCache(self.cache_dir, self._augment.resize) if self.cache else None
+        if not self.cache:
+            return None
+        return ImageCache(self.cache_dir, self._augment.resize, self.train_dataset.white)
 
     def _cut(self) -> dict[str, int]:
         return {
@@ -429,12 +487,13 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def _whole(self, dataset: SegmentationDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
         items = WholeItems(dataset, partial(fit_short_side, size=self.size, multiple=self.multiple), crop)
-        truth = "target" if dataset.target_kind == "panoptic" else "mask"
-        present = ((truth, dataset.masks), ("boxes", dataset.annotations))
+        target = {"labels": "labels", "panoptic": "target"}.get(dataset.target_kind or "", "mask")
+        ignored = dataset.reading.masks.ignore if dataset.target_kind == "mask" else ()
+        present = ((target, dataset.masks), ("boxes", dataset.annotations), ("ignored", ignored or None))
         names = ("image", "photo", "path", *(name for name, found in present if found is not None))
         sampler = ShareSampler(items) if process_rank()[1] > 1 else None
         collate = partial(collate_lists, names=names)
-        return make_loader(items, self.eval_batch_size, collate, self.num_workers, sampler)
+        return make_loader(items, collate, self.num_workers, batch_size=self.eval_batch_size, sampler=sampler)
 
 
 class DetectionDataModule(SaliencyDataModule):
@@ -462,10 +521,46 @@ class DetectionDataModule(SaliencyDataModule):
         return datasets
 
 
+def own_dataset(spec: str) -> SegmentationDataset | None:
+    """Return the dataset that ``package.module:Name`` makes; None where ``spec`` is not written so.
+
+    Raises:
+        UserError: it cannot be imported, or is not a dataset.
+    """
+    if not re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", spec):
+        return None
+    module, _, name = spec.partition(":")
+    try:
+        make = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"Cannot import the dataset {spec} ({error}).{path_hint(module.split('.')[0])}") from error
+    dataset = make() if callable(make) else make
+    if not isinstance(dataset, SegmentationDataset):
+        raise UserError(f"{spec} is not a dataset.\nNext: derive it from segtricks.data.sample.SegmentationDataset.")
+    return dataset
+
+
 def spread(length: int, count: int) -> list[int]:
     """Up to ``count`` indices spread evenly over ``length`` items."""
     count = min(count, length)
     return [i * length // count for i in range(count)]
+
+
+def _without_unclear_masks(dataset: SegmentationDataset) -> SegmentationDataset:
+    """The photographs alone where it is not clear how their masks are read: these are for pictures only."""
+    try:
+        dataset.decide_reading()
+    except UserError as error:
+        warnings.warn(f"The masks of {dataset.name} are not shown in pictures. {error}", stacklevel=3)
+        dataset = dataset.select(range(len(dataset)))
+        dataset.masks = None
+    return dataset
+
+
+def _listed(values: list[int] | int | None) -> list[int]:
+    if values is None:
+        return []
+    return [values] if isinstance(values, int) else list(values)
 
 
 def _at_least(lowest: int, name: str, value: int) -> int:

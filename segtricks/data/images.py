@@ -1,8 +1,9 @@
 """Photographs and masks from files: every kind of file has one defined reading.
 
 Geometry: the EXIF orientation is applied, to images and to masks; of an animation the first frame is read.
-Values: 16-bit integers are divided by 257, so that white stays white; floats must lie in [0, 1] and are multiplied
-by 255; both are rounded. Colour with 16 bits a channel is read by Pillow, which keeps the high byte.
+Values: 16-bit integers are divided by 257, so that white stays white, unless their folder has another white (see
+``photo_values``); floats must lie in [0, 1] and are multiplied by 255; both are rounded. Colour with 16 bits a channel
+is read by Pillow, which keeps the high byte.
 Only the formats of ``IMAGE_SUFFIXES`` (and PNM) are decoded, whatever the file is called: no other decoder is ever run.
 """
 
@@ -46,19 +47,21 @@ class UnreadableImage(UserError):
         return type(self), (self.path, self.reason)
 
 
-def read_image(path: str | Path, content: bytes | None = None) -> Tensor:
+def read_image(path: str | Path, content: bytes | None = None, white: int = 65535) -> Tensor:
     """Photograph as uint8 (3, H, W), RGB, upright.
 
-    ``content`` is the file where it lies in an archive; then ``path`` is only its name.
+    ``content`` is the file where it lies in an archive; then ``path`` is only its name. ``white`` is the gray value of
+    white in files of 16 bits.
 
-    Grayscale gives three equal channels, palette and CMYK become RGB, transparency is laid over white. The tensor is a
-    view of the decoder's (H, W, 3), which is what resizing is fastest on.
+    Grayscale gives three equal channels, palette and CMYK become RGB, transparency is laid over white; where all pixels
+    are transparent and their colours differ, the colours count. The tensor is a view of the decoder's (H, W, 3), which
+    is what resizing is fastest on.
 
     Raises:
         UnreadableImage: The file cannot be read, is damaged, empty, not an image, without pixels or beyond Pillow's
-            limit (``PIL.Image.MAX_IMAGE_PIXELS``); or its floats leave [0, 1].
+            limit (``PIL.Image.MAX_IMAGE_PIXELS``); or its floats leave [0, 1], or its integers exceed ``white``.
     """
-    array = _decode(Path(path), _rgb, content)
+    array = _decode(Path(path), partial(_rgb, white=white), content)
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
@@ -82,6 +85,7 @@ class RawMask(NamedTuple):
         white: the largest value that such a file could hold: 255, 65535 or 1.0.
         one: how the value 1 is read; Pillow spreads 2 and 4 bits over 0..255.
         alpha: (H, W) uint8 where there is transparency.
+        coloured: whether luminances are those of colours, and not of grays.
     """
 
     levels: NDArray[Any]
@@ -89,11 +93,55 @@ class RawMask(NamedTuple):
     white: float
     one: int
     alpha: NDArray[np.uint8] | None
+    coloured: bool = False
 
 
-def read_raw_mask(path: str | Path) -> RawMask:
+def read_raw_mask(path: str | Path, content: bytes | None = None) -> RawMask:
     """Mask with its values as they are stored, upright; raises as :func:`read_image` does."""
-    return _decode(Path(path), _raw)
+    return _decode(Path(path), _raw, content)
+
+
+class Stored(NamedTuple):
+    """What a photograph's file says of itself.
+
+    Args:
+        size: height and width as they are stored.
+        orientation: of EXIF, 1 to 8.
+        highest: largest gray value of a file of 16 bits, else 0.
+        low_colour: whether it has 16 bits a colour, of which all pixels use 12 at most: it would be read as nearly
+            black.
+        transparent: whether its alpha is 0 everywhere and its colours are read instead.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    highest: int = 0
+    low_colour: bool = False
+    transparent: bool = False
+
+
+def read_stored(path: str | Path, content: bytes | None = None, whole: bool = True) -> Stored:
+    """What a photograph's file says of itself; raises as :func:`read_image` does.
+
+    Without ``whole`` pixels are decoded only where there are 16 bits, and what follows them in a PNG is not looked at.
+    """
+    with _opened(Path(path), content) as image:
+        deep_colour = _raw_mode(image).startswith("RGB;16")
+        unread = image.format == "PNG" and "exif" not in image.info and not whole  # Pillow would decode all pixels
+        stored = Stored((image.height, image.width), 1 if unread else _orientation(image))
+        if image.mode.startswith("I"):
+            return stored._replace(highest=int(np.asarray(image).max()))
+        if deep_colour:
+            return stored._replace(low_colour=0 < int(np.asarray(image).max()) < 16)
+        if whole and image.has_transparency_data:
+            return stored._replace(transparent=_is_transparent(image.convert("RGBA")))
+        return stored
+
+
+def read_orientation(path: str | Path, content: bytes | None = None) -> int:
+    """EXIF orientation of a photograph, 1 (upright) to 8; raises as :func:`read_image` does."""
+    with _opened(Path(path), content) as image:
+        return _orientation(image)
 
 
 def read_labels(path: str | Path, content: bytes | None = None) -> Tensor:
@@ -216,14 +264,21 @@ def rgb_pixels(image: Image.Image) -> NDArray[np.uint8]:
     return _rgb(_upright(image), 1)
 
 
-def _rgb(image: Image.Image, step: int) -> NDArray[np.uint8]:
+def _rgb(image: Image.Image, step: int, white: int = 65535) -> NDArray[np.uint8]:
     levels = _levels(image)
     if levels is not None:
-        return np.repeat(_eight_bits(levels)[:, :, None], 3, axis=2)
+        return np.repeat(_eight_bits(levels, white)[:, :, None], 3, axis=2)
     if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(opaque, image.convert("RGBA"))
+        image = image.convert("RGBA")
+        if not _is_transparent(image):
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether nothing of an RGBA image would be seen, although its colours differ."""
+    *colours, alpha = image.getextrema()
+    return alpha == (0, 0) and any(low != high for low, high in colours)  # type: ignore[misc]
 
 
 def _luminance(image: Image.Image, step: int) -> NDArray[np.uint8]:
@@ -244,8 +299,12 @@ def _raw(image: Image.Image, step: int) -> RawMask:
     if image.mode == "P" and not _is_gray(image):
         return RawMask(np.array(image), "palette", 255, step, alpha)
     gray = image.mode in ("1", "L", "LA", "P")
-    levels = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB").convert("L"))
-    return RawMask(levels, "gray" if gray else "colour", 255, step, alpha)
+    if gray:
+        levels = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB").convert("L"))
+        return RawMask(levels, "gray", 255, step, alpha)
+    image = image.convert("RGB")
+    coloured = bool(np.ptp(np.asarray(image), axis=2).any())
+    return RawMask(np.array(image.convert("L")), "colour", 255, step, alpha, coloured)
 
 
 def _is_gray(image: Image.Image) -> bool:
@@ -264,9 +323,13 @@ def _ids(path: Path, image: Image.Image, step: int) -> NDArray[np.int64]:
 
 def _gray_step(image: ImageFile.ImageFile) -> int:
     """What Pillow makes of the gray value 1 in a file that is not decoded yet: it spreads 2 and 4 bits over 0..255."""
+    return {"L;2": 85, "L;4": 17}.get(_raw_mode(image)[:3], 1)
+
+
+def _raw_mode(image: ImageFile.ImageFile) -> str:
+    """How the pixels of a file that is not decoded yet are stored, in Pillow's words."""
     stored = image.tile[0][3] if image.tile else ""
-    raw_mode = stored[0] if isinstance(stored, tuple) and stored else stored
-    return {"L;2": 85, "L;4": 17}.get(str(raw_mode)[:3], 1)
+    return str(stored[0] if isinstance(stored, tuple) and stored else stored)
 
 
 def _levels(image: Image.Image) -> NDArray[Any] | None:
@@ -284,8 +347,11 @@ def _levels(image: Image.Image) -> NDArray[Any] | None:
     return None
 
 
-def _eight_bits(levels: NDArray[Any]) -> NDArray[np.uint8]:
+def _eight_bits(levels: NDArray[Any], white: int = 65535) -> NDArray[np.uint8]:
     if levels.dtype == np.uint8:
         return levels
-    scaled = levels * 255.0 if levels.dtype.kind == "f" else levels / 257.0
-    return np.rint(scaled).astype(np.uint8)
+    if levels.dtype.kind == "f":
+        return np.rint(levels * 255.0).astype(np.uint8)
+    if levels.max() > white:
+        raise ValueError(f"the value {levels.max()}, where the files of its folder end at {white}")
+    return np.rint(levels / (white / 255)).astype(np.uint8)

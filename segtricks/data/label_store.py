@@ -23,9 +23,11 @@ from typing import Any
 from tqdm import tqdm
 
 from segtricks.data.coco import DAMAGE, CocoImage, coco_images, draw_outline, reading_coco
-from segtricks.data.images import UnreadableImage, find_images, read_mask
+from segtricks.data.images import UnreadableImage, find_images
 from segtricks.data.label_entry import Entry, checked_size, encode_mask, entry_names, read_entry
+from segtricks.data.mask_values import on_disk
 from segtricks.data.pairing import endings, few, one_per_stem, without_suffix
+from segtricks.data.reading import Reading
 from segtricks.errors import UserError
 
 FORMAT = "segtricks pseudo-labels 1"
@@ -61,20 +63,31 @@ class Store:
         names: of the entries.
         read: makes the entry of a name; a function that worker processes can be given.
         index: content of ``index.json``.
+        files: masks by name, where they are nothing but files.
+        reading: how these are read.
     """
 
     def __init__(
-        self, path: Path, names: Iterable[str], read: Callable[[str], Entry], index: Mapping[str, Any] | None = None
+        self,
+        path: Path,
+        names: Iterable[str],
+        read: Callable[[str], Entry],
+        index: Mapping[str, Any] | None = None,
+        files: Mapping[str, Path] | None = None,
+        reading: Reading | None = None,
     ) -> None:
-        self.path, self.names, self.index = path, list(names), dict(index or {})
+        self.path, self.names, self.index, self.files = path, list(names), dict(index or {}), dict(files or {})
+        self.reading = reading
         self._known, self._read = frozenset(self.names), read
 
     @classmethod
-    def open(cls, path: str | Path) -> "Store":
+    def open(cls, path: str | Path, foreground: Sequence[int] = (), ignore: Sequence[int] = ()) -> "Store":
         """Open a store, a folder of mask files, or a JSON file; no entry is read.
 
-        A mask file is one mask, gray above 127; its name is its path below the folder, without suffix. A JSON file is
-        COCO's, with run-length codes or polygons (crowds are left out), or maps file names to run-length codes.
+        A mask file is one mask, gray above 127; its name is its path below the folder, without suffix. What their
+        values mean is decided for all files, see :func:`segtricks.data.mask_values.decide`; where they hold classes,
+        ``foreground`` says which count, and ``ignore`` which do not. A JSON file is COCO's, with run-length codes or
+        polygons (crowds are left out), or maps file names to run-length codes.
 
         Raises:
             UserError: there is nothing of the kind, or it is of a later format.
@@ -88,7 +101,9 @@ class Store:
         elif path.is_dir():
             masks = path / "soft" if (path / "soft").is_dir() else path  # of a segtricks that wrote no entries yet
             files = one_per_stem(find_images(masks), lambda file: without_suffix(file, masks), ".png")
-            store = cls(path, sorted(files), partial(_mask_entry, files))
+            reading = Reading((), list(files.values()), on_disk)
+            reading.foreground, reading.ignore = tuple(foreground), tuple(ignore)
+            store = cls(path, sorted(files), partial(_mask_entry, files, reading), None, files, reading)
         else:
             raise UserError(f"No pseudo-labels at {path} (looked from {Path.cwd()}).\n{_HOW_TO_MAKE}")
         if not store.names:
@@ -192,9 +207,9 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _mask_entry(files: Mapping[str, Path], name: str) -> Entry:
+def _mask_entry(files: Mapping[str, Path], reading: Reading, name: str) -> Entry:
     """The entry of a mask file."""
-    mask = read_mask(files[name])[0].numpy()
+    mask = reading.masks.read(files[name])[0][0].numpy()
     height, width = mask.shape
     inside = mask > 127
     masks = (encode_mask(inside),) if inside.any() else ()
@@ -203,11 +218,14 @@ def _mask_entry(files: Mapping[str, Path], name: str) -> Entry:
 
 def _json_images(path: Path) -> dict[str, CocoImage]:
     with reading_coco(path):
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_bytes())
         if "images" in content and "annotations" in content:
-            found = coco_images(path, content)
+            found, problems = coco_images(path, content)
+            problems.warn()
         else:
             found = [_coded_image(image, codes) for image, codes in content.items()]
+        if found and all(image.fault for image in found):
+            raise ValueError(f"none of its images is usable, {found[0].name}: {found[0].fault}")
         names = entry_names(PurePosixPath(image.name) for image in found)
         return {names[PurePosixPath(image.name)]: image for image in found}
 
@@ -215,13 +233,18 @@ def _json_images(path: Path) -> dict[str, CocoImage]:
 def _coded_image(name: str, codes: Any) -> CocoImage:
     """One line of a file that maps file names to run-length codes."""
     several = codes if isinstance(codes, list) else [codes]
-    height, width = several[0]["size"]
+    try:
+        height, width = several[0]["size"]
+    except DAMAGE as error:
+        return CocoImage(name.lstrip("/"), (0, 0), [], [], f"damaged: {type(error).__name__} {error}")
     return CocoImage(name.lstrip("/"), (height, width), [{"segmentation": code} for code in several], [])
 
 
 def _outlined_entry(images: Mapping[str, CocoImage], name: str) -> Entry:
     """The entry of a photograph in a JSON file."""
     image = images[name]
+    if image.fault:
+        raise UnreadableImage(name, image.fault)
     try:
         height, width = checked_size(*image.size)
         masks = []

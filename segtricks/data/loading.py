@@ -4,15 +4,21 @@ They hand out uint8: a quarter of the bytes, and colours and normalisation, whic
 on the model's device.
 """
 
+import multiprocessing
 import os
+import shutil
+import warnings
 from collections.abc import Callable, Sequence
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.random import SeedSequence
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.multiprocessing.reductions import reduce_tensor
+from torch.utils.data import DataLoader, Dataset
 
 from segtricks.data.images import UnreadableImage
 from segtricks.data.sample import Instances, Panoptic, SegmentationDataset, Target, TargetKind, height_and_width
@@ -30,6 +36,13 @@ Item = dict[str, Any]
 Transform = Callable[[Tensor], Tensor]
 Collate = Callable[[Sequence[Any]], dict[str, Any]]
 
+_SHARED = Path("/dev/shm")
+_LEFT_FREE = 4 << 20  # bytes of shared memory for the locks of further workers
+
+
+_TRUTHS = {"labels": "labels", "panoptic": "target"}
+"""What targets of other kinds than masks are called in a test batch."""
+
 
 class Skipped(NamedTuple):
     """A file that could not be used, and why."""
@@ -45,7 +58,7 @@ class Emptied(NamedTuple):
     whole: bool = False
 
 
-class _NoForeground(Exception):
+class NoForeground(Exception):
     """The whole mask of a photograph has no foreground."""
 
 
@@ -83,7 +96,7 @@ class _Items(Dataset[Item | Skipped | Emptied]):
             return self._item(key)
         except UnreadableImage as error:
             return Skipped(error.path, error.reason)
-        except _NoForeground as error:
+        except NoForeground as error:
             return Emptied(str(error), whole=True)
 
     def _item(self, key: Any) -> Item | Emptied:
@@ -119,7 +132,7 @@ class _ResizedItems(_Items):
             whose = f"its target {self.dataset.masks[index]}"
             raise UnreadableImage(path, f"{whose} has other proportions: {width} x {height} pixels (width x height)")
         if isinstance(target, Tensor) and target.dtype == torch.uint8 and not (target >= 128).any():
-            raise _NoForeground(path)
+            raise NoForeground(path)
         return image, target
 
 
@@ -148,12 +161,16 @@ class TrainItems(_ResizedItems):
     def _item(self, key: int | tuple[int, int]) -> Item | Emptied:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         image, target = self._read(index)
-        mixed = SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(mixed))
+        generator = self.generator(epoch, index)
         view = self.transform.draw(image.shape[-2], image.shape[-1], generator)
         colors = self.transform.draw_colors(generator)
         item = {"image": view.image(image), "colors": colors, "path": str(self.dataset.images[index])}
         return item if target is None else _with_target(item, view.target(target))
+
+    def generator(self, epoch: int, index: int) -> torch.Generator:
+        """What the view of an image is drawn from."""
+        mixed = SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(mixed))
 
 
 class CropItems(_ResizedItems):
@@ -195,7 +212,9 @@ class CropItems(_ResizedItems):
 class WholeItems(_Items):
     """Whole photographs: ``image`` (3, h, w), ``photo`` and ``mask`` uint8 (·, H, W), ``path``.
 
-    A panoptic target is ``target`` instead of ``mask``.
+    A dataset whose targets are label maps has ``labels`` int64 (1, H, W) instead of ``mask``, and one whose targets are
+    panoptic has ``target``.
+
     ``image`` is what ``transform`` makes of the photograph for the network. With ``crop`` instead, photograph and mask
     are first cut to its square, and all three have its size, uint8. ``boxes`` is an array
     (n, 4), float64, in pixels of the whole photograph: an array, because not every device knows float64.
@@ -217,7 +236,9 @@ class WholeItems(_Items):
         image = self.transform(photo) if self.crop is None else photo
         item: Item = {"image": image, "photo": photo, "path": sample["path"]}
         if mask is not None:
-            item["target" if self.dataset.target_kind == "panoptic" else "mask"] = mask
+            item[_TRUTHS.get(sample["target_kind"] or "", "mask")] = mask
+        if sample["ignored"] is not None:
+            item["ignored"] = sample["ignored"] if self.crop is None else self.crop(sample["ignored"] * 255) > 127
         if sample["boxes"] is not None:
             item["boxes"] = sample["boxes"].numpy()
         return item
@@ -265,8 +286,7 @@ def collate_stacked(
         nothing["target"] = torch.empty(0, size, size, dtype=torch.int64)
     for name, none in nothing.items():
         if name in batch:
-            # In a worker, it stacks them straight into the memory that is shared with the main process.
-            batch[name] = default_collate(batch[name]) if batch[name] else none
+            batch[name] = torch.stack(batch[name]) if batch[name] else none
     if "colors" in batch:
         batch["colors"] = np.array(batch["colors"], np.float32).reshape(-1, 5, 2)
     return finished(batch) if finish else batch
@@ -290,25 +310,64 @@ def finished(batch: dict[str, Any]) -> dict[str, Any]:
 
 def make_loader(
     items: Dataset[Any],
-    batch_size: int,
     collate: Collate,
     workers: int,
-    sampler: Sampler[Any] | None,
     kind: type[DataLoader[Any]] = DataLoader,
-    drop_last: bool = False,
     persistent: bool = False,
+    **batches: Any,
 ) -> DataLoader[Any]:
-    """A loader; ``persistent`` workers, if there are any, live as long as it does."""
+    """A loader whose workers need no shared memory; ``persistent`` ones, if there are any, live as long as it does.
+
+    ``batches`` are ``batch_size``, ``sampler``, ``drop_last`` or ``batch_sampler`` of the ``DataLoader``.
+    """
+    if workers and not _has_locks():
+        warnings.warn(
+            f"There is no shared memory left ({_SHARED}): files are read without reading processes. "
+            "Docker gives more with --shm-size=1g.",
+            stacklevel=2,
+        )
+        workers = 0
     return kind(
         items,
-        batch_size=batch_size,
-        sampler=sampler,
         collate_fn=collate,
         num_workers=workers,
-        drop_last=drop_last,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=persistent and workers > 0,
+        worker_init_fn=_begin_worker,
+        **batches,
     )
+
+
+def _begin_worker(number: int) -> None:
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # a signal to the whole command is for the main process, which ends its workers
+    ForkingPickler.register(Tensor, _handed_over)
+
+
+def _handed_over(tensor: Tensor) -> Any:
+    """How a worker hands a tensor over: in shared memory, or through its pipe where that is full.
+
+    torch's own way ends in the thread that sends the batch, which then never arrives.
+    """
+    try:
+        if tensor.is_shared() or _has_room(tensor.untyped_storage().nbytes()):
+            return reduce_tensor(tensor.share_memory_())
+    except RuntimeError:  # another process was quicker
+        pass
+    return torch.from_numpy, (tensor.detach().numpy(),)
+
+
+def _has_room(size: int) -> bool:
+    return not _SHARED.is_dir() or shutil.disk_usage(_SHARED).free >= size + _LEFT_FREE
+
+
+def _has_locks() -> bool:
+    """Whether this process can talk to others at all: their locks lie in shared memory."""
+    try:
+        multiprocessing.Lock()
+    except OSError:
+        return False
+    return True
 
 
 def processors() -> int:

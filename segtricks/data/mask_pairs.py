@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segtricks.data.images import find_images
-from segtricks.data.pairing import one_per_stem
+from segtricks.data.pairing import by_ending, one_per_stem
 from segtricks.errors import UserError
 
 Pair = tuple[str, Path, Path | None]
@@ -60,14 +60,15 @@ def pair_masks(predictions: Path, targets: Path, what: tuple[str, str] = ("predi
 
 
 def pair_boxes(predictions: Path, names: Iterable[str], boxes: Path) -> MaskPairs:
-    """Pair the masks of a folder with boxes by file name.
+    """Pair the masks of a folder with boxes by file name, or by as much of the path as a name of the boxes has.
 
     Raises:
         UserError: the folder is missing or empty, or nothing pairs.
     """
     folder = prediction_folder(predictions)
-    pairs = MaskPairs()
-    masks, known = _chosen(find_images(folder), _stem, pairs), set(names)
+    pairs, known, files = MaskPairs(), set(names), find_images(folder)
+    keys = by_ending(files, known)
+    masks = _chosen(files, lambda path: keys[path] if keys[path] in known else path.stem, pairs)
     pairs.found = [(name, masks[name], None) for name in sorted(known) if name in masks]
     pairs.skipped += [(name, "no prediction of this name") for name in sorted(known) if name not in masks]
     pairs.skipped += [(str(path), "no boxes of this name") for name, path in sorted(masks.items()) if name not in known]

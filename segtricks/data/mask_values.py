@@ -1,8 +1,9 @@
 """What the numbers of a folder of masks mean, decided once for all its files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +19,18 @@ from segtricks.parallel import in_threads
 _FEW = 8  # different values of a file, at most, that can be classes
 _LARGEST_CLASS = 32
 _VOID = 255
-_DEPTHS = (255, 4095, 65535)
-"""The largest values of files of 16 bits that hold 8, 12 or 16 bits."""
+DEPTHS = (255, 1023, 4095, 65535)
+"""The largest values of files of 16 bits that hold 8, 10, 12 or 16 bits."""
+
+SAMPLE = 1000
+"""Files at most that are looked at to decide how a data set is read, spread evenly over it."""
+
+Content = Callable[[Path], bytes | None]
+"""The content of a file that lies in an archive, None for one on disk."""
+
+
+def on_disk(path: Path) -> None:
+    """A ``Content`` of files that lie in no archive."""
 
 
 @dataclass(frozen=True)
@@ -27,27 +38,57 @@ class MaskRule:
     """How every mask of a folder is read.
 
     Args:
-        source: gray values and luminances; the alpha of cut-outs; or the classes of a palette.
+        source: gray values; the luminances of colours; the alpha of cut-outs; or the classes of a palette.
         white: the gray value that is foreground: 255, 65535, 4095 for 12 bits in 16, or 1 for masks of 0 and 1.
         foreground: the values that are foreground, where they were given.
         ignore: values whose pixels are not scored.
     """
 
-    source: Literal["gray", "alpha", "palette"] = "gray"
+    source: Literal["gray", "luminance", "alpha", "palette"] = "gray"
     white: int = 255
     foreground: tuple[int, ...] = ()
     ignore: tuple[int, ...] = ()
 
-    def read(self, path: Path) -> tuple[Tensor, Tensor, RawMask]:
+    def read(self, path: Path, content: bytes | None = None) -> tuple[Tensor, Tensor, RawMask]:
         """Read a mask: uint8 (1, H, W), the pixels that are not scored as bool (1, H, W), and its values.
 
         Raises:
-            UnreadableImage: it cannot be read.
+            UnreadableImage: it cannot be read, or its values are at odds with the rule.
         """
-        raw = read_raw_mask(path)
+        raw = read_raw_mask(path, content)
+        if self._is_at_odds(raw):
+            end = "are 0 and 1 alone" if self.white == 1 else f"end at {self.white}"
+            raise UnreadableImage(path, f"it has the value {raw.levels.max()}, where the masks of its folder {end}")
         ignored = np.isin(raw.levels, self.ignore)
         mask = np.where(ignored, 0, self._values(raw)).astype(np.uint8)
         return torch.from_numpy(mask)[None], torch.from_numpy(ignored)[None], raw
+
+    def lines(self) -> list[str]:
+        """Return what is unusual about the rule, in words."""
+        found = []
+        if self.source == "alpha":
+            found.append("masks are cut-outs and are read by their alpha")
+        elif self.source == "luminance":
+            found.append("masks are in colour and are read by their luminance (classes: make masks of 0 and 255)")
+        elif self.source == "palette" and not self.foreground:
+            found.append("masks are label maps, of which every class is read as foreground")
+        elif self.white == 1:
+            found.append("masks hold 0 and 1 and are read as 0 and 255")
+        elif self.white in DEPTHS[1:-1]:
+            found.append(f"masks of 16 bits hold no value above {self.white}, which is read as white")
+        if self.foreground:
+            found.append(f"values of the masks that are foreground: {_text(self.foreground)}")
+        if self.ignore:
+            found.append(f"values of the masks that are not scored: {_text(self.ignore)}")
+        return found
+
+    def _is_at_odds(self, raw: RawMask) -> bool:
+        """Whether a mask is of another scale than those that were looked at."""
+        if self.source not in ("gray", "luminance") or self.foreground or self.ignore or raw.white == 1.0:
+            return False
+        if self.white == 1:
+            return bool(((raw.levels > raw.one) & (raw.levels != 255)).any())
+        return raw.white == 65535 and bool(raw.levels.max() > self.white)
 
     def _values(self, raw: RawMask) -> NDArray[np.uint8]:
         if self.foreground:
@@ -71,6 +112,7 @@ class _Seen:
     high: float
     values: frozenset[int] | None
     cut_out: bool
+    coloured: bool
 
 
 def decide(
@@ -79,41 +121,55 @@ def decide(
     foreground: Sequence[int] = (),
     ignore: Sequence[int] = (),
     workers: int | None = None,
+    options: str = "--",
+    content: Content = on_disk,
 ) -> MaskRule:
     """Look at every mask of a folder, and decide how all of them are read.
 
     Cut-outs, of which at least half have an alpha that varies, are read by it. Palettes of colours hold classes, of
-    which any is foreground. Masks whose largest value anywhere is 1 are masks of 0 and 1, also where others hold 0 and
-    255 alone. Files of 16 bits whose values
-    fit into 8 or 12 bits are read on that scale.
+    which any is foreground, but 255, which is the border of PASCAL VOC's objects and not scored. Masks whose largest
+    value anywhere is 1 are masks of 0 and 1, also where others hold 0 and 255 alone. Files of 16 bits whose values fit
+    into 8, 10 or 12 bits are read on that scale.
 
     Args:
         paths: the files; those that cannot be read are left to whoever reads them.
-        what: they are, for messages: ``predictions``, ``targets`` or ``masks``. For ``targets`` the options of
-            ``segtricks evaluate`` are advised.
+        what: they are, for messages: ``predictions``, ``targets`` or ``masks``. For ``targets`` options are advised.
         foreground: values that are foreground; all others are background.
         ignore: values whose pixels are not scored.
         workers: threads.
+        options: what the names of the advised options ``foreground`` and ``ignore`` start with.
+        content: of the files.
 
     Raises:
         UserError: the values are those of classes, and neither ``foreground`` nor ``ignore`` is given.
     """
     chosen = tuple(foreground), tuple(ignore)
     threads = workers or min(16, os.cpu_count() or 1)
-    seen = [each for each in in_threads(_look, list(paths), threads, f"values of {what}") if each is not None]
+    looks = in_threads(partial(_look, content=content), list(paths), threads, f"values of {what}")
+    seen = [each for each in looks if each is not None]
     if not seen:
         return MaskRule("gray", 255, *chosen)
     if 2 * sum(each.cut_out for each in seen) >= len(seen):
         return MaskRule("alpha", 255, *chosen)
-    palettes = 2 * sum(each.kind == "palette" for each in seen) >= len(seen)
+    if 2 * sum(each.kind == "palette" for each in seen) >= len(seen):
+        values = set().union(*(each.values or () for each in seen))
+        has_border = _VOID in values and not values <= {0, _VOID}
+        return MaskRule("palette", 255, *(((), (_VOID,)) if has_border and not any(chosen) else chosen))
     if not any(chosen):
-        _refuse_classes(seen, what, palettes)
-    return MaskRule("palette" if palettes else "gray", _white(seen), *chosen)
+        _refuse_classes(seen, what, options)
+    coloured = 2 * sum(each.coloured for each in seen) >= len(seen)
+    return MaskRule("luminance" if coloured else "gray", _white(seen), *chosen)
 
 
-def _look(path: Path) -> _Seen | None:
+def spread_out(paths: Sequence[Path], count: int = SAMPLE) -> list[Path]:
+    """Return ``count`` of the paths at most, spread evenly over them."""
+    step = max(1.0, len(paths) / count)
+    return [paths[int(number * step)] for number in range(min(count, len(paths)))]
+
+
+def _look(path: Path, content: Content) -> _Seen | None:
     try:
-        raw = read_raw_mask(path)
+        raw = read_raw_mask(path, content(path))
     except UnreadableImage:
         return None
     values = None
@@ -123,7 +179,7 @@ def _look(path: Path) -> _Seen | None:
         values = frozenset(found.tolist()) if len(found) <= _FEW else None
     high = float(raw.levels.max()) / (raw.one if raw.white == 255 else 1)
     cut_out = raw.alpha is not None and raw.alpha.min() < raw.alpha.max()
-    return _Seen(raw.white, raw.kind, high, values, cut_out)
+    return _Seen(raw.white, raw.kind, high, values, cut_out, raw.coloured)
 
 
 def _white(seen: Sequence[_Seen]) -> int:
@@ -131,7 +187,7 @@ def _white(seen: Sequence[_Seen]) -> int:
     if whole and (max(each.high for each in whole) == 1 or _is_hard(whole)):
         return 1
     wide = [each.high for each in whole if each.raw_white == 65535]
-    return min(depth for depth in _DEPTHS if not wide or max(wide) <= depth)
+    return min(depth for depth in DEPTHS if not wide or max(wide) <= depth)
 
 
 def _is_hard(seen: Sequence[_Seen]) -> bool:
@@ -140,25 +196,27 @@ def _is_hard(seen: Sequence[_Seen]) -> bool:
     return all(each <= {0, 1} or each <= {0, 255} for each in values) and any(1 in each for each in values)
 
 
-def _refuse_classes(seen: Sequence[_Seen], what: str, palettes: bool) -> None:
+def _refuse_classes(seen: Sequence[_Seen], what: str, options: str) -> None:
     if any(each.values is None for each in seen):
         return
     values = set().union(*(each.values or () for each in seen))
     classes = values - {0, _VOID}
     void = _VOID in values
-    if palettes and not void:
-        return
     if not classes or max(classes) > _LARGEST_CLASS or values <= {0, 1} or _is_hard(seen):
         return
-    listed = ", ".join(map(str, sorted(values)))
+    listed = _text(sorted(values))
     advice = "write them as 0 and 255; soft masks as 0 to 255."
     if what == "targets":
-        option = "--foreground 1 --ignore 255" if void else f"--foreground {min(classes)}"
+        option = f"{options}foreground {min(classes)}" + (f" {options}ignore 255" if void else "")
         advice = f"say which are foreground and which are not scored, for example {option}."
     raise UserError(
         f"The {what} hold the values {listed}: classes or nearly empty, and not masks of 0 and 255 (or 0 and 1).\n"
         f"Next: {advice}"
     )
+
+
+def _text(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
 
 
 def _scaled(levels: NDArray[np.int64], white: int) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ class LeftOut(NamedTuple):
     """A file that was found or named, and is not used."""
 
     path: Path
-    why: Literal["no_mask", "no_image", "double", "missing", "changed"]
+    why: Literal["no_mask", "no_boxes", "no_image", "double", "missing", "changed"]
 
 
 class Pairs(NamedTuple):

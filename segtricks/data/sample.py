@@ -1,16 +1,20 @@
 """The base of all datasets: photographs, each perhaps with a target or boxes, read one at a time."""
 
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, TypedDict
+from typing import Any, Literal, NamedTuple, Self, TypedDict
 
 from numpy.random import default_rng
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from segtricks.data.boxes import ImageBoxes
-from segtricks.data.images import UnreadableImage, read_image, read_labels, read_mask
+from segtricks.data.images import UnreadableImage, read_image, read_labels, read_orientation
+from segtricks.data.orientation import turn, turn_boxes
+from segtricks.data.problems import Problems
+from segtricks.data.reading import Reading
 from segtricks.errors import UserError
 
 TargetKind = Literal["mask", "labels", "instances", "panoptic"]
@@ -57,10 +61,14 @@ Target = Tensor | Instances | Panoptic
 
 
 class Sample(TypedDict):
-    """One photograph: ``image`` uint8 (3, H, W); ``boxes`` float64 (n, 4), half-open x0, y0, x1, y1 in pixels."""
+    """One photograph: ``image`` uint8 (3, H, W); ``boxes`` float64 (n, 4), half-open x0, y0, x1, y1 in pixels.
+
+    ``ignored``, bool (1, H, W), is the pixels that are not scored, None where all are.
+    """
 
     image: Tensor
     target: Target | None
+    ignored: Tensor | None
     target_kind: TargetKind | None
     boxes: Tensor | None
     path: str
@@ -80,6 +88,9 @@ class SegmentationDataset(Dataset[Sample]):
         annotations: Boxes of each photograph in the same order, or None where there are none.
     """
 
+    box_problems: Problems | None = None
+    """What is wrong with the file of boxes."""
+
     target_kinds: tuple[TargetKind, ...] = ("mask", "labels")
     """What ``masks`` can be read as."""
 
@@ -98,6 +109,19 @@ class SegmentationDataset(Dataset[Sample]):
         self.masks = None if masks is None else list(masks)
         self.annotations = None if annotations is None else list(annotations)
         self._read_as: TargetKind = "mask"
+        self.reading = Reading(self.images, self.masks or (), self._content)
+        """How the files of the whole set are read, which all its parts share."""
+
+    @property
+    def problems(self) -> list[Problems]:
+        """What is wrong with the files of annotations, where anything may be."""
+        return [] if self.box_problems is None else [self.box_problems]
+
+    def about(self) -> dict[str, Any]:
+        """Return what a result says of how files were read; nothing where there is nothing unusual."""
+        reading = self.reading.unusual(*self._what_is_read())
+        problems = [each.as_dict() for each in self.problems if each]
+        return ({"reading": reading} if reading else {}) | ({"annotations": problems} if problems else {})
 
     @property
     def target_kind(self) -> TargetKind | None:
@@ -110,19 +134,21 @@ class SegmentationDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Image, target and boxes; an ``UnreadableImage`` where a file cannot be read, or sizes differ."""
-        image, target, boxes = self.read_image(index), self.read_target(index), None
+        image, target, boxes, ignored = self.read_image(index), self.read_target(index), None, None
         if target is not None:
             which = "" if self.masks is None else f" ({self.masks[index]})"
             self._check_size(index, image, height_and_width(target), f"its mask{which}")
-        if self.annotations is not None:
-            self._check_size(index, image, self.annotations[index].size, "its annotation")
-            boxes = self.annotations[index].boxes
-        path = str(self.images[index])
-        return Sample(image=image, target=target, target_kind=self.target_kind, boxes=boxes, path=path)
+            ignored = self.read_ignored(index)
+        annotation = self.read_annotation(index)
+        if annotation is not None:
+            self._check_size(index, image, annotation.size, "its annotation")
+            boxes = annotation.boxes
+        kind, path = self.target_kind, str(self.images[index])
+        return Sample(image=image, target=target, ignored=ignored, target_kind=kind, boxes=boxes, path=path)
 
     def read_image(self, index: int) -> Tensor:
         """Photograph alone, uint8 (3, H, W)."""
-        return read_image(self.images[index], self._content(self.images[index]))
+        return read_image(self.images[index], self._content(self.images[index]), self.reading.white)
 
     def read_target(self, index: int) -> Target | None:
         """Target alone, of the kind ``target_kind``."""
@@ -137,8 +163,49 @@ class SegmentationDataset(Dataset[Sample]):
         return None
 
     def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W)."""
-        return None if self.masks is None else read_mask(self.masks[index], self._content(self.masks[index]))
+        """Mask alone, uint8 (1, H, W), read as the masks of the whole set are."""
+        if self.masks is None:
+            return None
+        mask, _, _ = self.reading.masks.read(self.masks[index], self._content(self.masks[index]))
+        return self._upright(index, mask)
+
+    def read_ignored(self, index: int) -> Tensor | None:
+        """Pixels that are not scored, bool (1, H, W), None where all are."""
+        if self.target_kind != "mask" or self.masks is None or not self.reading.masks.ignore:
+            return None
+        _, ignored, _ = self.reading.masks.read(self.masks[index], self._content(self.masks[index]))
+        return self._upright(index, ignored)
+
+    def read_annotation(self, index: int) -> ImageBoxes | None:
+        """Boxes alone; an ``UnreadableImage`` where the annotation is not usable."""
+        if self.annotations is None:
+            return None
+        annotation, path = self.annotations[index], self.images[index]
+        if annotation.fault:
+            raise UnreadableImage(path, annotation.fault)
+        if self.reading.orientation == "exif":
+            return annotation
+        return turn_boxes(annotation, read_orientation(path, self._content(path)))
+
+    @property
+    def white(self) -> int:
+        """Gray value of white in photographs of 16 bits."""
+        return self.reading.white
+
+    def decide_reading(self) -> None:
+        """Decide how files are read, before worker processes start.
+
+        Raises:
+            UserError: the masks hold classes, and it was not said which are foreground.
+        """
+        _ = self.white
+        if self.masks is not None and self._read_as == "mask":
+            _ = self.reading.masks
+
+    def warn_of_reading(self, name: str, targets: bool = True) -> None:
+        """Say once how photographs and ``targets`` are read, where that is unusual; ``name`` is the data set's."""
+        for line in self._reading_lines() if targets else self.reading.lines(False, False):
+            warnings.warn(f"{name}: {line}", stacklevel=3)
 
     def read_labels(self, index: int) -> Tensor | None:
         """Label map alone, int64 (1, H, W)."""
@@ -198,6 +265,20 @@ class SegmentationDataset(Dataset[Sample]):
             )
         return self.select(sorted(order[count:])), self.select(sorted(order[:count]))
 
+    def _what_is_read(self) -> tuple[bool, bool]:
+        """Whether masks are read as such, and whether there is anything drawn."""
+        drawn = self.masks is not None or self.annotations is not None
+        return self.masks is not None and self._read_as == "mask", drawn
+
+    def _reading_lines(self) -> list[str]:
+        return self.reading.lines(*self._what_is_read())
+
+    def _upright(self, index: int, pixels: Tensor) -> Tensor:
+        """Turn what was drawn on a photograph's stored pixels."""
+        if self.reading.orientation == "exif":
+            return pixels
+        return turn(pixels, read_orientation(self.images[index], self._content(self.images[index])))
+
     def _content(self, path: Path) -> bytes | None:
         """Content of a file, None for a path on disk."""
         return None
@@ -206,6 +287,8 @@ class SegmentationDataset(Dataset[Sample]):
         if tuple(image.shape[1:]) != tuple(size):
             (height, width), (other_height, other_width) = image.shape[1:], size
             reason = f"the image is {width} x {height} pixels, {whose} {other_width} x {other_height} (width x height)"
+            if (height, width) == (other_width, other_height):
+                reason += "; --data.orientation raw turns what was drawn on pixels as they are stored"
             raise UnreadableImage(self.images[index], reason)
 
 

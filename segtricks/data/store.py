@@ -29,12 +29,14 @@ class ImageCache:
     Args:
         folder: Of the entries; None is ``$XDG_CACHE_HOME/segtricks/images``, by default below ``~/.cache``.
         size: Short side in pixels.
+        white: Gray value of white in photographs of 16 bits.
     """
 
-    def __init__(self, folder: str | Path | None, size: int) -> None:
+    def __init__(self, folder: str | Path | None, size: int, white: int = 65535) -> None:
         self.folder = default_folder() if folder is None else Path(folder).expanduser()
         self.size = size
-        self._settings = f"{_FORMAT} {size} Pillow {PIL.__version__} torch {torch.__version__}".encode()
+        depth = "" if white == 65535 else f" white {white}"
+        self._settings = f"{_FORMAT} {size} Pillow {PIL.__version__} torch {torch.__version__}{depth}".encode()
         self._keys: dict[tuple[str, int, int], str] = {}
         self._writable = True
         try:

@@ -1,7 +1,7 @@
 """Targets to train on: photographs of any dataset with pseudo-labels of a store."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segtricks.data.images import UnreadableImage, read_labels
 from segtricks.data.label_entry import Entry
-from segtricks.data.label_store import Store, is_store
+from segtricks.data.label_store import Store
 from segtricks.data.pairing import check_matched
 from segtricks.data.sample import Instances, Panoptic, SegmentationDataset
 from segtricks.data.transforms import VOID
@@ -23,13 +23,20 @@ class WithTargets(SegmentationDataset):
     of a photograph count together. Masks that are empty or full do not count.
 
     ``labels`` is what :meth:`Store.open` reads: the output of ``segtricks predict`` or ``discover``, a folder of masks
-    or of label maps, or a JSON file. A ``UserError`` where none belongs to a photograph.
+    or of label maps, or a JSON file; ``foreground`` and ``ignore`` are its options. A ``UserError`` where none belongs
+    to a photograph.
     """
 
     target_kinds = ("mask", "labels", "instances", "panoptic")
 
-    def __init__(self, photographs: SegmentationDataset, labels: str | Path) -> None:
-        self.store = Store.open(labels)
+    def __init__(
+        self,
+        photographs: SegmentationDataset,
+        labels: str | Path,
+        foreground: Sequence[int] = (),
+        ignore: Sequence[int] = (),
+    ) -> None:
+        self.store = Store.open(labels, foreground, ignore)
         self._photographs = photographs
         self._places = {path: index for index, path in enumerate(photographs.images)}
         images = _outside(self.store.path, photographs.images)
@@ -51,9 +58,7 @@ class WithTargets(SegmentationDataset):
 
     def read_labels(self, index: int) -> Tensor:
         """Label map alone, int64 (1, H, W)."""
-        entry = self._entry(index)
-        # In a folder of image files, which image it is decides what it is read as.
-        path = entry.labels or (None if is_store(self.store.path) else entry.soft)
+        path = self.store.files.get(self._names[self.images[index]]) or self._entry(index).labels
         if path is None:
             raise UnreadableImage(self.images[index], f"has no label map in {self.store.path}")
         return read_labels(path)
@@ -72,6 +77,22 @@ class WithTargets(SegmentationDataset):
         labels = entry.read_labels()
         semantic = np.full((entry.height, entry.width), VOID) if labels is None else labels
         return Panoptic(self.read_instances(index), torch.from_numpy(semantic.astype(np.int64))[None])
+
+    @property
+    def white(self) -> int:
+        """Gray value of white in photographs of 16 bits."""
+        return self._photographs.white
+
+    def _reading_lines(self) -> list[str]:
+        lines = self._photographs.reading.lines(False, False)
+        decided = self.store.reading is not None and self.target_kind != "labels"
+        return lines + (self.store.reading.masks.lines() if decided and self.store.reading else [])
+
+    def decide_reading(self) -> None:
+        """Decide how files are read, before worker processes start; raises as for all data sets."""
+        _ = self.white
+        if self.target_kind != "labels" and self.store.reading is not None:
+            _ = self.store.reading.masks
 
     def _entry(self, index: int) -> Entry:
         return self.store.entry(self._names[self.images[index]])

@@ -203,10 +203,12 @@ class TrainTransform:
                 raise UserError(f"{name} is {choice!r}: pass {first} or {second}, for example --data.{name} {first}.")
         self.flip = flip
         self.jitter, self.jitter_p, self.grayscale_p = tuple(jitter), jitter_p, grayscale_p
-        self.scale_range = None if scale_range is None else _range("scale_range", scale_range, MAX_SCALE, "0.1, 3.0")
+        self.scale_range: tuple[float, float] | None = None
+        if scale_range is not None:
+            self.scale_range = checked_range("scale_range", scale_range, MAX_SCALE, "0.1, 3.0")
         self.scaled_to = scaled_to
         self.placement, self.keep_aspect = placement, keep_aspect
-        self.blur_p, self.blur_sigma = blur_p, _range("blur_sigma", blur_sigma, MAX_SIGMA, "0.1, 2.0")
+        self.blur_p, self.blur_sigma = blur_p, checked_range("blur_sigma", blur_sigma, MAX_SIGMA, "0.1, 2.0")
 
     def __call__(self, image: Tensor, generator: Generator | None = None) -> Tensor:
         """One random view of the image."""
@@ -284,7 +286,8 @@ def resized_side(size: int, resize: int | None) -> int:
     return resize
 
 
-def _range(name: str, values: Sequence[float], highest: int, example: str) -> tuple[float, float]:
+def checked_range(name: str, values: Sequence[float], highest: float, example: str) -> tuple[float, float]:
+    """Lowest and highest value of an option; a ``UserError`` unless they are above 0 and at most ``highest``."""
     if len(values) != 2 or not 0 < values[0] <= values[1] <= highest:
         raise UserError(
             f"{name} is {list(values)}: it takes the lowest and the highest value, above 0 and at most {highest}, "

@@ -19,7 +19,8 @@ _FREE = re.compile(
     r"data\.(root|num_workers|cache|cache_dir|test)|trainer\.(enable_\w+|accelerator|logger)"
     r"|wandb|panels|save_every|seed_everything|model\.protocol"
 )
-_OF_SCORING = ("data", "protocol", "data.test_limit", "model.bilateral_preset", "model.refine_at")
+_OF_SCORING = ("data", "protocol")  # results name them, and those of others are not taken
+_PRESET = "model.bilateral_preset"  # adds a row: without it the row is missing, and scored again
 
 
 def write_plan(experiment: Experiment) -> None:
@@ -73,21 +74,25 @@ def reuse(experiment: Experiment, folders: Sequence[Path]) -> list[str]:
         for name in finished:
             for mine in plan["runs"]:
                 link = experiment.home / mine
-                ignored = _OF_SCORING if other["runs"][name]["command"] == "fit" else ()
-                if link.exists() or _difference(other, name, plan, mine, ignored):
+                fit = other["runs"][name]["command"] == "fit"
+                if link.exists() or _difference(other, name, plan, mine, fit):
                     continue
                 link.symlink_to(os.path.relpath(folder / name, link.parent), target_is_directory=True)
                 linked.append(f"{mine} from {folder / name}")
     return linked
 
 
-def _difference(before: Any, name: str, now: Any, mine: str, ignored: Sequence[str] = ()) -> str:
-    """The first option in which two runs of two plans differ; empty if there is none."""
+def _difference(before: Any, name: str, now: Any, mine: str, trained: bool = False) -> str:
+    """The first option in which two runs of two plans differ; empty if there is none.
+
+    Of ``trained`` runs, what their scores say, or lack, is left out.
+    """
     known = "configs" in before  # earlier versions compared nothing but the path of a config
     one = _options(before["runs"][name], before["configs"] if known else {})
     other = _options(now["runs"][mine], now["configs"] if known else {})
     for key in dict.fromkeys([*one, *other]):
-        if key not in ignored and one.get(key) != other.get(key):
+        rescored = key in _OF_SCORING or (key == _PRESET and {one.get(key), other.get(key)} & {None, "null"})
+        if one.get(key) != other.get(key) and not (trained and rescored):
             return f"{key} {one.get(key, 'not given')}, now {other.get(key, 'not given')}"
     return ""
 

@@ -3,6 +3,7 @@
 from segtricks.losses.consistency import multiscale_consistency_loss, self_consistency_loss
 from segtricks.losses.correspondence import correspondence_loss, sample_points
 from segtricks.losses.normalized_cut import affinity, normalized_cut_loss
+from segtricks.losses.prototypes import balanced_bce_loss, mask_contrastive_loss, mask_prototypes
 from segtricks.losses.query import RankingOrder, SelfMaskLoss, query_dice_loss, query_ranking_loss, selfmask_loss
 from segtricks.losses.tau import Graph, Tau, measure_graph, share_of, threshold
 from segtricks.losses.total_variation import feature_tv_loss, image_tv_loss
@@ -13,9 +14,12 @@ __all__ = [
     "SelfMaskLoss",
     "Tau",
     "affinity",
+    "balanced_bce_loss",
     "correspondence_loss",
     "feature_tv_loss",
     "image_tv_loss",
+    "mask_contrastive_loss",
+    "mask_prototypes",
     "measure_graph",
     "multiscale_consistency_loss",
     "normalized_cut_loss",

@@ -182,6 +182,9 @@ class SegmentationModule(lightning.LightningModule):
             evaluator.skip(path, reason)
         sizes = [tuple(photo.shape[-2:]) for photo in batch["photo"]]
         outputs = self._masks_at(batch, sizes, self.protocol.polarity, self.protocol.interpolation)
+        for masks in outputs.values() if "ignored" in batch else ():
+            pairs = zip(masks, batch["ignored"], strict=True)
+            masks[:] = [mask.masked_fill(ignored.to(mask.device), 0) for mask, ignored in pairs]
         self.batch_scores = {row: [] for row in outputs}
         for i, path in enumerate(batch["path"]):
             target = Target(

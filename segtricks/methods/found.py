@@ -48,6 +48,10 @@ class Found(Trainable, SegmentationModule):
     """
 
     default_optimizer: ClassVar = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.05}}
+    training_options: ClassVar = (
+        *Trainable.training_options,
+        *("threshold", "background_steps", "solver_weight", "self_weight"),
+    )
     loss_names = ("solver", "background", "loss")
 
     def __init__(

@@ -17,7 +17,7 @@ from segtricks.methods.base import PLAIN, SegmentationModule
 from segtricks.metrics import get_protocol
 from segtricks.refine import GuidedFilter
 from segtricks.scoring.evaluator import Evaluator
-from segtricks.scoring.mask_reading import read_prediction
+from segtricks.scoring.mask_reading import check_turn, read_prediction
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,7 @@ class GivenMasks(SegmentationModule):
             raise UnreadableImage(Path(path), "no mask of this name")
         soft, _ = read_prediction(self._files[name], self._rule)
         size = photo.shape[-2:]  # of the crop, where the protocol crops
+        check_turn(self._files[name], soft, size, "its photograph")
         if self.protocol.crop is not None and soft.shape[-2:] != size:
             soft = self.protocol.crop(soft)
         return self.protocol.fit(soft[None].float().to(self.device) / 255, size)

@@ -102,6 +102,10 @@ class Sempart(Trainable, SegmentationModule):
         "class_path": "torch.optim.AdamW",
         "init_args": {"lr": 1e-4, "betas": [0.9, 0.99], "weight_decay": 0.0},
     }
+    training_options: ClassVar = (
+        *Trainable.training_options,
+        *("crop", "teacher", "ema_decay", "crop_fraction", "weights", "tau", "eps", "sigma"),
+    )
     head: SempartHead
 
     def __init__(
@@ -155,6 +159,8 @@ class Sempart(Trainable, SegmentationModule):
         self.crop_fraction, self.weights = crop_fraction, weights
         self.loss_names = tuple(name for name in asdict(weights) if crop or name not in ("consistency", "ncut_crop"))
         self.loss_names += ("loss",)
+        self.own_weights: dict[str, float] = {}
+        """Factors of the loss terms that a subclass adds."""
         self.tau, self.eps, self.sigma = self.backbone.tau if tau is None else tau, eps, sigma
         self.tau_is_given = tau is not None
         self.affinity_threshold: float | None = None if share_of(self.tau) is not None else float(self.tau)
@@ -250,8 +256,17 @@ class Sempart(Trainable, SegmentationModule):
         return self._compiled
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the terms."""
-        weights = asdict(self.weights)
+        """Return the weighted sum of the terms.
+
+        Raises:
+            UserError: a term of a subclass has no weight.
+        """
+        weights = asdict(self.weights) | self.own_weights
+        if unknown := [name for name in terms if name not in weights]:
+            raise UserError(
+                f"The loss term {unknown[0]} of {type(self).__name__} has no weight.\n"
+                f'Next: in its __init__, self.own_weights["{unknown[0]}"] = 0.1, and add the name to self.loss_names.'
+            )
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:

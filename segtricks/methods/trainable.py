@@ -24,6 +24,9 @@ class Trainable(LightningModule):
     default_optimizer: ClassVar[dict[str, Any]]
     """``class_path`` and ``init_args`` of the optimiser where none is given, as options that can be changed."""
 
+    training_options: ClassVar[tuple[str, ...]] = ("optimizer", "lr_scheduler", "compile", "seed")
+    """Options that matter to training alone: the help of ``predict`` and ``test`` leaves them out."""
+
     loss_names: tuple[str, ...] = ()
     """Terms of the objective on held-out images."""
 

@@ -14,7 +14,7 @@ from segtricks.errors import UserError
 from segtricks.parallel import in_threads
 
 
-def agreement(first: Store, second: Store, photographs: Sequence[Path], workers: int = 1) -> float:
+def store_agreement(first: Store, second: Store, photographs: Sequence[Path], workers: int = 1) -> float:
     """Return the mean IoU of the masks that both have of a photograph, all masks of one taken together.
 
     Two empty masks agree. The first store's masks are brought to the size of the second's, to the nearest pixel.

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from segtricks.data.images import UnreadableImage, read_image
+from segtricks.data.images import UnreadableImage
 from segtricks.data.label_entry import Entry, write_entry
 from segtricks.data.label_store import Store
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.pseudo_labels.kmeans import kmeans
 from segtricks.pseudo_labels.mask_vectors import read_vectors, write_vectors
@@ -47,7 +49,7 @@ class PseudoClasses:
 
 def write_pseudo_classes(
     store: Store,
-    photographs: Sequence[Path],
+    photographs: SegmentationDataset,
     encode: Encode,
     classes: int,
     *,
@@ -81,11 +83,13 @@ def write_pseudo_classes(
     folder = store.path / "instances" / key
     skipped: list[tuple[str, str]] = []
     entries, vectors = [], []
-    matched = store.match(photographs, root)
+    matched = store.match(photographs.images, root)
+    places = {path: place for place, path in enumerate(photographs.images)}
     for path, name in tqdm(matched.items(), desc="instances", unit=" images", disable=None):
         try:
             entry = store.entry(name)
-            vectors.append(_vectors(folder, path, entry, encode))
+            read = partial(photographs.read_image, places[path])
+            vectors.append(_vectors(folder, path, entry, read, encode))
             entries.append(entry)
         except UnreadableImage as error:
             skipped.append((error.path, error.reason))
@@ -103,14 +107,14 @@ def write_pseudo_classes(
     return PseudoClasses(sizes, skipped)
 
 
-def _vectors(folder: Path, path: Path, entry: Entry, encode: Encode) -> Tensor:
+def _vectors(folder: Path, path: Path, entry: Entry, read: Callable[[], Tensor], encode: Encode) -> Tensor:
     """Vectors (n, D) of the usable masks of an entry; an ``UnreadableImage`` where they cannot be had."""
     usable = entry.usable()
     known = read_vectors(folder, entry.name, usable)
     if known is not None:
         return torch.from_numpy(known)
     entry.check_sizes(path)
-    vectors = encode(read_image(path), usable).float()
+    vectors = encode(read(), usable).float()
     write_vectors(folder, entry.name, usable, vectors.numpy())
     return vectors
 

@@ -91,6 +91,13 @@ class Evaluation:
         """How many images were scored."""
         return max((score.images for score in self.rows.values()), default=0)
 
+    def one_sided(self) -> str:
+        """Return a sentence where all targets are empty, or all are full; else nothing."""
+        sizes = {float(image.size) for score in self.rows.values() for image in score.per_image.values()}
+        if sizes == {0.0}:
+            return "all targets are without foreground."
+        return "all targets are foreground everywhere." if sizes == {1.0} else ""
+
     def listed(self) -> list[dict[str, str]]:
         """Return what was left out, as result files list it."""
         return [{"path": path, "reason": reason} for path, reason in self.skipped]

@@ -52,14 +52,16 @@ def find_targets(name: str, images: Sequence[str], source: Mapping[str, Any]) ->
     Args:
         name: of the test set in the result.
         images: paths of the scored images.
-        source: ``test``, ``root`` and ``masks`` as the result file has them.
+        source: ``test``, ``root``, ``masks`` and options of reading as the result file has them.
     """
     for spec in source.get("test") or []:
         if name not in (spec, Path(spec).name):
             continue
         with suppress(UserError, OSError), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of parts of a published set: the test has warned
-            dataset = open_dataset(spec, source["root"], masks=source["masks"])
+            choices = {name: source[name] for name in ("foreground", "ignore", "orientation") if name in source}
+            dataset = open_dataset(spec, source["root"], masks=source["masks"], **choices)
+            dataset.decide_reading()
             numbers = {str(path): number for number, path in enumerate(dataset.images)}
             chosen = [numbers[image] for image in images if image in numbers]
             if chosen and len(chosen) == len(images):

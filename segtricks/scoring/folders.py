@@ -7,9 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segtricks.data.boxes import ImageBoxes
+from segtricks.data.boxes import ImageBoxes, find_boxes
 from segtricks.data.images import UnreadableImage
 from segtricks.data.mask_pairs import MaskPairs, Pair
+from segtricks.data.orientation import Turns, is_turned, turn_boxes
 from segtricks.errors import UserError
 from segtricks.metrics import Protocol, SaliencyScores
 from segtricks.parallel import in_threads
@@ -39,6 +40,12 @@ class FolderEvaluation:
     files: dict[str, tuple[Path, Path | None]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _How:
+    rules: Rules
+    turns: Turns
+
+
 @dataclass
 class _Read:
     pair: Pair
@@ -63,6 +70,7 @@ def evaluate_folder(
     masks: bool = True,
     workers: int = 1,
     rules: Rules = Rules(),  # noqa: B008 - frozen
+    turns: Turns | None = None,
 ) -> FolderEvaluation:
     """Score pairs by a protocol; a file that cannot be read is skipped.
 
@@ -74,6 +82,7 @@ def evaluate_folder(
         masks: measure masks, which all pairs then have.
         workers: threads.
         rules: how the masks are read.
+        turns: how targets and boxes are turned as their photographs say; None turns nothing.
 
     Raises:
         UserError: nothing could be scored.
@@ -84,8 +93,10 @@ def evaluate_folder(
     step = protocol.turned_together
     groups = [pairs.found[start : start + step] for start in range(0, len(pairs.found), step)]
 
+    reading = _How(rules, turns or Turns(None, "exif"))
+
     def work(group: Sequence[Pair]) -> list[_Outcome]:
-        return list(_judged(group, evaluator, boxes or {}, rules))
+        return list(_judged(group, evaluator, boxes or {}, reading))
 
     notes, files = Counter[str](), {}
     for outcomes in in_threads(work, groups, workers, name):
@@ -110,12 +121,12 @@ def _scored(evaluator: SaliencyEvaluator) -> Evaluation:
 
 
 def _judged(
-    group: Iterable[Pair], evaluator: SaliencyEvaluator, boxes: Mapping[str, ImageBoxes], rules: Rules
+    group: Iterable[Pair], evaluator: SaliencyEvaluator, boxes: Mapping[str, ImageBoxes], how: _How
 ) -> Iterator[_Outcome]:
     read: list[_Read] = []
     for pair in group:
         try:
-            read.append(_read(pair, evaluator.protocol, boxes, rules))
+            read.append(_read(pair, evaluator.protocol, boxes, how))
         except UnreadableImage as error:
             yield _Outcome(pair, skipped=(error.path, error.reason))
     turned = evaluator.protocol.turn([each.prediction for each in read])
@@ -127,12 +138,29 @@ def _judged(
         yield _Outcome(each.pair, evaluator.judge(each.target, {ROW: prediction}), notes)
 
 
-def _read(pair: Pair, protocol: Protocol, boxes: Mapping[str, ImageBoxes], rules: Rules) -> _Read:
+def _read(pair: Pair, protocol: Protocol, boxes: Mapping[str, ImageBoxes], how: _How) -> _Read:
     name, prediction, target = pair
-    known = boxes.get(Path(name).name)
+    photo = how.turns.photograph(name)
+    orientation = photo.orientation if photo is not None and how.turns.orientation == "raw" else 1
+    known = find_boxes(name, boxes)
+    if known is not None and known.fault:
+        raise UnreadableImage(prediction, known.fault)
+    known = None if known is None else turn_boxes(known, orientation)
     own, size = (None, None) if known is None else (known.boxes, known.size)
     if target is None:
-        soft, notes = read_prediction(prediction, rules.predictions)
+        soft, notes = read_prediction(prediction, how.rules.predictions)
+        _check_turn(prediction, soft, size)
         return _Read(pair, soft[None].double() / 255, Target(name, None, own, size), notes)
-    mask, truth, notes = read_pair(prediction, target, protocol, rules)
+    mask, truth, notes = read_pair(prediction, target, protocol, how.rules, orientation)
+    _check_turn(prediction, truth, size)
+    if photo is not None and orientation == 1 and photo.orientation in range(2, 9):
+        notes.add("target_turned")
     return _Read(pair, mask, Target(name, truth, own, size), notes)
+
+
+def _check_turn(prediction: Path, mask: Tensor, size: tuple[int, int] | None) -> None:
+    """Raise an ``UnreadableImage`` where boxes belong to an image turned by a quarter."""
+    height, width = mask.shape[-2:]
+    if size is not None and is_turned((height, width), size):
+        reason = f"the image is {width} x {height} pixels, its annotation {size[1]} x {size[0]} (width x height)"
+        raise UnreadableImage(prediction, reason)

@@ -77,7 +77,7 @@ def train_linear_probe(
     for epoch in tqdm(range(recipe.epochs), desc="linear probe", unit=" epochs", disable=None, leave=False):
         items.epoch = epoch
         order = RandomSampler(items, generator=generator)
-        for batch in make_loader(items, recipe.batch_size, _collate, workers, order):
+        for batch in make_loader(items, _collate, workers, batch_size=recipe.batch_size, sampler=order):
             if not batch["image"]:
                 continue
             logits = _logits(probe, features, batch["image"], device)
@@ -106,7 +106,7 @@ def score_linear_probe(
     """
     metric = SemanticIoU(probe.out_channels).to(device)
     skipped: list[tuple[str, str]] = []
-    for batch in make_loader(_ProbeItems(dataset, size), 1, _collate, workers, None):
+    for batch in make_loader(_ProbeItems(dataset, size), _collate, workers, batch_size=1):
         skipped += batch["skipped"]
         for image, target in zip(batch["image"], batch["labels"], strict=True):
             labels = _logits(probe, features, [image], device).argmax(dim=1, keepdim=True)

@@ -4,14 +4,16 @@ Colour is read by its luminance. Values between, such as those of a JPEG or of a
 to cut. A prediction of another size is brought to the target's by the protocol's interpolation.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from segtricks.data.images import RawMask
+from segtricks.data.images import RawMask, UnreadableImage
 from segtricks.data.mask_values import MaskRule
+from segtricks.data.orientation import is_turned, turn
 from segtricks.metrics import Protocol
 
 PREDICTION_NOTES = {
@@ -19,6 +21,7 @@ PREDICTION_NOTES = {
     "colour": "predictions are in colour and were read by their luminance",
     "alpha": "predictions are cut-outs and were read by their alpha",
     "palette": "predictions are label maps, of which every class was read as foreground",
+    "border": "predictions hold 255 among classes, which was read as background",
     "depth": "predictions of 16 bits hold values of fewer bits and were read on that scale",
     "resized": "predictions differ from their target in size and were resized",
 }
@@ -27,7 +30,10 @@ TARGET_NOTES = {
     "target_colour": "targets are in colour and were read by their luminance (classes: make masks of 0 and 255)",
     "target_alpha": "targets are cut-outs and were read by their alpha",
     "target_palette": "targets are label maps, of which every class was read as foreground",
+    "target_border": "targets hold 255 among classes, whose pixels were not scored",
     "target_depth": "targets of 16 bits hold values of fewer bits and were read on that scale",
+    "target_turned": "targets belong to photographs with an EXIF orientation, and no size tells whether they were "
+    "drawn on the upright photograph: pass --orientation raw where they were not",
     "target_between": "targets hold values other than 0 and 255, cut by the protocol's target_threshold",
 }
 ONE_SIDED = {
@@ -48,17 +54,23 @@ class Rules:
     targets: MaskRule = field(default_factory=MaskRule)
 
 
-def read_pair(prediction: Path, target: Path, protocol: Protocol, rules: Rules) -> tuple[Tensor, Tensor, set[str]]:
+def read_pair(
+    prediction: Path, target: Path, protocol: Protocol, rules: Rules, orientation: int = 1
+) -> tuple[Tensor, Tensor, set[str]]:
     """Read and fit one pair. Pixels that are not scored are background in both.
+
+    ``orientation`` is the EXIF orientation of the photograph on whose stored pixels the target was drawn.
 
     Returns:
         Probabilities (1, 1, H, W) float64, the target (1, 1, H, W) uint8, and keys of ``NOTES``.
 
     Raises:
-        UnreadableImage: either file cannot be read.
+        UnreadableImage: either file cannot be read, or one is turned by a quarter.
     """
     soft, notes = read_prediction(prediction, rules.predictions)
     truth, ignored, raw = rules.targets.read(target)
+    truth, ignored = turn(truth, orientation), turn(ignored, orientation)
+    check_turn(prediction, soft, truth.shape[-2:], "its target")
     notes |= {f"target_{name}" for name in _oddities(raw, rules.targets)}
     if _between(truth):
         notes.add("target_between")
@@ -82,6 +94,18 @@ def read_prediction(path: Path, rule: MaskRule) -> tuple[Tensor, set[str]]:
     return soft, _oddities(raw, rule)
 
 
+def check_turn(path: Path, mask: Tensor, size: Sequence[int], of: str) -> None:
+    """Raise an ``UnreadableImage`` where a mask (…, H, W) has the ``size`` turned by a quarter.
+
+    ``of`` says whose size it is.
+    """
+    height, width = mask.shape[-2:]
+    if is_turned((height, width), (size[0], size[1])):
+        sizes = f"{width} x {height} pixels, {of} {size[1]} x {size[0]} (width x height)"
+        why = "one of both is turned by a quarter, perhaps by the EXIF orientation of the photograph"
+        raise UnreadableImage(path, f"is {sizes}: {why}")
+
+
 def one_sided(mask: Tensor, threshold: float, what: str = "") -> set[str]:
     """Return the key of ``ONE_SIDED`` that a mask in [0, 1] would have a folder of its kind get; ``what`` begins it."""
     inside = mask > threshold
@@ -96,7 +120,9 @@ def _between(mask: Tensor) -> bool:
 
 
 def _oddities(raw: RawMask, rule: MaskRule) -> set[str]:
-    if rule.source != "gray":
+    if rule.source == "palette" and 255 in rule.ignore and (raw.levels == 255).any():
+        return {"palette", "border"}
+    if rule.source in ("alpha", "palette"):
         return {rule.source}
     if raw.kind == "palette":
         return set()

@@ -102,6 +102,12 @@ def prefer_options(checkpoint: dict[str, Any], options: dict[str, Any]) -> None:
         for group in groups:
             group["lr"] *= factor
             if "initial_lr" in group:
-                group["initial_lr"] = changed["lr"]
+                group["initial_lr"] = _like(group["initial_lr"], saved["lr"], changed["lr"])
         for schedule in checkpoint["lr_schedulers"]:
-            schedule["base_lrs"] = [changed["lr"]] * len(schedule.get("base_lrs", []))
+            base = schedule.get("base_lrs", [])
+            schedule["base_lrs"] = [_like(rate, saved["lr"], changed["lr"]) for rate in base]
+
+
+def _like(rate: float, before: float, now: float) -> float:
+    """The learning rate of a group of parameters, after the optimiser's has changed."""
+    return now * (rate / before) if before else now

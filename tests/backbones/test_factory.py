@@ -98,6 +98,33 @@ def test_a_backbone_of_ones_own_needs_no_edit_here() -> None:
     assert backbone.arguments == dict(pretrained=True, checkpoint="mine.pth", feature="key", layer=3, pos_interp="dino")
 
 
+class Plain(Backbone):
+    def __init__(self) -> None:
+        super().__init__("plain", patch_size=8, feature_dim=3, tau="share:0.6")
+
+    def extract(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(images, 8)
+
+
+class Layered(Plain):
+    def __init__(self, layer: int = -1) -> None:
+        super().__init__()
+        self.layer = layer
+
+
+def test_a_backbone_of_ones_own_gets_the_arguments_that_it_takes_and_no_other() -> None:
+    images = random_images(16, 24)
+    features = create_backbone(f"{__name__}:Plain", pretrained=False, pos_interp="timm")(images)
+    torch.testing.assert_close(features[0, :, 0, 0], images[0, :, :8, :8].mean(dim=(1, 2)))
+    assert create_backbone(f"{__name__}:Layered", layer=3).layer == 3
+
+
+@pytest.mark.parametrize(("option", "value"), [("checkpoint", "a.pth"), ("feature", "query"), ("layer", 3)])
+def test_an_option_that_an_own_backbone_would_ignore_is_refused(option: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"Plain' takes no {option}, and got {value!r}.*\nNext: leave it out"):
+        create_backbone(f"{__name__}:Plain", **{option: value})
+
+
 @pytest.mark.parametrize("name", ["no.such.module:Thing", f"{__name__}:missing", f"{__name__}:no_backbone", ":x"])
 def test_an_own_backbone_that_cannot_be_had_is_a_user_error(name: str) -> None:
     with pytest.raises(UserError, match=name.split(":")[-1]):

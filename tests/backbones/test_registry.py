@@ -5,10 +5,10 @@ import timm
 import torch
 from timm.models import is_model_in_modules
 
-from segtricks.backbones.registry import PRETRAINED
+from segtricks.backbones.registry import PRETRAINED, RESNETS
 
 
-@pytest.mark.parametrize("name", PRETRAINED)
+@pytest.mark.parametrize("name", [name for name in PRETRAINED if name not in RESNETS])
 def test_short_name_stands_for_a_timm_vit_of_its_patch_size_and_size_letter(name: str) -> None:
     timm_name = PRETRAINED[name].timm_name
     assert is_model_in_modules(timm_name, ["vision_transformer", "eva"])
@@ -30,7 +30,7 @@ def test_weights_are_on_timms_hub_or_have_an_address(name: str) -> None:
         assert cfg.license.split("-")[0] == entry.license.lower().replace(" ", "-").split("-")[0]
 
 
-@pytest.mark.parametrize("name", [name for name in PRETRAINED if name.startswith(("dino_", "dinov2_"))])
+@pytest.mark.parametrize("name", [name for name in PRETRAINED if name.startswith(("dino_", "dinov2_", "supervised_"))])
 def test_addresses_of_the_authors_are_those_that_timm_converted(name: str) -> None:
     assert PRETRAINED[name].url == timm.get_pretrained_cfg(PRETRAINED[name].timm_name).url
 

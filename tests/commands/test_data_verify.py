@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from segtricks.commands.data_verify import FaultsFound, main
 from segtricks.data.datasets.ecssd import ECSSD
@@ -27,7 +27,7 @@ def photos(tmp_path):
     broken.write_bytes(broken.read_bytes()[:300])
     Image.new("L", (8, 12), 255).save(tmp_path / "masks/x/2.png")
     soft = np.full((8, 12), 255, np.uint8)
-    soft[:4], soft[4] = 0, 9
+    soft[:4], soft[4] = 0, 90
     Image.fromarray(soft).save(tmp_path / "masks/x/3.png")
     return tmp_path
 
@@ -117,3 +117,83 @@ def test_no_list_is_written_where_nothing_is_good(tmp_path, capsys):
         main([str(tmp_path / "photos"), "--fix-list", str(tmp_path / "good.txt")])
     assert not (tmp_path / "good.txt").exists()
     assert "No image is good" in capsys.readouterr().out
+
+
+def _pairs(folder, *masks, dtype=np.uint8):
+    for i, mask in enumerate(masks):
+        for kind in ("photos", "masks"):
+            (folder / kind).mkdir(exist_ok=True)
+        Image.new("RGB", (4, 2), "gray").save(folder / f"photos/{i}.jpg")
+        Image.fromarray(np.array([mask, mask], dtype)).save(folder / f"masks/{i}.png")
+
+
+@pytest.mark.parametrize("values", [[0, 1, 255, 1], [1, 2, 3, 1]])
+def test_values_of_classes_are_a_fault_until_it_is_said_what_they_mean(tmp_path, capsys, values):
+    _pairs(tmp_path, values)
+    with pytest.raises(FaultsFound, match="classes"):
+        _verify(tmp_path)
+    listed = ", ".join(map(str, sorted(set(values))))
+    assert f"The targets hold the values {listed}: classes" in capsys.readouterr().out
+    _verify(tmp_path, "--foreground", "1", "--ignore", "255", "3")
+    assert "1 of 1 pairs are sound" in capsys.readouterr().out
+
+
+def test_verify_sees_what_reading_sees(tmp_path, capsys):
+    _pairs(tmp_path, [0, 0, 1, 0], [0, 90, 180, 255])
+    _verify(tmp_path)
+    out = capsys.readouterr().out
+    assert "mask of 0 and 1" not in out  # it is a soft mask that is nearly empty
+    assert "masks: soft (2)" in out
+    _pairs(tmp_path, [0, 0, 4095, 2000], [0, 90, 1000, 2], dtype=np.uint16)
+    _verify(tmp_path)
+    assert "masks of 16 bits hold no value above 4095, which is read as white" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("value", "said"), [(0, "without foreground"), (255, "without background")])
+def test_masks_of_nothing_or_everything_are_the_first_thing_said(tmp_path, capsys, value, said):
+    _pairs(tmp_path, [value] * 4, [value] * 4)
+    _verify(tmp_path)
+    assert capsys.readouterr().out.startswith(f"segtricks: warning: photos: all masks are {said}.")
+
+
+def test_photographs_of_few_bits_and_transparent_ones_are_named(tmp_path, capsys):
+    deep = np.arange(8, dtype=np.uint16).reshape(2, 4) * 500
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    Image.fromarray(np.dstack([np.arange(24).reshape(2, 4, 3), np.zeros((2, 4))]).astype(np.uint8)).save(
+        tmp_path / "clear.png"
+    )
+    main([str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "photographs of 16 bits hold no value above 4095, which is read as white" in out
+    assert "alpha is 0 everywhere, read by its colours      1  clear.png" in out
+    Image.fromarray(deep * np.uint16(16)).save(tmp_path / "b.png")
+    with pytest.raises(FaultsFound, match="2 of 3 images are sound"):
+        main([str(tmp_path)])
+    assert "read as nearly black      1  a.png" in capsys.readouterr().out
+
+
+def test_orientations_are_compared_with_both_sizes(tmp_path, capsys):
+    _pairs(tmp_path, *[[0, 0, 255, 255]] * 3)
+    exif = Image.new("L", (1, 1)).getexif()
+    for i, orientation in enumerate((1, 3, 6)):
+        exif[ExifTags.Base.Orientation] = orientation
+        Image.new("RGB", (4, 2), "gray").save(tmp_path / f"photos/{i}.jpg", exif=exif)
+    with pytest.raises(FaultsFound, match="2 of 3 pairs are sound"):
+        _verify(tmp_path)
+    out = capsys.readouterr().out
+    assert "photos/2.jpg (image 2 x 4, mask 4 x 2, EXIF orientation 6)" in out
+    assert "photos/1.jpg (3, of the size of its mask)" in out
+    _verify(tmp_path, "--orientation", "raw")
+    assert "3 of 3 pairs are sound" in capsys.readouterr().out
+
+
+def test_photographs_without_boxes_are_faults_and_annotations_without_photographs_are_none(tmp_path, capsys):
+    _pairs(tmp_path, [0, 0, 255, 255], [0, 255, 255, 255])
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox>"
+    (tmp_path / "xml").mkdir()
+    for name in ("0", "stray"):
+        text = f"<annotation><size><width>4</width><height>2</height></size><object>{box}</object></annotation>"
+        (tmp_path / f"xml/{name}.xml").write_text(text)
+    with pytest.raises(FaultsFound, match="1 of 1 images are sound"):
+        main([str(tmp_path / "photos"), "--boxes", str(tmp_path / "xml")])
+    assert "fault  image without an annotation      1  1.jpg" in capsys.readouterr().out

@@ -204,6 +204,9 @@ def test_a_head_of_found_gives_soft_masks(photos, tmp_path):
         (["--rounds", "2"], "--rounds does not go with the method tokencut: leave it out."),
         (["--refine", "dense_crf"], "Next: segtricks refine --masks MASKS"),
         (["--backbone", "descripter"], "unknown backbone 'descripter'"),
+        (["--tao", "0.3"], "Unknown option --tao. Did you mean --tau?\nNext: segtricks discover --help"),
+        (["--num-worker=2"], "Unknown option --num-worker. Did you mean --num_workers?"),
+        (["--imges", "photos"], "Did you mean --images?"),
     ],
 )
 def test_mistakes_are_named(photos, tmp_path, capsys, words, said):
@@ -277,3 +280,19 @@ def test_cached_features_are_computed_once_and_give_the_same_files(photos, tmp_p
     words[0] = "--cache_features"
     _discover(photos, tmp_path / "warm", *words)
     assert _contents(tmp_path / "plain") == _contents(tmp_path / "cold") == _contents(tmp_path / "warm")
+
+
+def test_photographs_of_12_bits_in_16_give_the_masks_of_those_of_16_also_in_parts(tmp_path, capsys):
+    for number, high in enumerate((4000, 1000)):  # alone, the second would be taken for one of 10 bits
+        pixels = np.full((64, 96), 600, np.uint16)
+        pixels[16:32, 24:72] = high
+        for folder, scale in (("deep", 16), ("low", 1)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels * np.uint16(scale)).save(tmp_path / f"{folder}/{number}.png")
+    for folder, words in (("deep", [()]), ("low", [("--shard", "1/2"), ("--shard", "2/2")])):
+        for part in words:
+            assert _discover(tmp_path / folder, tmp_path / f"out-{folder}", "--method", "tokencut", *part) == 0
+    for number in range(2):
+        low, deep = (_read(tmp_path / f"out-{folder}/overlay/{number}.jpg") for folder in ("low", "deep"))
+        assert np.abs(low.astype(int) - deep).max() <= 2
+        np.testing.assert_array_equal(*(_read(tmp_path / f"out-{each}/soft/{number}.png") for each in ("low", "deep")))

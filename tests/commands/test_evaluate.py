@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from segtricks.cli import main
 
@@ -336,6 +336,21 @@ def test_classes_are_refused_with_their_values_until_it_is_said_what_they_mean(g
     assert ious[1] > ious[0]  # false alarms within the border no longer count
 
 
+def test_the_border_of_class_maps_is_not_scored_and_said(folders, capsys):
+    for name in "abc":
+        classes = np.where(_square(), 7, 0)
+        classes[0] = 255
+        image = Image.fromarray(classes.astype(np.uint8)).convert("P")
+        image.putpalette([value for i in range(256) for value in (i, 255 - i, 7)])
+        image.putdata(classes.flatten().tolist())
+        image.save(folders / f"gt/{name}.png")
+    result = _evaluate(folders)
+    assert result["metrics"]["iou"] == 1
+    assert result["reading"]["targets"]["ignore"] == [255]
+    assert set(result["notes"]) == {"target_palette", "target_border"}
+    assert "3 targets hold 255 among classes, whose pixels were not scored." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("value", "which", "said"), [(0, "pred", "predictions, all"), (255, "gt", "targets, all")])
 def test_masks_of_nothing_or_everything_are_the_first_thing_said(folders, capsys, value, which, said):
     for path in (folders / which).iterdir():
@@ -343,3 +358,51 @@ def test_masks_of_nothing_or_everything_are_the_first_thing_said(folders, capsys
     result = _evaluate(folders)
     assert capsys.readouterr().out.startswith(f"segtricks: warning: pred: the {said}")
     assert any(key.endswith(("all_empty", "all_full")) for key in result["notes"])
+
+
+@pytest.fixture
+def turned(tmp_path):
+    """Photographs with EXIF orientations 1, 3 and 6, targets on their stored pixels, upright predictions."""
+    for orientation in (1, 3, 6):
+        exif = Image.new("L", (1, 1)).getexif()
+        exif[ExifTags.Base.Orientation] = orientation
+        for folder in ("photos", "gt", "pred"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        _save(tmp_path / f"gt/{orientation}.png", _square())
+        photo = tmp_path / f"photos/{orientation}.png"
+        Image.fromarray(_square()).save(photo, exif=exif)
+        ImageOps.exif_transpose(Image.open(photo)).save(tmp_path / f"pred/{orientation}.png")
+    return tmp_path
+
+
+def test_targets_drawn_on_stored_pixels_are_turned_when_that_is_said(turned):
+    result = _evaluate(turned, "--images", str(turned / "photos"), "--orientation", "raw")
+    assert (result["metrics"]["iou"], result["images"], result["reading"]["orientation"]) == (1, 3, "raw")
+
+
+def test_without_that_a_half_turn_is_named_and_a_quarter_turn_left_out_with_both_sizes(turned, capsys):
+    result = _evaluate(turned, "--images", str(turned / "photos"))
+    assert {key: note["files"] for key, note in result["notes"].items()} == {"target_turned": 1}
+    (skipped,) = result["skipped"]
+    assert skipped["reason"].startswith("is 24 x 30 pixels, its target 30 x 24")
+    assert "no size tells" in capsys.readouterr().out
+    assert _evaluate(turned)["skipped"] == [skipped]
+
+
+def test_turning_needs_the_photographs(turned, capsys):
+    assert _evaluate(turned, "--orientation", "raw") == 2
+    assert "pass their folder, --images" in capsys.readouterr().err
+
+
+def test_boxes_of_equal_stems_go_by_their_paths(tmp_path):
+    images, annotations = [], []
+    for number, folder in enumerate("ab"):
+        mask = _square() if folder == "a" else np.flip(_square())
+        _save(tmp_path / f"pred/{folder}/x.png", mask)
+        images.append({"id": number, "file_name": f"{folder}/x.jpg", "width": 30, "height": 24})
+        annotations.append({"image_id": number, "bbox": [15 * number, 12 * number, 15, 12]})
+    (tmp_path / "coco.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    words = ["--predictions", str(tmp_path / "pred"), "--boxes", str(tmp_path / "coco.json")]
+    assert main(["evaluate", *words, "--output", str(tmp_path / "r.json")]) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert (result["metrics"], result["images"], result["skipped"]) == ({"corloc": 1.0}, 2, [])

@@ -86,6 +86,8 @@ def test_dry_run_prints_commands_to_copy_and_the_cells_that_share_them(fake, cap
         (["mine", "--data.test", "ecssd"], "pass --data"),
         (["mine", "--seed_everything=3"], "pass --seeds"),
         (["mine", "--model.protocol", "sod"], "pass --protocol"),
+        (["mine", "--sedes", "1"], "Unknown option --sedes. Did you mean --seeds?"),
+        (["--dry-run", "--model.tau", "0.3"], "Write its name first"),
         (["mine", "--seeds", "x"], "invalid int value"),
         (["mine", "--resume"], "goes on by itself"),
         (["mine", "--name", "../x"], "not a plain folder name"),
@@ -112,6 +114,17 @@ def test_dry_run_looks_at_the_options_and_not_for_files(fake, monkeypatch, capsy
     monkeypatch.setattr(experiment, "check_runs", wrong)
     assert fake.run("--dry-run", "--model.tauu", "1") == 2
     assert capsys.readouterr() == ("", "segtricks: Unknown option tauu.\n")
+
+
+def test_the_name_may_stand_behind_options_and_their_values(fake, monkeypatch, capsys):
+    monkeypatch.setattr(experiment, "check_runs", lambda *_, **__: None)
+    plans = []
+    for words in (["mine", "--dry-run"], ["--dry-run", "mine"]):
+        assert main(["experiment", *words, "--model.tau=0.3", "--seeds", "0"]) == 0
+        plans.append(capsys.readouterr().out)
+    assert main(["experiment", "--model.tau", "0.3", "--seeds", "0", "--dry-run", "mine"]) == 0
+    assert plans[0] == plans[1] == capsys.readouterr().out
+    assert "--model.tau=0.3" in plans[0]
 
 
 GOOD = ("--model.backbone", "descriptor", "--data.train", "synthetic[:20]")

@@ -1,6 +1,7 @@
 import csv
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -218,6 +219,44 @@ def test_help_lists_the_options_of_run_method_data_and_trainer(capsys):
     for option in ("--model.crop_fraction", "--data.batch_size", "--save_every", "max_epochs"):
         assert option in text
     assert "threshold of the affinity, a cosine; or share:X" in text
+
+
+def test_help_is_of_the_method_and_the_data_module_that_the_config_names(capsys):
+    assert main(["fit", "--config", "maskcontrast", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for option in ("--model.temperature", "--data.cells_per_patch", "--data.batch_size", "--data.train"):
+        assert sum(line.strip().startswith(f"{option} ") for line in lines) == 1
+    assert not any("--data.options" in line for line in lines)
+
+
+@pytest.mark.parametrize(("command", "used"), [("predict", "--data.eval_batch_size"), ("test", "--data.test_limit")])
+def test_help_of_what_does_not_train_leaves_out_what_only_trains(capsys, command, used):
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert used in text and "--model.backbone_checkpoint" in text and "precision" in text
+    for option in (
+        "--model.teacher",
+        "--model.optimizer",
+        "--data.jitter",
+        "--save_every",
+        "--on_collapse",
+        "max_epochs",
+    ):
+        assert option not in text
+
+
+def test_help_shows_the_method_of_the_run(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    shutil.copytree("runs/small", "runs/other")
+    config = Path("runs/other/config.yaml")
+    config.write_text("model: {class_path: segtricks.methods.Found}")
+    assert main(["predict", "--run", "other", "--help"]) == 0
+    assert "--model.… (Found)" in capsys.readouterr().out
+
+
+def test_options_that_the_usage_describes_are_not_listed_twice(capsys):
+    assert main(["evaluate", "--help"]) == 0
+    assert capsys.readouterr().out.count("--targets DIR ") == 1
 
 
 @pytest.mark.parametrize(

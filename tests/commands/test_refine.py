@@ -97,3 +97,24 @@ def test_image_smaller_than_a_padded_window_is_skipped_and_not_a_crash(folders):
     index = json.loads((folders[2] / "index.json").read_text())
     assert (index["images"], len(index["skipped"])) == (1, 1)
     assert "cannot be refined" in index["skipped"][0]["reason"]
+
+
+def test_a_mask_turned_by_a_quarter_is_skipped_with_both_sizes(folders):
+    Image.new("L", (40, 50)).save(folders[0] / "a.png")
+    assert _refine(folders) == 0
+    (skipped,) = json.loads((folders[2] / "index.json").read_text())["skipped"]
+    assert skipped["reason"].startswith("is 40 x 50 pixels, its photograph 50 x 40 (width x height): one of both")
+
+
+def test_photographs_of_12_bits_in_16_guide_as_those_of_16_do(folders, capsys):
+    masks, photos, out = folders
+    refined = []
+    for scale in (1, 16):
+        for path in photos.rglob("*.*"):
+            values = np.random.default_rng(1).integers(0, 4096, (40, 50)) * scale
+            path.unlink()
+            Image.fromarray(values.astype(np.uint16)).save(path.with_suffix(".png"))
+        assert _refine((masks, photos, out / str(scale))) == 0
+        refined.append(np.asarray(Image.open(out / str(scale) / "a.png")).astype(int))
+    assert np.abs(refined[0] - refined[1]).max() <= 1
+    assert capsys.readouterr().out.count("photographs of 16 bits hold no value above 4095") == 1

@@ -2,7 +2,9 @@ import random
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 import segtricks
 from segtricks.cli import main
@@ -43,3 +45,28 @@ def test_a_run_that_is_not_there_is_named(tmp_path, monkeypatch):
 def test_nothing_else_is_made_up():
     with pytest.raises(AttributeError, match="no attribute 'load'"):
         segtricks.load  # noqa: B018
+
+
+def _write_weights(path, seed):
+    torch.manual_seed(seed)
+    state = timm.create_model("vit_small_patch16_224", num_classes=0, dynamic_img_size=True).state_dict()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, path)
+
+
+def test_a_run_finds_the_weights_of_its_backbone_where_their_file_moved_and_takes_no_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "weights.safetensors"
+    _write_weights(file, 1)
+    own = ["--model.backbone", "dino_vits16", "--model.backbone_checkpoint", str(file), "--trainer.accelerator", "cpu"]
+    assert main(["fit", *SMALL, *own]) == 0
+    images = torch.randn(1, 3, 32, 32)
+    before = segtricks.load_run("x").soft_masks(images)
+    cached = tmp_path / "cache/segtricks/weights/dino_vits16.safetensors"
+    cached.parent.mkdir(parents=True)
+    file.rename(cached)
+    assert torch.equal(segtricks.load_run("x").soft_masks(images), before)
+    _write_weights(cached, 2)
+    with pytest.raises(UserError, match=r"weights\.safetensors of the run are gone.*\n.*--model\.backbone_checkpoint"):
+        segtricks.load_run("x")

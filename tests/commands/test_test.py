@@ -133,3 +133,42 @@ def test_test_sets_may_be_given_one_by_one_and_what_is_missing_makes_no_folder(t
     assert not Path("runs").exists()
     assert main([*words, "--data", "synthetic[:1]", "--data", "synthetic[1:2]"]) == 0
     assert sorted(path.stem for path in Path("runs/x/test").glob("*.json")) == ["synthetic-0-1", "synthetic-1-2"]
+
+
+@pytest.fixture
+def bordered(tmp_path, monkeypatch):
+    """Photographs whose masks are 0 and 1 with a border of 255, and predictions that are right within it."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        mask = np.zeros((16, 20), np.uint8)
+        mask[4:12, 4 : 10 + number] = 1
+        mask[3, :] = 255
+        prediction = np.where(mask, 255, 0).astype(np.uint8)
+        for folder, pixels in (("gt", mask), ("pred", prediction), ("photos", np.dstack([prediction] * 3))):
+            Path(folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(f"{folder}/{number}.png")
+    return ["test", "--config", "masks", "--model.folder", "pred", "--data", "photos", "--data.masks", "gt"]
+
+
+def test_classes_are_refused_until_it_is_said_what_they_mean_and_then_scored_as_evaluate_does(bordered, capsys):
+    assert main([*bordered, "--name", "a"]) == 2
+    assert "hold the values 0, 1, 255" in capsys.readouterr().err
+    words = ["--data.foreground", "1", "--data.ignore", "[255]", "--data.num_workers", "0"]
+    assert main([*bordered, *words, "--name", "b"]) == 0
+    tested = json.loads(Path("runs/b/test/photos.json").read_text())
+    choices = ["--foreground", "1", "--ignore", "255", "--output", "r.json"]
+    assert main(["evaluate", "--predictions", "pred", "--targets", "gt", *choices]) == 0
+    evaluated = json.loads(Path("r.json").read_text())
+    assert tested["rows"]["mask"] == pytest.approx(evaluated["metrics"], abs=1e-6)
+    assert tested["rows"]["mask"]["iou"] == 1
+    assert tested["reading"] == {"masks": evaluated["reading"]["targets"]}
+    assert (tested["source"]["foreground"], tested["source"]["ignore"]) == ([1], [255])
+
+
+@pytest.mark.parametrize(("value", "said"), [(0, "without foreground"), (255, "foreground everywhere")])
+def test_targets_of_nothing_or_everything_are_the_first_thing_said(bordered, capsys, value, said):
+    for path in Path("gt").iterdir():
+        Image.new("L", (20, 16), value).save(path)
+    capsys.readouterr()
+    assert main([*bordered, "--name", "a", "--data.num_workers", "0"]) == 0
+    assert f"segtricks: warning: photos: all targets are {said}." in capsys.readouterr().out.split("test set")[0]

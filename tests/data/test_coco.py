@@ -72,6 +72,11 @@ def test_objects_join_and_crowds_are_left_out(tmp_path: Path) -> None:
         ([[1, 2, 3, 4, 5, 6, 7]], "even number"),
         ([[0, 0, 1e9, 0, 1e9, 1e9]], "leaves its image by far"),
         ([[0, 0, float("nan"), 0, 5, 5]], "leaves its image by far"),
+        ([[0.1, 0.2, 0.5, 0.2, 0.5, 0.6]], r"lies in 0\.\.1, and not in pixels"),
+        ([[20, 2, 24, 2, 24, 6]], "lies outside of its image"),
+        ([["one", 2, 4, 2, 4, 6]], ""),
+        ([[1, 2], 3], ""),
+        ([{"x": 1}], ""),
         ({"size": [12, 8], "counts": [96]}, r"size \[12, 8\] is not the image's, \[8, 12\]"),
         ({"size": [8, 12], "counts": [90]}, "do not add up to 8 x 12"),
         ({"size": [8, 12], "counts": [100, -4]}, "do not add up"),
@@ -86,6 +91,48 @@ def test_a_damaged_outline_sets_its_image_alone_aside(tmp_path: Path, outline: A
     with pytest.raises(UnreadableImage, match=rf"a\.jpg: its annotation 1 in .*c\.json is damaged: .*{reason}"):
         masks.read(Path("a.jpg"))
     assert not masks.read(Path("b.jpg")).any()
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        ({"height": None}, "states no size"),
+        ({"height": 0}, "states the size 12 x 0"),
+        ({"height": 10**9, "width": 10**9}, "beyond Pillow's limit"),
+        ({"id": 1}, "have the id 1, which is that of a.jpg and b.jpg"),
+        ({"file_name": "b.png"}, "its file lists b.png and b.jpg, which have one name"),
+    ],
+)
+def test_an_image_that_makes_no_sense_is_set_aside_alone(tmp_path: Path, image: dict[str, Any], reason: str) -> None:
+    path = coco(tmp_path / "c.json", [[SQUARE]], ("a.jpg", "b.jpg", "c.jpg"))
+    content = json.loads(path.read_text())
+    content["images"][0] |= image
+    content["annotations"][0]["image_id"] = 2
+    path.write_text(json.dumps(content))
+    masks = CocoMasks(path)
+    with pytest.raises(UnreadableImage, match=reason):
+        masks.read(Path(image.get("file_name", "a.jpg")))
+    assert torch.equal(masks.read(Path("c.jpg")), square())
+
+
+def test_a_foreign_annotation_is_said_and_sets_the_image_aside_that_may_lack_it(tmp_path: Path) -> None:
+    path = coco(tmp_path / "c.json", [[SQUARE]], image_id=7)
+    with pytest.warns(UserWarning, match=r"images that it does not list, not used: 1 \(0\)"):
+        masks = CocoMasks(path)
+    with pytest.raises(UnreadableImage, match="it has no annotation, and its file has annotations of images"):
+        masks.read(Path("a.jpg"))
+
+
+@pytest.mark.parametrize("name", ["photos\\a.jpg", "C:\\photos\\a.jpg"])
+def test_paths_of_windows_are_paths(tmp_path: Path, name: str) -> None:
+    masks = CocoMasks(coco(tmp_path / "c.json", [[SQUARE]], (name,)))
+    assert torch.equal(masks.read(Path("photos/a.jpg")), square())
+
+
+def test_a_byte_order_mark_and_texts_for_numbers_are_understood(tmp_path: Path) -> None:
+    path = coco(tmp_path / "c.json", [[[str(side) for side in SQUARE]]])
+    path.write_bytes(path.read_text().encode("utf-16"))
+    assert torch.equal(CocoMasks(path).read(Path("a.jpg")), square())
 
 
 @pytest.mark.filterwarnings("ignore:.*They are left out")

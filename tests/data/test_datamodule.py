@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from segtricks.data.datamodule import RunData, SaliencyDataModule
 from segtricks.data.datasets.ecssd import ECSSD
+from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.transforms import CenterCropTransform, denormalize, fit_short_side, to_input
 from segtricks.errors import UserError
 
@@ -482,3 +483,61 @@ def test_pseudo_labels_of_the_training_set_are_not_the_truth_of_a_test_set(
     assert plain.test_datasets[0].masks is not None
     with pytest.raises(UserError, match="no masks of its own"):
         _ = asked.test_datasets
+
+
+def _classes(folder: Path) -> None:
+    for path in folder.iterdir():
+        Image.fromarray(np.array([[0, 1, 2, 255] * 3] * 8, np.uint8)).save(path)
+
+
+def test_a_test_set_of_classes_is_refused_before_a_fit(tmp_path: Path, pseudo: dict[str, Any]) -> None:
+    _classes(tmp_path / "ECSSD/ground_truth_mask")
+    options = {"test": ["ecssd"], "root": str(tmp_path)}
+    with pytest.raises(UserError, match=r"hold the values 0, 1, 2, 255.*\nNext: .*--data\.foreground 1"):
+        module(**options).check()
+    module(**options, foreground=1, ignore=[255]).check()
+
+
+def test_held_out_masks_of_classes_are_not_shown_and_stop_nothing(tmp_path: Path, pseudo: dict[str, Any]) -> None:
+    _classes(tmp_path / "ECSSD/ground_truth_mask")
+    data = module(**pseudo)
+    with pytest.warns(UserWarning, match=r"The masks of ECSSD are not shown in pictures.*hold the values"):
+        (batch,) = ready(data, data.val_dataloader())
+    assert set(batch) == {"image", "path", "skipped"}
+    assert len(batch["image"]) == 2
+
+
+def test_pseudo_labels_of_classes_are_refused_before_the_first_step(tmp_path: Path, pseudo: dict[str, Any]) -> None:
+    _classes(tmp_path / "pseudo")
+    data = module(**pseudo)
+    data.ask_for_targets("mask")
+    with pytest.raises(UserError, match=r"hold the values 0, 1, 2, 255.*\nNext: .*--data\.foreground 1"):
+        data.train_dataloader()
+    data = module(**pseudo, foreground=[1])
+    data.ask_for_targets("mask")
+    assert all(batch["skipped"] == [] for batch in data.train_dataloader())
+
+
+@pytest.mark.parametrize("value", ["up", None])
+def test_an_unknown_orientation_is_refused(value: Any) -> None:
+    with pytest.raises(UserError, match=r"pass exif or raw, for example --data\.orientation raw"):
+        module(orientation=value)
+
+
+class Own(SyntheticShapes):
+    def __init__(self) -> None:
+        super().__init__(12, 40)
+
+
+@pytest.mark.parametrize("train", [f"{__name__}:Own", Own()])
+def test_a_dataset_of_ones_own_is_trained_and_tested_on(train: Any) -> None:
+    data = SaliencyDataModule(train, f"{__name__}:Own", held_out=2, size=32, batch_size=4, num_workers=0)
+    assert (len(data.train_dataset), len(data.held_out_dataset), len(data.test_datasets[0])) == (10, 2, 12)
+    (first, *_) = ready(data, data.test_dataloader()[0])
+    assert torch.equal(first["photo"][0], Own().read_image(0))
+
+
+@pytest.mark.parametrize("name", ["no.such.module:Own", f"{__name__}:Missing", "pathlib:Path"])
+def test_an_own_dataset_that_cannot_be_had_is_named(name: str) -> None:
+    with pytest.raises(UserError, match=name):
+        SaliencyDataModule(name, "none", num_workers=0).train_dataset  # noqa: B018

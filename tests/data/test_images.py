@@ -7,9 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
-from segtricks.data.images import UnreadableImage, find_images, read_image, read_labels, read_mask
+from segtricks.data.images import (
+    UnreadableImage,
+    find_images,
+    read_image,
+    read_labels,
+    read_mask,
+    read_stored,
+)
 from segtricks.errors import UserError
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
@@ -387,3 +394,39 @@ def test_labels_in_colours_are_refused_with_the_values_that_are_allowed(tmp_path
 def test_negative_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match="it has the value -1"):
         read_labels(save(tmp_path / "a.tif", Image.fromarray(np.full((2, 2), -1, np.int32))))
+
+
+def test_colours_of_a_photograph_that_is_transparent_everywhere_are_read(tmp_path):
+    pixels = np.dstack([np.arange(12, dtype=np.uint8).reshape(2, 2, 3), np.zeros((2, 2), np.uint8)])
+    path = save(tmp_path / "a.png", Image.fromarray(pixels))
+    np.testing.assert_array_equal(read_image(path).permute(1, 2, 0), pixels[..., :3])
+    assert read_stored(path).transparent
+    pixels[0, 0, 3] = 1  # something is to be seen
+    seen = read_image(save(tmp_path / "b.png", Image.fromarray(pixels)))
+    assert seen.min() > 250
+    pixels[..., :3], pixels[..., 3] = 0, 0  # nothing is there
+    assert read_image(save(tmp_path / "c.png", Image.fromarray(pixels))).eq(255).all()
+
+
+def test_what_a_file_says_of_itself(tmp_path):
+    exif = Image.new("L", (1, 1)).getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (4, 2)).save(path, exif=exif)
+    assert read_stored(path) == ((2, 4), 6, 0, False, False)
+    deep = save(tmp_path / "b.png", Image.fromarray(np.array([[3, 700]], np.uint16)))
+    assert read_stored(deep).highest == 700
+    assert not read_stored(deep).low_colour
+
+
+@pytest.mark.parametrize(("highest", "low"), [(4095, True), (65535, False)])
+def test_colours_of_12_bits_in_16_are_told_from_those_of_16(tmp_path, highest, low):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    row = b"\0" + struct.pack(">6H", 0, 9, highest, 800, 20, highest)
+    head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    path = tmp_path / "a.png"  # Pillow writes no such file
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    assert read_stored(path).low_colour is low

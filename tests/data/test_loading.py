@@ -1,11 +1,17 @@
+import multiprocessing
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
 from numpy.random import SeedSequence
 
+from segtricks.data import loading
 from segtricks.data.datasets.folder import ImageFolder
 from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.loading import (
@@ -277,3 +283,57 @@ def test_targets_of_other_proportions_are_skipped_and_smaller_ones_are_enlarged(
         assert item.reason == "its target a-target.png has other proportions: 30 x 20 pixels (width x height)"
     for items in items_of(torch.full((1, 10, 20), 255, dtype=torch.uint8)):
         assert items[0]["target"].all()  # type: ignore[call-overload]
+
+
+class Large(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Items of 12 MB, and what they are read by."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        pixels = torch.full((3, 2000, 2000), index, dtype=torch.uint8)
+        return {"image": pixels, "by": torch.tensor(os.getpid())}
+
+
+def read(workers: int) -> list[dict[str, torch.Tensor]]:
+    batches = []
+    for batch in loading.make_loader(Large(), lambda items: items[0], workers, batch_size=1):
+        batches.append({name: value.clone() for name, value in batch.items()} | {"shared": batch["image"].is_shared()})
+    return batches
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_workers_hand_over_the_same_with_and_without_shared_memory(room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_has_room", lambda size: room)
+    batches = read(2)
+    assert [int(batch["image"].unique()) for batch in batches] == list(range(6))
+    assert all(batch["shared"] is room and batch["by"] != os.getpid() for batch in batches)
+
+
+def test_shared_memory_that_another_process_took_first_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensor: torch.Tensor) -> NoReturn:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    assert [int(batch["image"].unique()) for batch in read(2)] == list(range(6))
+
+
+def test_where_not_even_a_lock_can_be_made_the_main_process_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> NoReturn:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(multiprocessing, "Lock", full)
+    with pytest.warns(UserWarning, match=r"without reading processes.*--shm-size=1g"):
+        batches = read(2)
+    assert [int(batch["by"]) for batch in batches] == [os.getpid()] * 6
+
+
+def test_dockers_64_mb_are_enough_for_any_batch() -> None:
+    """On a real small ``/dev/shm``: four workers hold 96 MB ready."""
+    small = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"', "sh"]
+    if subprocess.run([*small, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    code = f"from {__name__} import read; print([int(batch['image'].unique()) for batch in read(4)])"
+    done = subprocess.run([*small, sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[0, 1, 2, 3, 4, 5]\n", done.stderr

@@ -133,6 +133,23 @@ def test_training_with_other_options_is_not_taken_over(fake):
     assert not any(path.is_symlink() for path in (fake.folder / "runs/second").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "taken"),
+    [
+        (["--data.test_limit", "8"], [], False),
+        (["--data.test_limit", "8"], ["--data.test_limit", "8"], True),
+        (["--model.refine_at", "full"], [], False),
+        (["--model.bilateral_preset", "tokencut"], ["--model.bilateral_preset", "two-tricks"], False),
+        ([], ["--model.bilateral_preset", "two-tricks"], True),
+    ],
+)
+def test_what_changes_scores_without_a_trace_in_them_is_not_taken_over(fake, before, now, taken):
+    fake.run(*ONE, *before)
+    fake.write(GRID, "second")
+    assert fake.run(*ONE, *now, "--reuse", "runs/mine", name="second") == 0
+    assert (fake.folder / "runs/second/a-s0").is_symlink() is taken
+
+
 def test_tags_are_such_as_wandb_takes(fake):
     long = "x" * 100
     fake.write(GRID.replace("method: TokenCut", f"method: 'a,{long}'"))

@@ -240,3 +240,19 @@ def test_a_data_module_that_hands_out_no_sample_trains_all_the_same(monkeypatch,
     assert module.graph is None and module.affinity_threshold is None
     module.loss_terms(images, seeded())
     assert module.affinity_threshold is not None, "the first batch decides"
+
+
+class Area(Sempart):
+    def loss_terms(self, images, generator):
+        terms, fine = super().loss_terms(images, generator)
+        return terms | {"area": fine.mean()}, fine
+
+
+def test_a_term_of_a_subclass_needs_a_weight_and_counts_by_it():
+    module = Area(backbone="descriptor", hidden_dim=8)
+    terms, fine = module.loss_terms(torch.randn(2, 3, 32, 32), torch.Generator().manual_seed(0))
+    with pytest.raises(UserError, match=r'term area of Area has no weight.*\nNext: .*own_weights\["area"\]'):
+        module.total(terms)
+    module.own_weights["area"] = 0.5
+    others = Sempart.total(module, {name: term for name, term in terms.items() if name != "area"})
+    torch.testing.assert_close(module.total(terms), others + 0.5 * fine.mean())

@@ -4,7 +4,9 @@ from torchmetrics import MetricCollection
 
 from segtricks.metrics import (
     CorLoc,
+    EnhancedAlignmentMeasure,
     MaskIoU,
+    MaxFBeta,
     MeanAbsoluteError,
     PixelAccuracy,
     SaliencyScores,
@@ -49,3 +51,27 @@ def test_corloc_of_two_rules_stays_two():
     both.update(torch.zeros(1, 1, 20, 20), [torch.tensor([[1.0, 1, 4, 4]])])
     both.update(masks, boxes)
     assert len(both.compute_groups) == 2
+
+
+METRICS = [
+    *(PixelAccuracy, MaskIoU, MaxFBeta, MeanAbsoluteError),
+    *(StructureMeasure, EnhancedAlignmentMeasure, WeightedFBeta, SaliencyScores),
+]
+
+
+@pytest.mark.parametrize("make", METRICS)
+@pytest.mark.parametrize(
+    ("pred", "message"),
+    [
+        (torch.logit(SOFT), r"got values from -\S+ to \S+: pass pred\.sigmoid\(\) of logits"),
+        (SOFT * 255, r"got values from \S+ to 25\S+: .*pred / 255"),
+        (SOFT - 0.1, r"got values from -0\.0\S+ to .*clamp\(0, 1\)"),
+        (SOFT.where(SOFT < 0.9, torch.nan), "not finite"),
+        (SOFT.where(SOFT < 0.9, torch.inf), "not finite"),
+    ],
+)
+def test_what_is_not_a_probability_is_refused_with_what_to_pass(make, pred, message):
+    metric = make()
+    with pytest.raises(ValueError, match=message):
+        metric.update(pred, TRUTH)
+    metric.update(SOFT * (1 + 1e-6), TRUTH)  # rounding of a resized mask

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.pseudo_labels import Store, encode_mask, write_entry
 from segtricks.pseudo_labels.pseudo_classes import PseudoClasses, write_pseudo_classes
@@ -29,7 +30,7 @@ def photographs(tmp_path):
         if path.stem == "0":
             masks.insert(1, encode_mask(np.ones(SIZE, bool)))
         write_entry(tmp_path / "store", path.stem, path.name, SIZE, masks)
-    return paths
+    return SegmentationDataset("photographs", paths)
 
 
 def _encode(photo, entry):
@@ -64,9 +65,9 @@ def test_vectors_are_kept_so_that_another_number_of_classes_computes_none(photog
 
 
 def test_broken_photographs_and_entries_are_listed_and_left_alone(photographs, tmp_path):
-    photographs[1].write_bytes(b"")
+    photographs.images[1].write_bytes(b"")
     (tmp_path / "store/entries/2.json").write_text("{")
-    Image.new("RGB", (9, 9)).save(photographs[4])
+    Image.new("RGB", (9, 9)).save(photographs.images[4])
     found = write_pseudo_classes(Store.open(tmp_path / "store"), photographs, _encode, 2, about={})
     assert [path.rsplit("/", 1)[-1] for path, _ in found.skipped] == ["1.png", "2.json", "4.png"]
     assert sum(found.sizes) == 2
@@ -77,7 +78,7 @@ def test_more_classes_than_instances_are_refused_with_the_number_to_type(photogr
     with pytest.raises(UserError, match=r"6 can be used: pass --k 6 or fewer"):
         write_pseudo_classes(store, photographs, _encode, 7, about={})
     with pytest.raises(UserError, match="make masks first"):
-        write_pseudo_classes(store, [photographs[3]], _encode, 1, about={})
+        write_pseudo_classes(store, photographs.select([3]), _encode, 1, about={})
     assert {number for numbers in _classes(tmp_path / "store") for number in numbers} == {None}
 
 

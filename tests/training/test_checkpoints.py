@@ -58,6 +58,22 @@ def test_changed_optimiser_options_beat_the_checkpoint_and_the_schedule_goes_on(
     assert checkpoint["lr_schedulers"][0]["base_lrs"] == [0.1]
 
 
+def test_a_new_learning_rate_keeps_the_factors_of_groups():
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": rate} for rate in (0.2, 0.02)]
+    optimizer = torch.optim.SGD(groups, lr=0.2)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
+    checkpoint = {
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [schedule.state_dict()],
+        "optimizer_options": optimizer.defaults,
+    }
+    prefer_options(checkpoint, optimizer.defaults | {"lr": 0.4})
+    after = checkpoint["optimizer_states"][0]["param_groups"]
+    assert [group["lr"] for group in after] == pytest.approx([0.2, 0.02])
+    assert [group["initial_lr"] for group in after] == pytest.approx([0.4, 0.04])
+    assert checkpoint["lr_schedulers"][0]["base_lrs"] == pytest.approx([0.4, 0.04])
+
+
 def test_unchanged_options_leave_the_checkpoint_as_it_is():
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], lr=1.0)
     checkpoint = {

@@ -60,7 +60,8 @@ class COCO20K(PublishedDataset):
         for name in needed:
             if not (self.folder / name).is_file():
                 raise self._missing(root, f"no file {self.folder / name}")
-        names = sorted({line.strip() for line in (self.folder / _LIST).read_text().splitlines() if line.strip()})
+        lines = (self.folder / _LIST).read_text(encoding="utf-8-sig").splitlines()
+        names = sorted({line.strip() for line in lines if line.strip()})
         self._check_count(len(names), root, strict)
         images = [self.folder / "train2014" / Path(name).name for name in names]
         super().__init__(self.title, images)
@@ -76,4 +77,6 @@ class COCO20K(PublishedDataset):
         if missing:
             what = f"{len(missing):,} listed images are not in {path}, first {missing[0]}"
             raise self._missing(root, what)
+        known.usable().problems.warn()
+        self.box_problems = known.problems
         return [known[image.stem] for image in self.images]

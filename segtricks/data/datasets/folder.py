@@ -12,6 +12,7 @@ from torch import Tensor
 from segtricks.data.coco import CocoMasks
 from segtricks.data.images import find_images
 from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, by_ending, doubles, few, one_per_stem, pair, without_suffix
+from segtricks.data.problems import Problems
 from segtricks.data.sample import Instances, Panoptic, SegmentationDataset
 from segtricks.data.transforms import VOID
 from segtricks.errors import UserError
@@ -82,14 +83,21 @@ class ImageFolder(SegmentationDataset):
         """Mask alone, uint8 (1, H, W)."""
         if self.masks is None or self._drawn is None:
             return super().read_mask(index)
-        return self._drawn.read(self.images[index])
+        return self._upright(index, self._drawn.read(self.images[index]))
+
+    @property
+    def problems(self) -> list[Problems]:
+        """What is wrong with the files of annotations."""
+        return super().problems + ([] if self._drawn is None else [self._drawn.problems])
 
     def read_instances(self, index: int) -> Instances | None:
         """Objects of a COCO file alone, crowds included; all scores are 1."""
         if self._drawn is None:
             return super().read_instances(index)
         masks, labels, crowd, boxes = self._drawn.read_objects(self.images[index])
-        return Instances(masks, labels, torch.ones(len(masks)), crowd, boxes)
+        upright = self.reading.orientation == "exif"
+        ones = torch.ones(len(masks))
+        return Instances(self._upright(index, masks), labels, ones, crowd, boxes if upright else None)
 
     def read_panoptic(self, index: int) -> Panoptic:
         """Objects of a COCO file, crowds included; it has no stuff."""

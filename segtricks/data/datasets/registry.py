@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,8 @@ from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.datasets.voc import VOC, VOC07, VOC12
 from segtricks.data.datasets.voc_labels import VOC12Labels, VOC12Train, VOC12TrainAug, VOC12Val
 from segtricks.data.label_store import is_store
-from segtricks.data.pairing import check_matched
+from segtricks.data.orientation import Orientation
+from segtricks.data.pairing import by_ending, check_matched
 from segtricks.data.sample import SegmentationDataset
 from segtricks.data.targets import WithTargets
 from segtricks.errors import UserError
@@ -38,7 +40,10 @@ PUBLISHED: dict[str, type[PairedDataset | VOC | VOC12Labels | COCO20K]] = {
 }
 """Datasets that can be fetched, by name."""
 
-DATASET_NAMES = (*PUBLISHED, "examples", "synthetic", "scenes")
+DRAWN = ("examples", "synthetic", "scenes")
+"""Datasets whose masks are drawn when they are read."""
+
+DATASET_NAMES = (*PUBLISHED, *DRAWN)
 
 Dataset = TypeVar("Dataset", bound=SegmentationDataset)
 
@@ -72,6 +77,9 @@ def open_dataset(
     require_masks: bool = True,
     strict: bool = False,
     hard: bool = True,
+    foreground: Sequence[int] = (),
+    ignore: Sequence[int] = (),
+    orientation: Orientation = "exif",
 ) -> SegmentationDataset:
     """The dataset that an option names: ``ecssd``, ``photos/``, ``list.txt``, or a part of one, ``ecssd[:320]``.
 
@@ -85,6 +93,10 @@ def open_dataset(
         require_masks: False where photographs alone will do: no mask is looked for, no file of boxes opened.
         strict: An unexpected number of images is an error instead of a warning.
         hard: Keep VOC's difficult and truncated objects.
+        foreground: Values of its masks that are foreground, where they hold classes.
+        ignore: Values of its masks whose pixels are not scored.
+        orientation: Whether masks and boxes were drawn on the upright photographs (``exif``) or on their pixels as they
+            are stored (``raw``).
 
     Raises:
         UserError: Neither a name nor a path, a part that is not valid or is empty, or files that do not pair.
@@ -114,11 +126,14 @@ def open_dataset(
             f"'{name}' is neither a dataset{_hint(name, ' (', '?)')} nor a folder or list below {Path.cwd()}.\n"
             f"Pass the path of a folder of photographs or one of {', '.join(DATASET_NAMES)}."
         )
+    if name not in DRAWN:
+        reading = dataset.reading
+        reading.foreground, reading.ignore, reading.orientation = tuple(foreground), tuple(ignore), orientation
     return dataset if start is stop is None else dataset.part(start, stop)
 
 
 def attach_boxes(dataset: Dataset, path: str | Path, hard: bool = True) -> Dataset:
-    """The photographs that have boxes in ``path``, by the stem of their names, with these boxes.
+    """The photographs that have boxes in ``path``, by the longest end of their paths, with these boxes.
 
     See :func:`read_boxes`. Images that have nothing but hard objects are left out where these do not count.
 
@@ -126,12 +141,15 @@ def attach_boxes(dataset: Dataset, path: str | Path, hard: bool = True) -> Datas
         UserError: The boxes cannot be read, or belong to none of the photographs.
     """
     known = read_boxes(path, hard)
-    matched = {image for image in dataset.images if image.stem in known}
+    known.problems.warn()
+    keys = by_ending(dataset.images, known)
+    matched = {image for image, key in keys.items() if key in known}
     check_matched(dataset.name, dataset.images, matched, f"boxes in {path}")
     if not hard:
-        matched = {image for image in matched if len(known[image.stem].boxes)}
+        matched = {image for image in matched if len(known[keys[image]].boxes) or known[keys[image]].fault}
     chosen = dataset.select([i for i, image in enumerate(dataset.images) if image in matched])
-    chosen.annotations = [known[image.stem] for image in chosen.images]
+    chosen.annotations = [known[keys[image]] for image in chosen.images]
+    chosen.box_problems = known.problems
     return chosen
 
 

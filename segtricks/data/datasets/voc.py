@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from segtricks.data.boxes import ImageBoxes, read_voc_boxes
+from segtricks.data.boxes import read_voc_boxes
 from segtricks.data.datasets.published import PublishedDataset
 from segtricks.data.download.archive import Archive
 from segtricks.data.images import read_labels
@@ -29,7 +29,7 @@ class VOCFolder(PublishedDataset):
         path = folder / "ImageSets" / name
         if not path.is_file():
             raise self._missing(root, f"no list {path}")
-        stems = sorted({line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()})
+        stems = sorted({line.split()[0] for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()})
         if not stems:
             raise self._missing(root, f"the list {path} is empty")
         return stems
@@ -59,14 +59,12 @@ class VOC(VOCFolder):
         images = [self.folder / "JPEGImages" / f"{stem}.jpg" for stem in stems]
         super().__init__(self.title, images)
         if require_boxes:
-            self.annotations = [self.read_annotation(index, hard) for index in range(len(self))]
+            known = read_voc_boxes(self.box_folder, [self.box_folder / f"{stem}.xml" for stem in stems], hard).usable()
+            known.problems.warn()
+            self.annotations, self.box_problems = [known[stem] for stem in stems], known.problems
         if require_boxes and not hard:
-            kept = self.select([i for i, place in enumerate(self.annotations or ()) if len(place.boxes)])
+            kept = self.select([i for i, place in enumerate(self.annotations or ()) if len(place.boxes) or place.fault])
             self.images, self.annotations = kept.images, kept.annotations
-
-    def read_annotation(self, index: int, hard: bool = True) -> ImageBoxes:
-        """Boxes of a photograph from its XML file."""
-        return read_voc_boxes(self.folder / "Annotations" / f"{self.images[index].stem}.xml", hard)
 
     def object_mask(self, index: int) -> Tensor | None:
         """Union of all objects, uint8 (1, H, W) of 0 and 255, or None for the many images that were not segmented.
