@@ -25,6 +25,7 @@ UNTIL = 0.95
 """Agreement of the masks with those of the round before at which rounds end."""
 
 _PLAN = "rounds.json"
+_MAIN = ("iou", "corloc")  # of the scores, what the table shows; the file has all
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,9 @@ def _measure(now: Round, photographs: Sequence[Path]) -> None:
 
 def _table(rounds: Sequence[Round]) -> str:
     rows = [each.as_row() for each in rounds]
-    header = list(dict.fromkeys(key for row in rows for key in row))
+    main = tuple(title(key) for key in _MAIN)
+    hidden = {key for each in rounds for key in each.scores if not key.endswith(main)}  # wide enough without them
+    header = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in hidden]
     lines = [[_cell(row.get(key, float("nan"))) for key in header] for row in rows]
     return text_table(header, lines)
 

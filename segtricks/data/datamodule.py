@@ -25,7 +25,7 @@ from segtricks.data.loading import (
     processors,
 )
 from segtricks.data.orientation import Orientation
-from segtricks.data.sample import TARGET_NAMES, SegmentationDataset, TargetKind
+from segtricks.data.sample import SegmentationDataset, TargetKind
 from segtricks.data.sampler import EpochPlace, EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
 from segtricks.data.store import ImageCache
 from segtricks.data.targets import WithTargets
@@ -259,7 +259,10 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def read_tests_as(self, kind: TargetKind) -> None:
         """Test on targets of this kind; a ``UserError`` where a test set has none."""
-        self._tests = [dataset.with_targets(kind) for dataset in self.test_datasets]
+        try:
+            self._tests = [dataset.with_targets(kind) for dataset in self.test_datasets]
+        except UserError as error:
+            raise UserError(f"{error}\nNext: pass another file or folder of targets as --data.masks.") from error
 
     @property
     def train_dataset(self) -> SegmentationDataset:
@@ -484,7 +487,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def _whole(self, dataset: SegmentationDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
         items = WholeItems(dataset, partial(fit_short_side, size=self.size, multiple=self.multiple), crop)
-        target = TARGET_NAMES.get(dataset.target_kind, "mask")
+        target = {"labels": "labels", "panoptic": "target"}.get(dataset.target_kind or "", "mask")
         ignored = dataset.reading.masks.ignore if dataset.target_kind == "mask" else ()
         present = ((target, dataset.masks), ("boxes", dataset.annotations), ("ignored", ignored or None))
         names = ("image", "photo", "path", *(name for name, found in present if found is not None))

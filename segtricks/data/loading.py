@@ -21,15 +21,7 @@ from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segtricks.data.images import UnreadableImage
-from segtricks.data.sample import (
-    TARGET_NAMES,
-    Instances,
-    Panoptic,
-    SegmentationDataset,
-    Target,
-    TargetKind,
-    height_and_width,
-)
+from segtricks.data.sample import Instances, Panoptic, SegmentationDataset, Target, TargetKind, height_and_width
 from segtricks.data.store import ImageCache
 from segtricks.data.transforms import (
     CenterCropTransform,
@@ -46,6 +38,10 @@ Collate = Callable[[Sequence[Any]], dict[str, Any]]
 
 _SHARED = Path("/dev/shm")
 _LEFT_FREE = 4 << 20  # bytes of shared memory for the locks of further workers
+
+
+_TRUTHS = {"labels": "labels", "panoptic": "target"}
+"""What targets of other kinds than masks are called in a test batch."""
 
 
 class Skipped(NamedTuple):
@@ -216,8 +212,8 @@ class CropItems(_ResizedItems):
 class WholeItems(_Items):
     """Whole photographs: ``image`` (3, h, w), ``photo`` and ``mask`` uint8 (·, H, W), ``path``.
 
-    A dataset whose targets are label maps has ``labels`` int64 (1, H, W) instead of ``mask``, one whose targets are
-    panoptic ``target``.
+    A dataset whose targets are label maps has ``labels`` int64 (1, H, W) instead of ``mask``, and one whose targets are
+    panoptic has ``target``.
 
     ``image`` is what ``transform`` makes of the photograph for the network. With ``crop`` instead, photograph and mask
     are first cut to its square, and all three have its size, uint8. ``boxes`` is an array
@@ -240,7 +236,7 @@ class WholeItems(_Items):
         image = self.transform(photo) if self.crop is None else photo
         item: Item = {"image": image, "photo": photo, "path": sample["path"]}
         if mask is not None:
-            item[TARGET_NAMES.get(sample["target_kind"], "mask")] = mask
+            item[_TRUTHS.get(sample["target_kind"] or "", "mask")] = mask
         if sample["ignored"] is not None:
             item["ignored"] = sample["ignored"] if self.crop is None else self.crop(sample["ignored"] * 255) > 127
         if sample["boxes"] is not None:

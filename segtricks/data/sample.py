@@ -21,9 +21,6 @@ TargetKind = Literal["mask", "labels", "instances", "panoptic"]
 """One soft or binary mask an image; a map of class ids; any number of masks, each with a class and a score; or these
 with a map of stuff."""
 
-TARGET_NAMES: dict[TargetKind | None, str] = {"labels": "labels", "panoptic": "target"}
-"""What a batch of whole photographs calls their targets where it is not ``mask``."""
-
 _HOLD_OUT_SEED = 0
 
 

@@ -58,8 +58,7 @@ class WithTargets(SegmentationDataset):
 
     def read_labels(self, index: int) -> Tensor:
         """Label map alone, int64 (1, H, W)."""
-        name = self._names[self.images[index]]
-        path = self.store.files.get(name) or self._entry(index).labels
+        path = self.store.files.get(self._names[self.images[index]]) or self._entry(index).labels
         if path is None:
             raise UnreadableImage(self.images[index], f"has no label map in {self.store.path}")
         return read_labels(path)
@@ -71,6 +70,13 @@ class WithTargets(SegmentationDataset):
         scores = [1.0 if mask.score is None else mask.score for mask in entry.masks]
         masks = torch.from_numpy(entry.arrays())
         return Instances(masks, torch.tensor(labels, dtype=torch.int64), torch.tensor(scores, dtype=torch.float32))
+
+    def read_panoptic(self, index: int) -> Panoptic:
+        """All masks, see :meth:`read_instances`, and the label map as the map of stuff; without one all is unknown."""
+        entry = self._entry(index)
+        labels = entry.read_labels()
+        semantic = np.full((entry.height, entry.width), VOID) if labels is None else labels
+        return Panoptic(self.read_instances(index), torch.from_numpy(semantic.astype(np.int64))[None])
 
     @property
     def white(self) -> int:
@@ -87,13 +93,6 @@ class WithTargets(SegmentationDataset):
         _ = self.white
         if self.target_kind != "labels" and self.store.reading is not None:
             _ = self.store.reading.masks
-
-    def read_panoptic(self, index: int) -> Panoptic:
-        """All masks, see :meth:`read_instances`, and the label map as the map of stuff; without one all is unknown."""
-        entry = self._entry(index)
-        labels = entry.read_labels()
-        semantic = np.full((entry.height, entry.width), VOID) if labels is None else labels
-        return Panoptic(self.read_instances(index), torch.from_numpy(semantic.astype(np.int64))[None])
 
     def _entry(self, index: int) -> Entry:
         return self.store.entry(self._names[self.images[index]])

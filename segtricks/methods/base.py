@@ -89,6 +89,11 @@ class SegmentationModule(lightning.LightningModule):
         """What makes the masks, in words."""
         return type(self).__name__
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of the pseudo-labels, by which results are told apart; of most methods none."""
+        return {}
+
     def why_one_sided(self) -> str:
         """Return why many masks of nothing or of everything are likely, and what to type next."""
         return (

@@ -81,6 +81,7 @@ class U2Seg(Trainable, SegmentationModule):
         "init_args": {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-5},
     }
     loss_names = (*PanopticLosses._fields[1:], "loss")
+    training_options = (*Trainable.training_options, "labels")
     target_kind: ClassVar[TargetKind | None] = "panoptic"
     writer_class: ClassVar = PanopticWriter
 
@@ -255,10 +256,15 @@ class U2Seg(Trainable, SegmentationModule):
         return super().identity() | own
 
     @property
+    def counts(self) -> dict[str, int]:
+        """``K`` classes of objects, ``S`` of stuff, and ``N`` masks of a photograph, where ``fit`` makes them."""
+        return {"K": self.network.num_things, "S": self.network.num_stuff, "N": self.labels.rounds}
+
+    @property
     def description(self) -> str:
         """The method, its network, and the number of its classes."""
-        network = self.network
-        return f"U2Seg on ResNet-{network.size.depth}, K = {network.num_things}, S = {network.num_stuff}"
+        numbers = ", ".join(f"{name} = {number}" for name, number in self.counts.items())
+        return f"U2Seg on ResNet-{self.network.size.depth}, {numbers}"
 
     def why_one_sided(self) -> str:
         """Return why many photographs without an object are likely, and what to type next."""

@@ -95,7 +95,9 @@ class ImageFolder(SegmentationDataset):
         if self._drawn is None:
             return super().read_instances(index)
         masks, labels, crowd, boxes = self._drawn.read_objects(self.images[index])
-        return Instances(masks, labels, torch.ones(len(masks)), crowd, boxes)
+        upright = self.reading.orientation == "exif"
+        ones = torch.ones(len(masks))
+        return Instances(self._upright(index, masks), labels, ones, crowd, boxes if upright else None)
 
     def read_panoptic(self, index: int) -> Panoptic:
         """Objects of a COCO file, crowds included; it has no stuff."""

@@ -46,8 +46,8 @@ class DrawnScenes(SegmentationDataset):
                 "seed at least 0."
             )
         self.size, self.seed = size, seed
-        images = [Path("scenes", str(seed), f"{number:06d}.png") for number in range(count)]
-        super().__init__("scenes", images, images)
+        images = [Path("scenes", str(seed), f"{number:06d}.jpg") for number in range(count)]
+        super().__init__("scenes", images, [path.with_suffix(".png") for path in images])
 
     def read_image(self, index: int) -> Tensor:
         """Drawn photograph, uint8 (3, size, size)."""
