@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
 from segtricks.data.datasets.scenes import DrawnScenes
 from segtricks.data.sample import Instances, Panoptic
@@ -15,9 +17,9 @@ from segtricks.scoring.panoptic_protocol import get_panoptic_protocol
 SCENES = DrawnScenes(6, 64)
 
 
-def _scores(change, protocol="strict"):
+def _scores(change, protocol="strict", indices=range(6)):
     evaluator = PanopticEvaluator("scenes", 6, 6, get_panoptic_protocol(protocol))
-    for index in range(len(SCENES)):
+    for index in indices:
         truth = SCENES.read_panoptic(index)
         evaluator.add(Target(str(index), panoptic=truth), {"mask": change(truth, index)})
     return evaluator.result().rows
@@ -102,3 +104,26 @@ def test_floors_are_rows_of_their_own():
 def test_an_unknown_protocol_names_those_that_exist():
     with pytest.raises(UserError, match="strict, u2seg"):
         get_panoptic_protocol("fullres")
+
+
+def _halves(truth, index):
+    """Every other image is right, in the others discs are squares."""
+    return _renamed(truth, [1 + index % 2, 2, 3], [1, 2, 3])
+
+
+def _process(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    rows = _scores(_halves, indices=range(rank, len(SCENES), 2))
+    torch.save({row: each.metrics for row, each in rows.items()}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_give_the_figures_of_one(tmp_path):
+    if not dist.is_gloo_available():
+        pytest.skip("this torch has no gloo")
+    mp.spawn(_process, args=(str(tmp_path),), nprocs=2)
+    expected = {row: each.metrics for row, each in _scores(_halves).items()}
+    assert 0 < expected["mask"]["pq"] < 1
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert {row: pytest.approx(metrics) for row, metrics in expected.items()} == found
