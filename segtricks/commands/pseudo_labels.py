@@ -51,7 +51,7 @@ def make_pseudo_labels(cli: SegtricksCLI, run: Path) -> bool:
         write_json(run / _PLAN, {"masks": given})
         for number, stage in enumerate(stages, start=1):
             if finished_words(run, stage.name) is None:
-                print(f"Stage {number} of {len(stages) + 1}: {stage.name}, by segtricks {stage.words[0]}.", flush=True)
+                print(f"Stage {number} of {len(stages) + 1}: {stage.name}, by segtricks {stage.words[0]}. {stage.hint}", flush=True)
             run_stage(run, stage.name, stage.words, stage.hint)
     print(f"The pseudo-labels are in {labels}: look at {labels}/page.html.", flush=True)
     return True
@@ -80,6 +80,6 @@ def _check_options(run: Path, stages: list[Stage]) -> None:
         now = shlex.join(stage.words)
         if before not in (None, now):
             raise UserError(
-                f"The stage {stage.name} of {run} was `segtricks {before}`, and now it would be\n`segtricks {now}`.\nNext: resume with the same options, or pass another --name, with --data.masks "
-                f"for a store that is to be kept."
+                f"The stage {stage.name} of {run} was `segtricks {before}`,\nand now it would be `segtricks {now}`.\n"
+                "Next: resume with the same options, or pass another --name, and --data.masks with what can be kept."
             )

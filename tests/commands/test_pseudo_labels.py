@@ -109,8 +109,14 @@ def _store(folder, label, labels):
 
 @pytest.mark.parametrize(
     ("label", "labels", "stuff", "expected"),
-    [(None, False, 2, "classes stuff"), (1, False, 2, "stuff"), (1, True, 2, ""), (1, False, 0, ""), (None, True, 2, "classes")],
-)  # fmt: skip
+    [
+        (None, False, 2, "classes stuff"),
+        (None, True, 2, "classes"),
+        (1, False, 2, "stuff"),
+        (1, False, 0, ""),
+        (1, True, 2, ""),
+    ],
+)
 def test_what_a_store_has_is_not_made_again(tmp_path, label, labels, stuff, expected):
     store = _store(tmp_path / "store", label, labels)
     found = label_stages(LABELS, store, tmp_path / "run", num_things=2, num_stuff=stuff, seed=0, on_cpu=True)
@@ -122,13 +128,13 @@ def test_what_a_store_has_is_not_made_again(tmp_path, label, labels, stuff, expe
 
 def test_a_run_that_is_killed_while_it_makes_masks_and_while_it_trains_goes_on(photos, tmp_path, monkeypatch):
     run = tmp_path / "runs/run"
-    _kill_once(_words(photos, "--save_every", "1"), tmp_path, lambda: any((run / "masks/entries").glob("*.json")))
-    made = {path: path.stat().st_mtime_ns for path in (run / "masks/entries").glob("*.json")}
+    _kill_once(_words(photos, "--save_every", "1"), tmp_path, lambda: any((run / "masks/entries").glob("[!.]*.json")))
+    made = {path: path.stat().st_mtime_ns for path in (run / "masks/entries").glob("[!.]*.json")}
     assert made and not (run / "stages/masks.txt").exists()
     last = run / "checkpoints/last.ckpt"
     _kill_once(["fit", "--resume", "--name", "run"], tmp_path, last.is_file)
     assert {path: path.stat().st_mtime_ns for path in made} == made, "masks that were there are kept"
-    assert len(list((run / "masks/entries").glob("*.json"))) == 25
+    assert len(list((run / "masks/entries").glob("[!.]*.json"))) == 25
     before = read_checkpoint(last)["global_step"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stages, "_call", lambda words, home, hint: pytest.fail("a stage ran again"))
