@@ -40,7 +40,7 @@ class PseudoLabels:
 
 
 @dataclass(frozen=True)
-class Stage:
+class LabelStage:
     """A command of segtricks.
 
     Args:
@@ -86,7 +86,7 @@ def label_stages(
     num_stuff: int,
     seed: int,
     on_cpu: bool,
-) -> list[Stage]:
+) -> list[LabelStage]:
     """Return the commands that make what a store lacks, in the run's folder ``home``; none where it lacks nothing.
 
     Args:
@@ -110,17 +110,17 @@ def label_stages(
         taken = str(home / MASKS)
         words = ["discover", *images, "--output", taken, *network, *_masks_words(options)]
         words += ["--trainer.accelerator", "cpu"] if on_cpu else []
-        stages.append(Stage("masks", words, "Its options are --model.labels.size, .rounds and .refine here."))
+        stages.append(LabelStage("masks", words, "Its options are --model.labels.size, .rounds and .refine here."))
     if "classes" in missing:
         words = ["classes", *images, "--masks", taken, "--output", output, "--k", str(num_things), *clustering]
         words += ["--feature", options.feature, "--size", str(options.crop_size)]
         words += [] if "stuff" in missing else ["--page"]
-        stages.append(Stage("classes", words, "--k is --model.num_things here."))
+        stages.append(LabelStage("classes", words, "--k is --model.num_things here."))
         taken = output
     if "stuff" in missing:
         words = ["stuff", *images, "--masks", taken, "--output", output, "--stuff", str(num_stuff), *clustering]
         words += [*_stuff_words(options), "--page"]
-        stages.append(Stage("stuff", words, "--stuff is --model.num_stuff here."))
+        stages.append(LabelStage("stuff", words, "--stuff is --model.num_stuff here."))
     return stages
 
 
