@@ -1,9 +1,10 @@
 """The stages by which photographs get the pseudo-labels of U2Seg: masks, their classes, and a map of stuff."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from segtricks.backbones.registry import whole_patches
 from segtricks.data.images import UnreadableImage
 from segtricks.data.label_store import Store
 from segtricks.pseudo_labels.instance_features import InstanceFeature
@@ -20,7 +21,7 @@ class PseudoLabels:
         backbone: the frozen network of all stages.
         backbone_checkpoint: a local file with its weights, instead of the download.
         rounds: N, masks of a photograph, at most.
-        size: short side in pixels at which MaskCut and k-means see a photograph.
+        size: short side in pixels at which MaskCut, in whole patches, and k-means see a photograph.
         refine: of the masks: dense_crf, bilateral_solver, guided_filter or none.
         feature: of a mask: the class token of its part of the photograph, or the mean of its patches in the mask.
         crop_size: short side in pixels of that part.
@@ -46,12 +47,12 @@ class LabelStage:
     Args:
         name: of the stage.
         words: of the command.
-        hint: what its options are called in ``fit``.
+        hint: what its options are called in ``fit``, in words.
     """
 
     name: str
-    words: list[str] = field(default_factory=list)
-    hint: str = ""
+    words: list[str]
+    hint: str
 
 
 def missing_labels(masks: str | None, num_stuff: int) -> list[str]:
@@ -125,7 +126,8 @@ def label_stages(
 
 
 def _masks_words(options: PseudoLabels) -> list[str]:
-    words = ["--method", "maskcut", "--size", str(options.size), "--rounds", str(options.rounds)]
+    words = ["--method", "maskcut", "--size", str(whole_patches(options.size, options.backbone))]
+    words += ["--rounds", str(options.rounds)]
     return [*words, "--refine", options.refine]
 
 
