@@ -41,18 +41,17 @@ def kmeans(
         start: (K,) features at which they start instead.
 
     Raises:
-        UserError: more clusters than features, or features that are not finite.
+        UserError: more clusters than features, features that are not finite, or a start that is not K of them.
 
     Source: the published code of U2Seg (Niu et al., CVPR 2024).
     """
     features = torch.as_tensor(features).float()
     _check(features, clusters, iterations)
-    if start is None:
-        start = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:clusters]
-    centroids = features[torch.as_tensor(start)]
+    centroids = features[_start(start, len(features), clusters, seed).to(features.device)]
+    middle = features.mean(dim=0)
     labels = torch.full((len(features),), -1, device=features.device)
     for _ in range(iterations):
-        before, labels = labels, _nearest(features, centroids)
+        before, labels = labels, _nearest(features, centroids, middle)
         if torch.equal(before, labels):
             break  # all later iterations would be the same
         counts = torch.bincount(labels, minlength=clusters)[:, None]
@@ -61,9 +60,21 @@ def kmeans(
     return KMeansResult(labels, centroids)
 
 
-def _nearest(features: Tensor, centroids: Tensor) -> Tensor:
-    squares = centroids.square().sum(dim=1)
-    parts = [(squares - 2 * part @ centroids.T).argmin(dim=1) for part in features.split(_ROWS)]
+def _start(start: Sequence[int] | Tensor | None, count: int, clusters: int, seed: int) -> Tensor:
+    if start is None:
+        return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:clusters]
+    start = torch.as_tensor(start).long()
+    if start.shape != (clusters,) or int(start.min()) < 0 or int(start.max()) >= count:
+        raise UserError(f"start must be {clusters} numbers of features, from 0 to {count - 1}, got {start.tolist()}.")
+    return start
+
+
+def _nearest(features: Tensor, centroids: Tensor, middle: Tensor) -> Tensor:
+    """Places of the nearest centroids, (N,). Taken about the middle of all, so that large numbers do not cancel."""
+    with torch.autocast(features.device.type, enabled=False):
+        centroids = centroids - middle
+        squares = centroids.square().sum(dim=1)
+        parts = [(squares - 2 * (part - middle) @ centroids.T).argmin(dim=1) for part in features.split(_ROWS)]
     return torch.cat(parts)
 
 
