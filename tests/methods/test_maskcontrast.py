@@ -291,3 +291,17 @@ def test_features_of_a_photograph_are_those_of_its_square_with_whole_patches():
     assert torch.equal(rows["untrained features"].saliency, rows["mask"].saliency > 0.5)
     assert rows["untrained features"].features.shape == (192, 3, 3)
     assert list(_small(freeze="stem").eval().embedded(photo)) == ["mask"]
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_run_whose_masks_are_all_empty_or_full_stops(tmp_path, monkeypatch, capsys, value):
+    monkeypatch.chdir(tmp_path)
+    for folder, gray in (("photos", 90), ("masks", value)):
+        (tmp_path / folder).mkdir()
+        for number in range(5):
+            Image.new("RGB" if folder == "photos" else "L", (40, 32), gray).save(tmp_path / folder / f"{number}.png")
+    words = ["--model.backbone", "descriptor", "--data.train", "photos", "--data.masks", "masks", "--test", "none"]
+    words += ["--data.size", "32", "--data.resize", "32", "--data.batch_size", "2", "--model.queue", "4"]
+    words += ["--data.num_workers", "0", "--trainer.max_epochs", "2"]
+    assert main(["fit", "--config", "maskcontrast_vit", *words]) == 2
+    assert "Nothing to learn: no mask of the 4 photographs of an epoch" in capsys.readouterr().err
