@@ -36,6 +36,8 @@ class Reading:
         self.ignore: tuple[int, ...] = ()
         """Values of the masks whose pixels are not scored."""
         self.orientation: Orientation = "exif"
+        self.what = "targets"
+        """What messages call the masks; for ``targets`` options are advised."""
         self.options = "--data."
         """What the names of the options that are advised start with."""
         self.sample = SAMPLE
@@ -71,7 +73,7 @@ class Reading:
         if not files:  # outlines, or masks that are drawn
             return MaskRule()
         chosen = spread_out(files, self.sample)
-        return decide(chosen, "targets", self.foreground, self.ignore, _THREADS, self.options, self._content)
+        return decide(chosen, self.what, self.foreground, self.ignore, _THREADS, self.options, self._content)
 
     @property
     def white(self) -> int:
