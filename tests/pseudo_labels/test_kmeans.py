@@ -36,3 +36,15 @@ def test_more_clusters_than_features_are_refused():
         kmeans(torch.randn(3, 2), 4)
     with pytest.raises(UserError, match="nan or infinity"):
         kmeans(torch.full((3, 2), torch.nan), 2)
+
+
+def test_more_tries_keep_the_nearest_clusters():
+    torch.manual_seed(0)
+    centres = torch.tensor([[0.0, 0], [0, 9], [9, 0], [9, 9], [20, 20]])
+    features = centres.repeat_interleave(40, dim=0) + 0.1 * torch.randn(200, 2)
+    single = [kmeans(features, 5, seed=seed) for seed in range(6)]
+    spreads = [(features - found.centroids[found.labels]).square().sum() for found in single]
+    best = single[int(torch.stack(spreads).argmin())]
+    found = kmeans(features, 5, tries=6)
+    assert torch.equal(found.labels, best.labels)
+    assert max(spreads) > 10 * min(spreads)
