@@ -9,6 +9,7 @@ from segtricks.methods.maskcut import MaskCut
 from segtricks.methods.prototype_queue import PrototypeQueue
 from segtricks.methods.selfmask import SelfMask
 from segtricks.methods.sempart import LossWeights, Sempart
+from segtricks.methods.stego import Stego
 
 __all__ = [
     "Discovery",
@@ -21,4 +22,5 @@ __all__ = [
     "SegmentationModule",
     "SelfMask",
     "Sempart",
+    "Stego",
 ]

@@ -45,6 +45,10 @@ _ALL = (
     Measure("retrieval_7_miou", "retrieval mIoU, 7", per_image=False, of="labels"),
     Measure("retrieval_miou", "retrieval mIoU", headline=True, per_image=False, of="labels"),
     Measure("retrieval_miou_present", "retrieval mIoU, strict", per_image=False, of="labels"),
+    Measure("cluster_miou", "cluster mIoU", headline=True, per_image=False, of="labels"),
+    Measure("cluster_accuracy", "cluster acc", headline=True, per_image=False, of="labels"),
+    Measure("cluster_miou_published", "cluster mIoU, published", per_image=False, of="labels"),
+    Measure("cluster_accuracy_published", "cluster acc, published", per_image=False, of="labels"),
     Measure("linear_miou", "linear mIoU", headline=True, per_image=False, of="labels"),
     Measure("linear_miou_present", "linear mIoU, strict", per_image=False, of="labels"),
 )
