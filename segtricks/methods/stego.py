@@ -1,5 +1,6 @@
 """STEGO: a map of clusters of each photograph, learned from how alike frozen features are within and across images."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -26,6 +27,9 @@ from segtricks.methods.trainable import Trainable
 from segtricks.pseudo_labels.label_maps import LabelWriter
 from segtricks.scoring.evaluator import Target
 from segtricks.scoring.label_maps import LabelMapEvaluator, LabelMapProtocol, Segmented
+
+_ALIKE = 0.9
+log = logging.getLogger(__name__)
 
 PAIRS = ("self", "knn", "rand")
 """What is compared with a photograph: itself, a neighbour, and other photographs of the batch."""
@@ -140,6 +144,7 @@ class Stego(Trainable, SegmentationModule):
         self.variant = {"pointwise": pointwise, "zero_clamp": zero_clamp, "stabilize": stabilize}
         self.probe_lr, self.test_size, self.semantic = probe_lr, test_size, semantic
         self.predicted_row = PLAIN
+        self._cosines: dict[str, Tensor] = {}
         self.use_optimizer(optimizer)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -265,7 +270,18 @@ class Stego(Trainable, SegmentationModule):
         terms |= self.probe_losses(code, batch.get("target"))
         loss = self.total(terms)
         self.log_step(loss, terms | cosines, batch["path"])
+        self._cosines = cosines
         return loss
+
+    def on_train_end(self) -> None:
+        """Warn where the codes of all photographs have become alike."""
+        found = {name: round(float(value), 2) for name, value in self._cosines.items()}
+        if found and found["codes_rand"] > _ALIKE:
+            log.warning(
+                "The codes of all photographs are alike: their mean cosine is %g. Clusters of them say little.\n"
+                "Next: train again with a larger last one of --model.shifts; it is %g, and that of the features is %g.",
+                *(found["codes_rand"], self.shifts[2], found["features_rand"]),
+            )
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Log the losses on held-out photographs, whose neighbour is the most alike one of the same batch."""

@@ -63,6 +63,17 @@ def test_no_photograph_is_its_own_random_other():
     assert others_of(1).tolist() == [0]
 
 
+def test_codes_that_are_all_alike_are_a_warning_with_the_cosines_of_the_features(caplog):
+    module = _small()
+    module.on_train_end()  # no step was taken
+    module._cosines = {"codes_rand": torch.tensor(0.5), "features_rand": torch.tensor(0.5)}
+    module.on_train_end()
+    assert caplog.text == ""
+    module._cosines["codes_rand"] = torch.tensor(0.97)
+    module.on_train_end()
+    assert "0.97" in caplog.text and "it is 0.46, and that of the features is 0.5" in caplog.text
+
+
 def test_rates_are_the_published_ones_and_the_backbone_is_frozen():
     module = _small(linear_probe=True)
     head, probes = module.new_optimizer().param_groups
@@ -126,12 +137,14 @@ def _words(data, *more):
     words += ["--data.size", "64", "--data.resize", "64", "--data.held_out", "2", "--data.num_workers", "0"]
     words += ["--data.batch_size", "4", "--model.backbone", "descriptor", "--model.num_clusters", "3"]
     words += ["--model.code_dim", "8", "--model.test_size", "64", "--model.semantic.num_classes", "3"]
+    words += ["--model.points", "7", "--model.negatives", "2"]
     return [*words, "--trainer.accelerator", "cpu", "--trainer.log_every_n_steps", "1", *more]
 
 
 def test_textures_become_clusters_without_a_label(data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", *_words(data, "--trainer.max_steps", "60")]) == 0
+    words = ["--trainer.max_steps", "60", "--model.shifts", "[0.6,0.5,0.75]", "--model.optimizer.lr", "2e-3"]
+    assert main(["fit", *_words(data, *words)]) == 0
     run = tmp_path / "runs/run"
     header, *lines = (run / "metrics.csv").read_text().splitlines()
     names = {"train/self", "train/knn", "train/rand", "train/cluster", "val/loss"}
