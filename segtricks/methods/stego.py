@@ -28,7 +28,7 @@ from segtricks.pseudo_labels.label_maps import LabelWriter
 from segtricks.scoring.evaluator import Target
 from segtricks.scoring.label_maps import LabelMapEvaluator, LabelMapProtocol, Segmented
 
-_ALIKE = 0.9
+_ALIKE = 0.5
 log = logging.getLogger(__name__)
 
 PAIRS = ("self", "knn", "rand")
@@ -274,11 +274,11 @@ class Stego(Trainable, SegmentationModule):
         return loss
 
     def on_train_end(self) -> None:
-        """Warn where the codes of all photographs have become alike."""
+        """Warn where the codes of different photographs have become alike."""
         found = {name: round(float(value), 2) for name, value in self._cosines.items()}
         if found and found["codes_rand"] > _ALIKE:
             log.warning(
-                "The codes of all photographs are alike: their mean cosine is %g. Clusters of them say little.\n"
+                "The codes of different photographs are alike: their mean cosine is %g, and should be near 0.\n"
                 "Next: train again with a larger last one of --model.shifts; it is %g, and that of the features is %g.",
                 *(found["codes_rand"], self.shifts[2], found["features_rand"]),
             )
