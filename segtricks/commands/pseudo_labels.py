@@ -51,7 +51,10 @@ def make_pseudo_labels(cli: SegtricksCLI, run: Path) -> bool:
         write_json(run / _PLAN, {"masks": given})
         for number, stage in enumerate(stages, start=1):
             if finished_words(run, stage.name) is None:
-                print(f"Stage {number} of {len(stages) + 1}: {stage.name}, by segtricks {stage.words[0]}. {stage.hint}", flush=True)
+                print(
+                    f"Stage {number} of {len(stages) + 1}: {stage.name}, by segtricks {stage.words[0]}. {stage.hint}",
+                    flush=True,
+                )
             run_stage(run, stage.name, stage.words, stage.hint)
     print(f"The pseudo-labels are in {labels}: look at {labels}/page.html.", flush=True)
     return True
