@@ -22,6 +22,7 @@ segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, gu
   segtricks predict  --run runs/NAME --images PHOTOS --output MASKS
   segtricks discover --method tokencut --images PHOTOS --output MASKS    masks without training
   segtricks classes  --images PHOTOS --masks MASKS --k 10        masks by kind, into MASKS itself
+  segtricks stuff    --images PHOTOS --masks MASKS --stuff 8     a map of stuff around them
   segtricks cluster  --images PHOTOS --masks MASKS --k 20 --output LABELS    masks by kind, to be named
   segtricks evaluate --predictions MASKS --targets GT [--protocol fullres]   any method's masks
   segtricks refine   --masks MASKS --images PHOTOS --output OUT [--method guided_filter]
@@ -50,6 +51,7 @@ COMMANDS = (
     "discover",
     "classes",
     "cluster",
+    "stuff",
     "data",
     "weights",
     "compare",

@@ -7,13 +7,14 @@ from typing import get_args
 
 from segtricks.commands.options import OptionParser, add_device_option, add_page_options, checked_device, count
 from segtricks.data import ImageFolder
-from segtricks.pseudo_labels import Store, to_coco, write_page
+from segtricks.pseudo_labels import Store, add_source, to_coco, write_page
 from segtricks.pseudo_labels.instance_features import InstanceEncoder, InstanceFeature
 from segtricks.pseudo_labels.pseudo_classes import FILE, write_pseudo_classes
 
 USAGE = """--images PHOTOS --masks MASKS --k N [--backbone dinov2_vits14] [--feature class_token] [--page]
 
-Clusters the masks that segtricks discover wrote to MASKS, and writes their classes 1 to N into its entries.
+Clusters the masks that segtricks discover wrote to MASKS, and writes their classes 1 to N into its entries, or with
+--output STORE into a store of its own, with MASKS as they are.
 segtricks cluster makes label maps of such classes, which can be given names."""
 
 
@@ -39,7 +40,10 @@ def main(words: Sequence[str]) -> None:
         about=_about(options, encoder),
         seed=options.seed,
         root=dataset.root,
+        output=None if options.output is None else Path(options.output),
     )
+    source = {"classes of objects": f"K = {options.k}, k-means of {options.feature} of {options.backbone}"}
+    store = add_source(options.output or store.path, store, source)
     to_coco(store, dataset.images, store.path / "annotations.json", dataset.root)
     if options.page:
         write_page(store, dataset.images, store.path / "page.html", dataset.root, options.limit)
@@ -59,6 +63,7 @@ def _parser() -> OptionParser:
     add("--images", required=True, metavar="PHOTOS", help="folder or text list of photographs")
     add("--masks", required=True, metavar="MASKS", help="what segtricks discover or predict wrote")
     add("--k", required=True, type=count, metavar="N", help="number of classes")
+    add("--output", metavar="STORE", help="where to write instead of into MASKS")
     add("--seed", type=int, default=0, help="of k-means (default 0)")
     add("--backbone", default="dinov2_vits14", help="frozen network, see segtricks weights list (default %(default)s)")
     add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")

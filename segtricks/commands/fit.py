@@ -23,6 +23,7 @@ from segtricks.commands.options import (
     config_words,
     take_configs,
 )
+from segtricks.commands.pseudo_labels import make_pseudo_labels
 from segtricks.commands.rounds import add_round_options, is_in_rounds, train_in_rounds
 from segtricks.commands.scoring import Stage, print_scores, score
 from segtricks.errors import Stopped, UserError, worker_death
@@ -93,9 +94,10 @@ def _fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool 
         default_root_dir=str(run),
     )
     data, trainer = cli.run_data, cli.trainer
-    cli.ask_for_targets()
     if cli.config.test == "none":
         data.test = []
+    staged = make_pseudo_labels(cli, run)
+    cli.ask_for_targets()
     data.check()
     config = cli.plain_config()
     # Nothing of a run is touched before it is sure that it can go on.
@@ -108,7 +110,7 @@ def _fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool 
         trainer.strategy.checkpoint_io = CheckpointFiles()
     first = place()[0] == 0
     if first:
-        run.mkdir(parents=True, exist_ok=resume)
+        run.mkdir(parents=True, exist_ok=resume or staged)
     with _held(run) if first else nullcontext():
         if first:
             _begin(cli, run, config)

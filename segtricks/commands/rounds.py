@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import shlex
-import subprocess
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,21 +10,22 @@ from typing import Any
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import config_name, config_words
+from segtricks.commands.stages import list_photographs, run_stage
 from segtricks.data import SaliencyDataModule
-from segtricks.errors import Stopped, UserError
-from segtricks.experiments.run import FINISHED, PROGRAM
+from segtricks.errors import UserError
 from segtricks.metrics.measures import HEADLINES, title
 from segtricks.parallel import place
 from segtricks.pseudo_labels import Store
 from segtricks.pseudo_labels.agreement import store_agreement
 from segtricks.reports.tables import figure, text_table
-from segtricks.runs import RUNS, hold_run, new_run, replacing, write_csv, write_json
+from segtricks.runs import RUNS, hold_run, new_run, write_csv, write_json
 from segtricks.scoring.results import read_results, result_files
 
 UNTIL = 0.95
 """Agreement of the masks with those of the round before at which rounds end."""
 
 _PLAN = "rounds.json"
+_MAIN = ("iou", "corloc")  # of the scores, what the table shows; the file has all
 
 
 @dataclass(frozen=True)
@@ -125,14 +124,11 @@ def train_in_rounds(options: Namespace, configs: Sequence[str], words: Sequence[
             "Rounds start their processes themselves: run this without a launcher, with --trainer.devices N."
         )
     home, plan = _begin(options, configs, words)
-    masks, dataset = _inspect(plan)
-    home.mkdir(parents=True, exist_ok=True)
+    data = _inspect(plan)
+    photographs = list_photographs(data, home)
     with hold_run(home):
         write_json(home / _PLAN, asdict(plan))
-        photographs = home / "photographs.txt"
-        with replacing(photographs) as temporary:
-            temporary.write_text("".join(f"{path.absolute()}\n" for path in dataset), encoding="utf-8")
-        _train(plan, home, masks, dataset)
+        _train(plan, home, Path(str(data.masks)), photographs)
 
 
 def _begin(options: Namespace, configs: Sequence[str], words: Sequence[str]) -> tuple[Path, RoundsPlan]:
@@ -148,8 +144,8 @@ def _begin(options: Namespace, configs: Sequence[str], words: Sequence[str]) -> 
     return home, RoundsPlan([*config_words(configs), *words], options.rounds, options.until or UNTIL)
 
 
-def _inspect(plan: RoundsPlan) -> tuple[Path, list[Path]]:
-    """The masks to begin with, and the photographs to train on; nothing is trained."""
+def _inspect(plan: RoundsPlan) -> SaliencyDataModule:
+    """The photographs to train on and the masks to begin with; nothing is trained."""
     quiet()
     cli = SegtricksCLI(plan.words)
     if cli.model.target_kind != "mask":
@@ -163,10 +159,7 @@ def _inspect(plan: RoundsPlan) -> tuple[Path, list[Path]]:
     if cli.config.test == "none":
         data.test = []
     data.check()
-    paths = sorted([*data.train_dataset.images, *data.held_out_dataset.images])
-    if not paths[0].is_file():
-        raise UserError(f"--rounds needs photographs that are files; {paths[0]} is not one.")
-    return Path(str(data.masks)), paths
+    return data
 
 
 def _train(plan: RoundsPlan, home: Path, masks: Path, photographs: list[Path]) -> None:
@@ -208,33 +201,16 @@ def _drifts(agreements: Sequence[float]) -> bool:
 
 
 def _fit(now: Round, plan: RoundsPlan, home: Path) -> None:
-    if (now.run / FINISHED).is_file():
-        print(f"{now.run} is trained.", flush=True)
-        return
     name = now.run.relative_to(RUNS).as_posix()
     resume = ["--resume"] if (now.run / "config.yaml").is_file() else []
-    _call(["fit", *plan.words, "--data.masks", str(now.taught_by), "--name", name, *resume], home)
-    (now.run / FINISHED).touch()
+    words = ["fit", *plan.words, "--data.masks", str(now.taught_by), "--name", name, *resume]
+    run_stage(home, f"fit-{now.number}", words)
 
 
 def _predict(now: Round, home: Path) -> None:
-    if (now.masks / "index.json").is_file():  # written last
-        return
     photographs = str(home / "photographs.txt")
-    _call(["predict", "--run", str(now.run), "--images", photographs, "--output", str(now.masks)], home)
-
-
-def _call(words: Sequence[str], home: Path) -> None:
-    """Run a command of segtricks in a process of its own, which writes to this terminal."""
-    again = f"Next, to go on: segtricks fit --resume --name {home.relative_to(RUNS)}"
-    try:
-        status = subprocess.run([*PROGRAM, *words], check=False).returncode
-    except KeyboardInterrupt:
-        raise Stopped(f"Stopped. {again}") from None
-    if status == Stopped.status:
-        raise Stopped(f"Stopped. {again}")
-    if status:
-        raise UserError(f"`segtricks {shlex.join(words)}` failed, see above.\n{again}")
+    words = ["predict", "--run", str(now.run), "--images", photographs, "--output", str(now.masks)]
+    run_stage(home, f"predict-{now.number}", words)
 
 
 def _measure(now: Round, photographs: Sequence[Path]) -> None:
@@ -250,7 +226,9 @@ def _measure(now: Round, photographs: Sequence[Path]) -> None:
 
 def _table(rounds: Sequence[Round]) -> str:
     rows = [each.as_row() for each in rounds]
-    header = list(dict.fromkeys(key for row in rows for key in row))
+    main = tuple(title(key) for key in _MAIN)
+    hidden = {key for each in rounds for key in each.scores if not key.endswith(main)}  # wide enough without them
+    header = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in hidden]
     lines = [[_cell(row.get(key, float("nan"))) for key in header] for row in rows]
     return text_table(header, lines)
 

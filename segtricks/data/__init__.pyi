@@ -10,6 +10,7 @@ from .datasets.folder import ImageFolder as ImageFolder
 from .datasets.registry import DATASET_NAMES as DATASET_NAMES
 from .datasets.registry import create_dataset as create_dataset
 from .datasets.registry import open_dataset as open_dataset
+from .datasets.scenes import DrawnScenes as DrawnScenes
 from .datasets.synthetic import SyntheticShapes as SyntheticShapes
 from .datasets.voc import VOC07 as VOC07
 from .datasets.voc import VOC12 as VOC12
@@ -22,8 +23,10 @@ from .images import find_images as find_images
 from .images import read_image as read_image
 from .images import read_labels as read_labels
 from .images import read_mask as read_mask
+from .neighbour_datamodule import NeighbourDataModule as NeighbourDataModule
 from .pair_datamodule import PairDataModule as PairDataModule
 from .sample import Instances as Instances
+from .sample import Panoptic as Panoptic
 from .sample import SaliencyDataset as SaliencyDataset
 from .sample import Sample as Sample
 from .sample import SegmentationDataset as SegmentationDataset

@@ -27,7 +27,7 @@ _FARTHEST = 100_000  # pixels; the drawing takes memory by the length of an outl
 
 
 class CocoImage(NamedTuple):
-    """One image of a file: its path and (height, width) as stated there, and its annotations without crowds.
+    """One image of a file: its path and (height, width) as stated there, and its annotations, crowds apart.
 
     ``fault`` is why it cannot be used, in a few words.
     """
@@ -35,6 +35,7 @@ class CocoImage(NamedTuple):
     name: str
     size: tuple[int, int]
     objects: list[dict[str, Any]]
+    crowds: list[dict[str, Any]]
     fault: str = ""
 
 
@@ -87,7 +88,9 @@ def coco_images(path: Path, content: dict[str, Any]) -> CocoFile:
         if key not in images:
             foreign.add(key)
             problems.add("annotations of images that it does not list, not used", name)
-        elif not _is_crowd(item):
+        elif _is_crowd(item):
+            images[key][0].crowds.append(item)
+        else:
             images[key][0].objects.append(item)
             if categories and _key(item.get("category_id")) not in categories:
                 problems.add("annotations of categories that it does not list, used", name)
@@ -141,7 +144,7 @@ def _listed_images(items: Any, problems: Problems) -> dict[str, list[CocoImage]]
         size, fault = size_or_fault(*sides)
         if not fault and any(isinstance(side, str) for side in sides):
             problems.add("images whose size is a text, read as a number", item["file_name"])
-        image = CocoImage(item["file_name"].replace("\\", "/").lstrip("/"), size, [], fault)
+        image = CocoImage(item["file_name"].replace("\\", "/").lstrip("/"), size, [], [], fault)
         same = found.setdefault(_key(item["id"]), [])
         if image in same:
             problems.add("images listed twice, counted once", image.name)
@@ -169,6 +172,22 @@ def _is_crowd(item: dict[str, Any]) -> bool:
     return str(item.get("iscrowd") or 0).lower() not in ("0", "0.0", "false")
 
 
+class CocoObjects(NamedTuple):
+    """Objects and crowds of one image.
+
+    Args:
+        masks: bool (n, H, W).
+        labels: int64 (n,), the ids of the categories.
+        crowd: bool (n,).
+        boxes: float64 (n, 4) as stated: x0, y0, x1, y1 in pixels.
+    """
+
+    masks: Tensor
+    labels: Tensor
+    crowd: Tensor
+    boxes: Tensor
+
+
 class CocoMasks:
     """The masks that a COCO JSON file describes: of each image, all its objects together, crowds left out.
 
@@ -185,7 +204,7 @@ class CocoMasks:
         objects = [item for image in images for item in image.objects]
         if objects and not any(item.get("segmentation") for item in objects):
             raise UserError(f"{self.path} holds boxes but no outlines: masks need 'segmentation'.")
-        for item in objects:
+        for item in (*objects, *(item for image in images for item in image.crowds)):
             item["segmentation"] = _compact_or_damaged(item.get("segmentation"))
         stems: dict[str, list[CocoImage]] = {}
         for image in images:
@@ -201,19 +220,43 @@ class CocoMasks:
         The photograph is not opened; it is found by the end of its path, or by its name. An :class:`UnreadableImage`
         where the file does not have it, or an outline of it is damaged.
         """
+        found = self._image(image)
+        mask = np.zeros(found.size, np.uint8)
+        for pixels in self._drawn(image, found, found.objects):
+            mask |= pixels
+        return torch.from_numpy(mask * 255).unsqueeze(0)
+
+    def read_objects(self, image: Path) -> CocoObjects:
+        """Objects of a photograph, and after them its crowds; raises as :meth:`read` does."""
+        found = self._image(image)
+        items = [*found.objects, *found.crowds]
+        masks = np.zeros((len(items), *found.size), np.uint8)
+        for mask, pixels in zip(masks, self._drawn(image, found, items), strict=True):
+            mask[:] = pixels
+        try:
+            labels = torch.tensor([int(item["category_id"]) for item in items], dtype=torch.int64)
+            boxes = torch.tensor([item["bbox"] for item in items], dtype=torch.float64).reshape(-1, 4)
+        except DAMAGE as error:
+            raise UnreadableImage(image, f"an annotation in {self.path} is damaged: {error}") from error
+        boxes[:, 2:] += boxes[:, :2]
+        crowd = torch.arange(len(items)) >= len(found.objects)
+        return CocoObjects(torch.from_numpy(masks).bool(), labels, crowd, boxes)
+
+    def _image(self, image: Path) -> CocoImage:
         found = self.names.get(by_ending([image], self.names)[image])
         if found is None:
             raise UnreadableImage(image, f"is not in {self.path}")
         if found.fault:
             raise UnreadableImage(image, found.fault)
-        mask = np.zeros(found.size, np.uint8)
-        for item in found.objects:
+        return found
+
+    def _drawn(self, image: Path, found: CocoImage, items: list[dict[str, Any]]) -> Iterator[NDArray[np.uint8]]:
+        for item in items:
             try:
-                mask |= draw_outline(item["segmentation"], *found.size)
+                yield draw_outline(item["segmentation"], *found.size)
             except DAMAGE as error:
                 key = item.get("id")
                 raise UnreadableImage(image, f"its annotation {key} in {self.path} is damaged: {error}") from error
-        return torch.from_numpy(mask * 255).unsqueeze(0)
 
 
 def draw_outline(outline: Any, height: int, width: int) -> NDArray[np.uint8]:

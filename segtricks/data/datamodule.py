@@ -235,7 +235,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
         Of kind mask they are float (B, 1, size, size) of 0 and 1, and ``empty`` counts the photographs left out because
         theirs has no foreground; of kind labels int64 (B, size, size), 255 outside of the photograph; of kind instances
-        a list of B :class:`segtricks.data.sample.Instances`. Photographs whose target cannot be read, or has other
+        a list of B :class:`segtricks.data.sample.Instances`, of kind panoptic one of
+        :class:`segtricks.data.sample.Panoptic`. Photographs whose target cannot be read, or has other
         proportions, are ``skipped``.
         """
         self.targets = kind
@@ -255,6 +256,13 @@ class SaliencyDataModule(lightning.LightningDataModule):
         """Test on the middle of each image and mask, cut for a protocol, in batches of its size."""
         self.center_crop, self.eval_batch_size = True, batch_size
         self._test_crop = CenterCropTransform(size, resize)
+
+    def read_tests_as(self, kind: TargetKind) -> None:
+        """Test on targets of this kind; a ``UserError`` where a test set has none."""
+        try:
+            self._tests = [dataset.with_targets(kind) for dataset in self.test_datasets]
+        except UserError as error:
+            raise UserError(f"{error}\nNext: pass another file or folder of targets as --data.masks.") from error
 
     @property
     def train_dataset(self) -> SegmentationDataset:
@@ -479,7 +487,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def _whole(self, dataset: SegmentationDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
         items = WholeItems(dataset, partial(fit_short_side, size=self.size, multiple=self.multiple), crop)
-        target = "labels" if dataset.target_kind == "labels" else "mask"
+        target = {"labels": "labels", "panoptic": "target"}.get(dataset.target_kind or "", "mask")
         ignored = dataset.reading.masks.ignore if dataset.target_kind == "mask" else ()
         present = ((target, dataset.masks), ("boxes", dataset.annotations), ("ignored", ignored or None))
         names = ("image", "photo", "path", *(name for name, found in present if found is not None))

@@ -99,7 +99,7 @@ class Store:
         if path.is_file():
             images = _json_images(path)
             store = cls(path, images, partial(_outlined_entry, images))
-        elif (path / "entries").is_dir():
+        elif is_store(path):
             store = cls(path, entry_files(path / "entries"), partial(read_entry, path), _read_index(path))
         elif path.is_dir():
             masks = path / "soft" if (path / "soft").is_dir() else path  # of a segtricks that wrote no entries yet
@@ -173,6 +173,11 @@ class Store:
         return summary
 
 
+def is_store(path: str | Path) -> bool:
+    """Whether a path is a folder with entries."""
+    return (Path(path).expanduser() / "entries").is_dir()
+
+
 def _names(path: Path, root: Path | None) -> Iterator[str]:
     """Names that the entry of a photograph may have, the first choice first."""
     if root is None:
@@ -235,8 +240,8 @@ def _coded_image(name: str, codes: Any) -> CocoImage:
     try:
         height, width = several[0]["size"]
     except DAMAGE as error:
-        return CocoImage(name.lstrip("/"), (0, 0), [], f"damaged: {type(error).__name__} {error}")
-    return CocoImage(name.lstrip("/"), (height, width), [{"segmentation": code} for code in several])
+        return CocoImage(name.lstrip("/"), (0, 0), [], [], f"damaged: {type(error).__name__} {error}")
+    return CocoImage(name.lstrip("/"), (height, width), [{"segmentation": code} for code in several], [])
 
 
 def _outlined_entry(images: Mapping[str, CocoImage], name: str) -> Entry:

@@ -7,10 +7,12 @@ on the model's device.
 import multiprocessing
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segtricks.data.images import UnreadableImage
-from segtricks.data.sample import Instances, SegmentationDataset, Target, TargetKind, height_and_width
+from segtricks.data.sample import Instances, Panoptic, SegmentationDataset, Target, TargetKind, height_and_width
 from segtricks.data.store import ImageCache
 from segtricks.data.transforms import (
     CenterCropTransform,
@@ -38,6 +40,10 @@ Collate = Callable[[Sequence[Any]], dict[str, Any]]
 
 _SHARED = Path("/dev/shm")
 _LEFT_FREE = 4 << 20  # bytes of shared memory for the locks of further workers
+
+
+_TRUTHS = {"labels": "labels", "panoptic": "target"}
+"""What targets of other kinds than masks are called in a test batch."""
 
 
 class Skipped(NamedTuple):
@@ -136,7 +142,7 @@ class TrainItems(_ResizedItems):
     """Random views: ``image`` uint8 (3, S, S), ``colors`` float32 (5, 2) still to be applied to it, and ``path``.
 
     With targets also ``target``: uint8 (1, S, S) of 0 and 1, int64 (S, S), or instances, those without pixels left
-    out. Without, no mask is opened.
+    out, or panoptic. Without, no mask is opened.
 
     Keys are ``(epoch, index)``, and the view is a function of ``(seed, epoch, index)`` alone: neither the number of
     workers nor what was drawn before matters. A bare index means epoch 0.
@@ -208,7 +214,8 @@ class CropItems(_ResizedItems):
 class WholeItems(_Items):
     """Whole photographs: ``image`` (3, h, w), ``photo`` and ``mask`` uint8 (·, H, W), ``path``.
 
-    A dataset whose targets are label maps has ``labels`` int64 (1, H, W) instead of ``mask``.
+    A dataset whose targets are label maps has ``labels`` int64 (1, H, W) instead of ``mask``, and one whose targets are
+    panoptic has ``target``.
 
     ``image`` is what ``transform`` makes of the photograph for the network. With ``crop`` instead, photograph and mask
     are first cut to its square, and all three have its size, uint8. ``boxes`` is an array
@@ -231,7 +238,7 @@ class WholeItems(_Items):
         image = self.transform(photo) if self.crop is None else photo
         item: Item = {"image": image, "photo": photo, "path": sample["path"]}
         if mask is not None:
-            item["labels" if sample["target_kind"] == "labels" else "mask"] = mask
+            item[_TRUTHS.get(sample["target_kind"] or "", "mask")] = mask
         if sample["ignored"] is not None:
             item["ignored"] = sample["ignored"] if self.crop is None else self.crop(sample["ignored"] * 255) > 127
         if sample["boxes"] is not None:
@@ -262,10 +269,10 @@ def collate_stacked(
 ) -> dict[str, Any]:
     """The same with uint8 images (B, 3, size, size), masks (B, 1, size, size) and an array of colours (B, 5, 2).
 
-    B is 0 where every file is broken. Targets are uint8 (B, 1, size, size), int64 (B, size, size), or a list of
-    instances; with masks, ``empty`` counts the items that are left out because theirs has no foreground, and
-    ``without_mask`` has the paths of those whose whole mask has none. With
-    ``finish``, the batch is :func:`finished` in the worker.
+    B is 0 where every file is broken. Targets are uint8 (B, 1, size, size), int64 (B, size, size), or lists of
+    instances or of panoptic targets; with masks, ``empty`` counts the items that are left out because theirs has no
+    foreground, and ``without_mask`` has the paths of those whose whole mask has none. With ``finish``, the batch is
+    :func:`finished` in the worker.
     """
     batch = collate_lists(items, names)
     nothing = {
@@ -337,6 +344,13 @@ def _begin_worker(number: int) -> None:
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # a signal to the whole command is for the main process, which ends its workers
     ForkingPickler.register(Tensor, _handed_over)
+    sys.excepthook = _say_no_more_once_alone
+
+
+def _say_no_more_once_alone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Keep quiet about a main process that is gone: multiprocessing's own thread would print a traceback."""
+    if not issubclass(kind, (EOFError, ConnectionError, multiprocessing.AuthenticationError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _handed_over(tensor: Tensor) -> Any:
@@ -375,10 +389,15 @@ def _normalized(image: Tensor) -> Tensor:
     return image if image.is_floating_point() else to_input(image)
 
 
+def _seen(instances: Instances) -> Instances:
+    return instances.select(instances.masks.flatten(1).any(dim=1))
+
+
 def _with_target(item: Item, target: Target) -> Item | Emptied:
+    if isinstance(target, Panoptic):
+        return item | {"target": target._replace(instances=_seen(target.instances))}
     if isinstance(target, Instances):
-        seen = target.masks.flatten(1).any(dim=1)
-        return item | {"target": Instances(*(values[seen] for values in target))}
+        return item | {"target": _seen(target)}
     if target.dtype == torch.int64:
         return item | {"target": target[0]}
     mask = (target >= 128).to(torch.uint8)

@@ -17,22 +17,47 @@ from segtricks.data.problems import Problems
 from segtricks.data.reading import Reading
 from segtricks.errors import UserError
 
-TargetKind = Literal["mask", "labels", "instances"]
-"""One soft or binary mask an image; a map of class ids; or any number of masks, each with a class and a score."""
+TargetKind = Literal["mask", "labels", "instances", "panoptic"]
+"""One soft or binary mask an image; a map of class ids; any number of masks, each with a class and a score; or these
+with a map of stuff."""
 
 _HOLD_OUT_SEED = 0
 
 
 class Instances(NamedTuple):
-    """Objects of one image: ``masks`` bool (n, H, W), ``labels`` int64 (n,), ``scores`` float32 (n,). n may be 0."""
+    """Objects of one image; n may be 0.
+
+    Args:
+        masks: bool (n, H, W).
+        labels: int64 (n,).
+        scores: float32 (n,).
+        crowd: bool (n,), which are crowds; None where none is.
+        boxes: (n, 4) x0, y0, x1, y1 in pixels, where they are stated and not just those around the masks.
+    """
 
     masks: Tensor
     labels: Tensor
     scores: Tensor
+    crowd: Tensor | None = None
+    boxes: Tensor | None = None
+
+    def select(self, kept: Tensor) -> "Instances":
+        """Return those that ``kept`` (n,) bool marks."""
+        return Instances(*(None if values is None else values[kept] for values in self))  # type: ignore[arg-type]
 
 
-Target = Tensor | Instances
-"""Of kind mask uint8 (1, H, W), of kind labels int64 (1, H, W), or :class:`Instances`."""
+class Panoptic(NamedTuple):
+    """Objects and stuff of one image: ``instances``, and ``semantic`` int64 (1, H, W).
+
+    That is 0 on any object, 1 and above the class of stuff, 255 where nothing is known.
+    """
+
+    instances: Instances
+    semantic: Tensor
+
+
+Target = Tensor | Instances | Panoptic
+"""Of kind mask uint8 (1, H, W), of kind labels int64 (1, H, W), :class:`Instances` or :class:`Panoptic`."""
 
 
 class Sample(TypedDict):
@@ -53,7 +78,8 @@ class SegmentationDataset(Dataset[Sample]):
     """Photographs and, where there are any, their targets and boxes: ``dataset[i]`` is a :class:`Sample`.
 
     A subclass finds its files and hands them here, sorted; one whose files are not plain images overrides
-    ``read_image`` and ``read_mask``, and ``read_labels`` and ``read_instances`` where it has such targets.
+    ``read_image`` and ``read_mask``, and ``read_labels``, ``read_instances`` and ``read_panoptic`` where it has such
+    targets.
 
     Args:
         name: What reports call the dataset.
@@ -132,6 +158,8 @@ class SegmentationDataset(Dataset[Sample]):
             return self.read_labels(index)
         if self.target_kind == "instances":
             return self.read_instances(index)
+        if self.target_kind == "panoptic":
+            return self.read_panoptic(index)
         return None
 
     def read_mask(self, index: int) -> Tensor | None:
@@ -186,6 +214,10 @@ class SegmentationDataset(Dataset[Sample]):
     def read_instances(self, index: int) -> Instances | None:
         """Objects alone; only for datasets with "instances" among their ``target_kinds``."""
         raise NotImplementedError(f"{type(self).__name__} has no instances")
+
+    def read_panoptic(self, index: int) -> Panoptic:
+        """Objects and stuff; only for datasets with "panoptic" among their ``target_kinds``."""
+        raise NotImplementedError(f"{type(self).__name__} has no panoptic targets")
 
     def with_targets(self, kind: TargetKind) -> Self:
         """The same dataset, its masks read as targets of this kind; a ``UserError`` where that is not possible."""
@@ -266,5 +298,7 @@ SaliencyDataset = SegmentationDataset
 
 def height_and_width(target: Target) -> tuple[int, int]:
     """Size of a target in pixels."""
+    if isinstance(target, Panoptic):
+        target = target.semantic
     pixels = target.masks if isinstance(target, Instances) else target
     return pixels.shape[-2], pixels.shape[-1]

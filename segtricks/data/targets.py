@@ -12,7 +12,8 @@ from segtricks.data.images import UnreadableImage, read_labels
 from segtricks.data.label_entry import Entry
 from segtricks.data.label_store import Store
 from segtricks.data.pairing import check_matched
-from segtricks.data.sample import Instances, SegmentationDataset
+from segtricks.data.sample import Instances, Panoptic, SegmentationDataset
+from segtricks.data.transforms import VOID
 
 
 class WithTargets(SegmentationDataset):
@@ -26,7 +27,7 @@ class WithTargets(SegmentationDataset):
     to a photograph.
     """
 
-    target_kinds = ("mask", "labels", "instances")
+    target_kinds = ("mask", "labels", "instances", "panoptic")
 
     def __init__(
         self,
@@ -69,6 +70,13 @@ class WithTargets(SegmentationDataset):
         scores = [1.0 if mask.score is None else mask.score for mask in entry.masks]
         masks = torch.from_numpy(entry.arrays())
         return Instances(masks, torch.tensor(labels, dtype=torch.int64), torch.tensor(scores, dtype=torch.float32))
+
+    def read_panoptic(self, index: int) -> Panoptic:
+        """All masks, see :meth:`read_instances`, and the label map as the map of stuff; without one all is unknown."""
+        entry = self._entry(index)
+        labels = entry.read_labels()
+        semantic = np.full((entry.height, entry.width), VOID) if labels is None else labels
+        return Panoptic(self.read_instances(index), torch.from_numpy(semantic.astype(np.int64))[None])
 
     @property
     def white(self) -> int:

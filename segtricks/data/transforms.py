@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
 from segtricks.data.colors import Colors, adjust_colors, draw_colors
-from segtricks.data.sample import Instances, Target
+from segtricks.data.sample import Instances, Panoptic, Target
 from segtricks.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -306,8 +306,11 @@ def _blurred(crop: Tensor, sigma: float) -> Tensor:
 
 
 def _map_pixels(change: Callable[[Tensor], Tensor], target: Target) -> Target:
+    if isinstance(target, Panoptic):
+        instances = target.instances
+        return Panoptic(instances._replace(masks=change(instances.masks), boxes=None), change(target.semantic))
     if isinstance(target, Instances):
-        return target._replace(masks=change(target.masks))
+        return target._replace(masks=change(target.masks), boxes=None)
     return change(target)
 
 

@@ -9,6 +9,8 @@ from segtricks.methods.maskcut import MaskCut
 from segtricks.methods.prototype_queue import PrototypeQueue
 from segtricks.methods.selfmask import SelfMask
 from segtricks.methods.sempart import LossWeights, Sempart
+from segtricks.methods.stego import Stego
+from segtricks.methods.u2seg import U2Seg
 
 __all__ = [
     "Discovery",
@@ -21,4 +23,6 @@ __all__ = [
     "SegmentationModule",
     "SelfMask",
     "Sempart",
+    "Stego",
+    "U2Seg",
 ]

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, overload
 
 import lightning
@@ -17,6 +18,7 @@ from segtricks.errors import UserError
 from segtricks.methods.photographs import Photograph, Photographs, as_pixels, is_one
 from segtricks.metrics import ImageScores, apply_polarity, get_protocol
 from segtricks.metrics.protocols import fit
+from segtricks.pseudo_labels.stages import Stage
 from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.scoring.evaluation import Evaluation
@@ -87,12 +89,27 @@ class SegmentationModule(lightning.LightningModule):
         """What makes the masks, in words."""
         return type(self).__name__
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of the pseudo-labels, by which results are told apart; of most methods none."""
+        return {}
+
     def why_one_sided(self) -> str:
         """Return why many masks of nothing or of everything are likely, and what to type next."""
         return (
             "Likely the head has learned nothing: look at figures/validation.png of its run.\n"
             "Next: train longer, with another --model.tau (such as share:0.5) or --model.feature; or leave out --run."
         )
+
+    def stages(self, masks: str | None, run: Path, on_cpu: bool) -> list[Stage]:
+        """Return the commands by which ``fit`` makes what training reads, in the folder of the run; often none.
+
+        Args:
+            masks: the pseudo-labels that are there.
+            run: with ``photographs.txt``; the last command leaves a store in ``pseudo_labels``.
+            on_cpu: leave out a GPU.
+        """
+        return []
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to foreground probabilities (B, 1, H, W), float32."""

@@ -286,13 +286,6 @@ class MaskContrast(Trainable, SemanticModule):
         for factor, parameters in _layers(self.backbone, self.layer_decay):
             yield {"params": parameters, "lr_factor": factor * self.backbone_lr}
 
-    def new_optimizer(self) -> torch.optim.Optimizer:
-        """Return an optimiser of what is trained."""
-        optimizer = super().new_optimizer()
-        for group in optimizer.param_groups:
-            group["lr"] *= group.pop("lr_factor", 1.0)
-        return optimizer
-
     def configure_optimizers(self) -> Any:
         """Return the optimiser with its schedule, stepped every epoch."""
         optimizer = self.new_optimizer()

@@ -81,7 +81,7 @@ class MaskCut(SegmentationModule):
             "guided_filter": refiner,
             "none": None,
         }
-        self.instance_refiner, self.min_iou = refiners[refine], min_iou
+        self.instance_refiner, self.min_iou, self.rounds = refiners[refine], min_iou, rounds
         self.discoverer = Discoverer(
             "maskcut",
             backbone,
@@ -154,7 +154,7 @@ class MaskCut(SegmentationModule):
     @property
     def description(self) -> str:
         """The method and its backbone."""
-        return f"maskcut on {getattr(self.backbone, 'name', type(self.backbone).__name__)}"
+        return f"maskcut on {getattr(self.backbone, 'name', type(self.backbone).__name__)}, N = {self.rounds}"
 
     def why_one_sided(self) -> str:
         """Return why many photographs are without a mask, from those seen so far."""

@@ -12,8 +12,8 @@ def provenance(module: SegmentationModule) -> dict[str, Any]:
     """Return plain data: ``weights`` in words; of a trained method also ``tau`` as a cosine, and ``inverted``.
 
     ``inverted`` says whether the head's foreground is the background, None while that is unknown. A backbone whose
-    weights are the user's own file has ``fingerprint`` as well, by which they are known again if the file moved. What
-    does not apply to the method is left out.
+    weights are the user's own file has ``fingerprint`` as well, by which they are known again if the file moved.
+    Methods add the numbers of their pseudo-labels. What does not apply to the method is left out.
     """
     found: dict[str, Any] = {"weights": weights_of(module)}
     backbone = getattr(module, "backbone", None)
@@ -23,4 +23,4 @@ def provenance(module: SegmentationModule) -> dict[str, Any]:
         found["tau"] = round(float(tau), 6)
     if (sign := getattr(module, "sign", None)) is not None:
         found["inverted"] = sign.inverted if sign.known else None
-    return found
+    return found | module.counts

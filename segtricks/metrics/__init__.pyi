@@ -3,6 +3,7 @@ from .alignment import enhanced_alignment as enhanced_alignment
 from .corloc import CorLoc as CorLoc
 from .corloc import mask_box as mask_box
 from .fbeta import MaxFBeta as MaxFBeta
+from .instances import ClassAgnosticAP as ClassAgnosticAP
 from .matching import match_clusters as match_clusters
 from .measures import MASK_MEASURES as MASK_MEASURES
 from .measures import MEASURES as MEASURES
@@ -10,6 +11,9 @@ from .overlap import MaskIoU as MaskIoU
 from .overlap import MeanAbsoluteError as MeanAbsoluteError
 from .overlap import PixelAccuracy as PixelAccuracy
 from .overlap import mean_absolute_error as mean_absolute_error
+from .panoptic import PanopticQuality as PanopticQuality
+from .panoptic import SegmentOverlaps as SegmentOverlaps
+from .panoptic import segment_overlaps as segment_overlaps
 from .polarity import apply_polarity as apply_polarity
 from .polarity import background_evidence as background_evidence
 from .polarity import border_mean as border_mean
@@ -24,5 +28,7 @@ from .saliency import image_scores as image_scores
 from .semantic import SemanticIoU as SemanticIoU
 from .structure import StructureMeasure as StructureMeasure
 from .structure import structure_measure as structure_measure
+from .votes import box_votes as box_votes
+from .votes import stuff_votes as stuff_votes
 from .weighted import WeightedFBeta as WeightedFBeta
 from .weighted import weighted_fbeta as weighted_fbeta

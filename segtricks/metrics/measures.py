@@ -20,7 +20,7 @@ class Measure(NamedTuple):
     lower_is_better: bool = False
     headline: bool = False
     per_image: bool = True
-    of: Literal["masks", "boxes", "labels"] = "masks"
+    of: Literal["masks", "boxes", "labels", "instances", "segments"] = "masks"
 
 
 _ALL = (
@@ -45,8 +45,23 @@ _ALL = (
     Measure("retrieval_7_miou", "retrieval mIoU, 7", per_image=False, of="labels"),
     Measure("retrieval_miou", "retrieval mIoU", headline=True, per_image=False, of="labels"),
     Measure("retrieval_miou_present", "retrieval mIoU, strict", per_image=False, of="labels"),
+    Measure("cluster_miou", "cluster mIoU", headline=True, per_image=False, of="labels"),
+    Measure("cluster_accuracy", "cluster acc", headline=True, per_image=False, of="labels"),
+    Measure("cluster_miou_published", "cluster mIoU, published", per_image=False, of="labels"),
+    Measure("cluster_accuracy_published", "cluster acc, published", per_image=False, of="labels"),
     Measure("linear_miou", "linear mIoU", headline=True, per_image=False, of="labels"),
     Measure("linear_miou_present", "linear mIoU, strict", per_image=False, of="labels"),
+    Measure("box_ap", "box AP", per_image=False, of="instances"),
+    Measure("box_ap50", "box AP50", headline=True, per_image=False, of="instances"),
+    Measure("box_ar100", "box AR100", headline=True, per_image=False, of="instances"),
+    Measure("mask_ap", "mask AP", per_image=False, of="instances"),
+    Measure("mask_ap50", "mask AP50", headline=True, per_image=False, of="instances"),
+    Measure("mask_ar100", "mask AR100", headline=True, per_image=False, of="instances"),
+    Measure("pq", "PQ", headline=True, per_image=False, of="segments"),
+    Measure("sq", "SQ", per_image=False, of="segments"),
+    Measure("rq", "RQ", per_image=False, of="segments"),
+    Measure("pq_things", "PQ things", headline=True, per_image=False, of="segments"),
+    Measure("pq_stuff", "PQ stuff", headline=True, per_image=False, of="segments"),
 )
 
 MEASURES = {measure.name: measure for measure in _ALL}

@@ -4,17 +4,22 @@ from segtricks.data.label_entry import Entry, Mask, encode_mask, entry_names, wr
 from segtricks.data.label_store import Store, Summary
 from segtricks.pseudo_labels.export import to_coco
 from segtricks.pseudo_labels.kmeans import KMeansResult, kmeans
-from segtricks.pseudo_labels.merge import PanopticMap, merge_panoptic, semantic_target
+from segtricks.pseudo_labels.merge import PanopticMap, PanopticPrediction, merge_panoptic, semantic_target
 from segtricks.pseudo_labels.page import write_page
 from segtricks.pseudo_labels.selection import select_masks
+from segtricks.pseudo_labels.source import add_source
+from segtricks.pseudo_labels.stuff import cluster_stuff
 
 __all__ = [
     "Entry",
     "KMeansResult",
     "Mask",
     "PanopticMap",
+    "PanopticPrediction",
     "Store",
     "Summary",
+    "add_source",
+    "cluster_stuff",
     "encode_mask",
     "entry_names",
     "kmeans",

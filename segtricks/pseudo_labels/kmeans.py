@@ -1,6 +1,7 @@
 """k-means of instance features: pseudo-classes that one can repeat to the last label."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ def kmeans(
     iterations: int = 100,
     seed: int = 0,
     start: Sequence[int] | Tensor | None = None,
+    tries: int = 1,
 ) -> KMeansResult:
     """Return Lloyd's clusters in Euclidean distance.
 
@@ -39,6 +41,8 @@ def kmeans(
         iterations: at least 1.
         seed: the centroids start at the first K features of a random permutation of this seed.
         start: (K,) features at which they start instead.
+        tries: start so often, with the next seeds, and keep the clusters whose features are nearest to their centroids
+            in the mean square.
 
     Raises:
         UserError: more clusters than features, features that are not finite, or a start that is not K of them.
@@ -46,8 +50,16 @@ def kmeans(
     Source: the published code of U2Seg (Niu et al., CVPR 2024).
     """
     features = torch.as_tensor(features).float()
-    _check(features, clusters, iterations)
-    centroids = features[_start(start, len(features), clusters, seed).to(features.device)]
+    _check(features, clusters, iterations, tries)
+    if start is not None:
+        return _lloyd(features, _checked_start(start, len(features), clusters), iterations)
+    starts = (torch.randperm(len(features), generator=torch.Generator().manual_seed(seed + k)) for k in range(tries))
+    return min((_lloyd(features, start[:clusters], iterations) for start in starts), key=partial(_spread, features))
+
+
+def _lloyd(features: Tensor, start: Tensor, iterations: int) -> KMeansResult:
+    clusters = len(start)
+    centroids = features[start.to(features.device)]
     middle = features.mean(dim=0)
     labels = torch.full((len(features),), -1, device=features.device)
     for _ in range(iterations):
@@ -60,13 +72,16 @@ def kmeans(
     return KMeansResult(labels, centroids)
 
 
-def _start(start: Sequence[int] | Tensor | None, count: int, clusters: int, seed: int) -> Tensor:
-    if start is None:
-        return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:clusters]
+def _checked_start(start: Sequence[int] | Tensor, count: int, clusters: int) -> Tensor:
     start = torch.as_tensor(start).long()
     if start.shape != (clusters,) or int(start.min()) < 0 or int(start.max()) >= count:
         raise UserError(f"start must be {clusters} numbers of features, from 0 to {count - 1}, got {start.tolist()}.")
     return start
+
+
+def _spread(features: Tensor, found: KMeansResult) -> float:
+    parts = zip(features.split(_ROWS), found.labels.split(_ROWS), strict=True)
+    return sum(float((part - found.centroids[own]).square().sum()) for part, own in parts)
 
 
 def _nearest(features: Tensor, centroids: Tensor, middle: Tensor) -> Tensor:
@@ -78,11 +93,11 @@ def _nearest(features: Tensor, centroids: Tensor, middle: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _check(features: Tensor, clusters: int, iterations: int) -> None:
+def _check(features: Tensor, clusters: int, iterations: int, tries: int) -> None:
     if features.ndim != 2:
         raise UserError(f"features must be (N, D), got {tuple(features.shape)}.")
-    if min(clusters, iterations) < 1:
-        raise UserError(f"clusters and iterations must be at least 1, got {clusters} and {iterations}.")
+    if min(clusters, iterations, tries) < 1:
+        raise UserError(f"clusters, iterations and tries must be at least 1, got {clusters}, {iterations} and {tries}.")
     if clusters > len(features):
         raise UserError(f"{clusters:,} clusters need as many features, got {len(features):,}: pass fewer clusters.")
     if not bool(features.isfinite().all()):

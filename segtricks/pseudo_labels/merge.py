@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from segtricks.data.sample import Instances
 from segtricks.data.transforms import VOID
 
 
@@ -16,6 +17,20 @@ class PanopticMap(NamedTuple):
 
     segments: Tensor
     categories: Tensor
+
+
+class PanopticPrediction(NamedTuple):
+    """What is found in one image.
+
+    Args:
+        instances: all detections, with labels from 1; they may overlap.
+        panoptic: their best and the stuff, without overlap.
+        num_things: K, the highest class of things in it.
+    """
+
+    instances: Instances
+    panoptic: PanopticMap
+    num_things: int
 
 
 def merge_panoptic(

@@ -133,7 +133,9 @@ def join_boxes(parts: list[dict[str, Any]]) -> dict[str, Any]:
     images = sorted((image for part in parts for image in part["images"]), key=lambda image: int(image["id"]))
     boxes = sorted((box for part in parts for box in part["annotations"]), key=lambda box: int(box["image_id"]))
     numbered = [box | {"id": number} for number, box in enumerate(boxes, start=1)]
-    return {"images": images, "annotations": numbered, "categories": parts[0]["categories"]}
+    categories = {kind["id"]: kind for part in parts for kind in part["categories"]}
+    kinds = [categories[number] for number in sorted(categories)]
+    return {"images": images, "annotations": numbered, "categories": kinds}
 
 
 def _beside(path: Path, part: Share) -> Path:

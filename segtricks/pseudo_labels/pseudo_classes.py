@@ -56,6 +56,7 @@ def write_pseudo_classes(
     about: Mapping[str, Any],
     seed: int = 0,
     root: Path | None = None,
+    output: Path | None = None,
 ) -> PseudoClasses:
     """Cluster the masks of the photographs, and write to the store's entries the class of each, from 1 to K.
 
@@ -70,17 +71,19 @@ def write_pseudo_classes(
         about: what the vectors depend on, plain data.
         seed: of k-means, see :func:`segtricks.pseudo_labels.kmeans`.
         root: see :meth:`Store.match`.
+        output: another store to write to, so that this one, which may be of any kind, stays as it is.
 
     Raises:
-        UserError: the store is not such a folder, or holds fewer instances than classes.
+        UserError: the store is not such a folder and there is no ``output``, or it holds fewer instances than classes.
     """
-    if not (store.path / "entries").is_dir():
+    if output is None and not (store.path / "entries").is_dir():
         raise UserError(
             f"{store.path} has no entries to which classes could be written.\n"
             "Next: pass a folder that segtricks discover or predict wrote."
         )
+    home = output or store.path
     key = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode()).hexdigest()[:16]
-    folder = store.path / "instances" / key
+    folder = home / "instances" / key
     skipped: list[tuple[str, str]] = []
     entries, vectors = [], []
     matched = store.match(photographs.images, root)
@@ -99,11 +102,11 @@ def write_pseudo_classes(
         raise UserError(f"--k {classes} classes need as many instances, and {count} can be used: {advice}.")
     labels = kmeans(torch.cat(vectors), classes, seed=seed).labels + 1
     for entry, own in zip(entries, labels.split([len(part) for part in vectors]), strict=True):
-        _write_classes(store.path, entry, own.tolist())
+        _write_classes(home, entry, own.tolist(), home != store.path)
     sizes = torch.bincount(labels, minlength=classes + 1)[1:].tolist()
     listed = [{"path": path, "reason": reason} for path, reason in skipped]
     content = {"classes": classes, "instances": count, "sizes": sizes, "seed": seed, "features": dict(about)}
-    write_json(store.path / FILE, content | {"skipped": listed})
+    write_json(home / FILE, content | {"skipped": listed})
     return PseudoClasses(sizes, skipped)
 
 
@@ -119,10 +122,10 @@ def _vectors(folder: Path, path: Path, entry: Entry, read: Callable[[], Tensor],
     return vectors
 
 
-def _write_classes(folder: Path, entry: Entry, labels: list[int]) -> None:
+def _write_classes(folder: Path, entry: Entry, labels: list[int], new: bool) -> None:
     """Write an entry again, its usable masks with the classes ``labels``, the others without any."""
     usable = entry.usable().masks
     classes = dict(zip(usable, labels, strict=True))
     masks = [replace(mask, class_id=classes.get(mask)) for mask in entry.masks]
-    if tuple(masks) != entry.masks:
+    if new or tuple(masks) != entry.masks:
         write_entry(folder, entry.name, entry.image, (entry.height, entry.width), masks)

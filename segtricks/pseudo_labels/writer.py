@@ -240,7 +240,9 @@ class MaskWriter(Callback):
             for item in objects:
                 own = {"id": len(annotations) + 1, "image_id": ids[path], "category_id": 1}
                 annotations.append(own | item | {"iscrowd": 0})
-        return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
+        classes = sorted({item["category_id"] for item in annotations} - {1})
+        categories = [{"id": 1, "name": "object"}, *({"id": number, "name": str(number)} for number in classes)]
+        return {"images": images, "annotations": annotations, "categories": categories}
 
     def objects(self, path: Path) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
         """Return the size (H, W) of a photograph that was written, and what its annotations hold.

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segtricks.data.sample import Panoptic
 from segtricks.metrics import CorLoc, ImageScores, SaliencyScores, image_scores
 from segtricks.metrics import Protocol as Choices
 from segtricks.scoring.evaluation import Evaluation, Score
@@ -25,6 +26,7 @@ class Target:
         boxes: (n, 4) half-open x0, y0, x1, y1 in pixels; None where there are none.
         size: height and width that the boxes refer to; None is the prediction's own.
         labels: (1, H, W) or (H, W) class ids; None where there are none.
+        panoptic: objects and stuff; None where there are none.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Target:
     boxes: NDArray[Any] | Tensor | None = None
     size: tuple[int, int] | None = None
     labels: Tensor | None = None
+    panoptic: Panoptic | None = None
 
 
 @dataclass(frozen=True)

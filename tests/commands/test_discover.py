@@ -96,7 +96,7 @@ def test_maskcut_fills_a_store_with_several_masks_a_photograph(two_objects, tmp_
     boxes = json.loads((tmp_path / "out/boxes.json").read_text())
     assert [(image["width"], image["height"]) for image in boxes["images"]] == [(160, 96)] * 3 + [(96, 64)]
     assert len(boxes["annotations"]) == store.index["masks"] == sum(counts.values())
-    assert store.index["source"]["method"] == "maskcut on descriptor" and store.index["empty"] == ["flat.png"]
+    assert store.index["source"]["method"] == "maskcut on descriptor, N = 3" and store.index["empty"] == ["flat.png"]
     assert (tmp_path / "out/page.html").read_text().count("<section") == 4
 
 

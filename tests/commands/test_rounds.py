@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from segtricks.cli import main
-from segtricks.commands import rounds
+from segtricks.commands import stages
 from segtricks.commands.rounds import why_to_stop
 from segtricks.pseudo_labels import encode_mask, write_entry
 
@@ -37,7 +37,7 @@ def calls(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = []
 
-    def call(words, home):
+    def call(words, home, hint):
         made.append(words)
         if words[0] == "fit":
             run = Path("runs", words[words.index("--name") + 1])
@@ -49,7 +49,7 @@ def calls(tmp_path, monkeypatch):
             write_entry(output, Path(photo).stem, Path(photo).name, mask.shape, [encode_mask(mask)])
         (output / "index.json").write_text("{}")
 
-    monkeypatch.setattr(rounds, "_call", call)
+    monkeypatch.setattr(stages, "_call", call)
     return made
 
 

@@ -24,7 +24,7 @@ from segtricks.data.loading import (
     collate_stacked,
     finished,
 )
-from segtricks.data.sample import Instances, SegmentationDataset
+from segtricks.data.sample import Instances, Panoptic, SegmentationDataset
 from segtricks.data.store import ImageCache
 from segtricks.data.transforms import CenterCropTransform, TrainTransform, fit_short_side, normalize
 
@@ -209,18 +209,18 @@ def test_finished_images_are_normalised_and_the_rest_is_left_alone() -> None:
 class Drawn(SegmentationDataset):
     """One gray photograph of 40 x 20 pixels with a given target."""
 
-    def __init__(self, target: torch.Tensor | Instances) -> None:
+    def __init__(self, target: torch.Tensor | Instances | Panoptic) -> None:
         super().__init__("drawn", [Path("a.png")], [Path("a-target.png")])
         self.target = target
 
     def read_image(self, index: int) -> torch.Tensor:
         return torch.full((3, 20, 40), 90, dtype=torch.uint8)
 
-    def read_target(self, index: int) -> torch.Tensor | Instances:
+    def read_target(self, index: int) -> torch.Tensor | Instances | Panoptic:
         return self.target
 
 
-def items_of(target: torch.Tensor | Instances) -> list[TrainItems | CropItems]:
+def items_of(target: torch.Tensor | Instances | Panoptic) -> list[TrainItems | CropItems]:
     dataset = Drawn(target)
     return [
         TrainItems(dataset, TrainTransform(16, 16, flip=0), seed=0, targets=True),
@@ -270,6 +270,10 @@ def test_instances_are_lists_without_those_that_the_crop_lost() -> None:
     assert found.labels.tolist() == [4, 6]
     assert found.scores.tolist() == pytest.approx([0.1, 0.3])
     assert (found.masks.shape, found.masks.dtype) == ((2, 16, 16), torch.bool)
+    _, middle = items_of(Panoptic(objects, torch.ones(1, 20, 40, dtype=torch.int64)))
+    (found,) = finished(collate_stacked([middle[0]], ("image", "target"), 16, "panoptic"))["target"]
+    assert found.instances.labels.tolist() == [4, 6]
+    assert found.semantic.shape == (1, 16, 16)
 
 
 def test_targets_of_other_proportions_are_skipped_and_smaller_ones_are_enlarged() -> None:

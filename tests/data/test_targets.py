@@ -8,11 +8,13 @@ import torch
 from PIL import Image
 
 from segtricks.data.datasets.folder import ImageFolder
+from segtricks.data.datasets.registry import open_dataset
 from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.images import UnreadableImage, read_image
-from segtricks.data.label_entry import write_entry, write_labels
-from segtricks.data.sample import Instances
+from segtricks.data.label_entry import encode_mask, write_entry, write_labels
+from segtricks.data.sample import Instances, Panoptic
 from segtricks.data.targets import WithTargets
+from segtricks.data.transforms import VOID
 from segtricks.errors import UserError
 
 
@@ -110,3 +112,42 @@ def test_a_folder_of_label_maps_gives_labels_and_so_does_a_store(tmp_path: Path,
         labels = WithTargets(alone, tmp_path / folder).with_targets("labels")[1]["target"]
         assert labels.dtype == torch.int64  # type: ignore[union-attr]
         np.testing.assert_array_equal(labels[0].numpy(), ids.astype(int) * factor)  # type: ignore[index, union-attr]
+
+
+def test_a_store_gives_instances_with_a_map_of_stuff_which_is_unknown_where_it_has_none(
+    tmp_path: Path, photographs: ImageFolder
+) -> None:
+    inside = np.zeros((8, 12), bool)
+    inside[2:5, 3:9] = True
+    stuff = np.where(inside, 0, 2)
+    for stem, image in zip("ab", photographs.images, strict=False):
+        if stem == "a":
+            write_labels(tmp_path / "store", f"photos/{stem}", stuff)
+        write_entry(tmp_path / "store", f"photos/{stem}", image.name, (8, 12), [encode_mask(inside, 0.5, 7)])
+    with pytest.warns(UserWarning, match="1 of the 3 images"):
+        dataset = open_dataset(tmp_path / "photos", masks=tmp_path / "store").with_targets("panoptic")
+    for index, expected in enumerate((stuff, stuff * 0 + VOID)):
+        found = dataset[index]["target"]
+        assert isinstance(found, Panoptic)
+        np.testing.assert_array_equal(found.semantic[0].numpy(), expected)
+        np.testing.assert_array_equal(found.instances.masks[0].numpy(), inside)
+        assert found.instances.labels.tolist() == [7]
+
+
+def test_a_coco_file_as_truth_keeps_crowds_apart_and_boxes_as_stated(tmp_path: Path, photographs: ImageFolder) -> None:
+    outline = [[1, 2, 4, 2, 4, 6, 1, 6]]
+    items = [
+        {"id": 1, "image_id": 1, "category_id": 5, "iscrowd": 1, "bbox": [0, 0, 2, 2], "segmentation": outline},
+        {"id": 2, "image_id": 1, "category_id": 3, "bbox": [1, 2, 2.5, 4], "segmentation": outline},
+    ]
+    images = [{"id": 1, "file_name": photographs.images[1].name, "width": 12, "height": 8}]
+    (tmp_path / "c.json").write_text(json.dumps({"images": images, "annotations": items}))
+    with pytest.warns(UserWarning, match="2 of its images"):
+        dataset = ImageFolder(photographs.root, tmp_path / "c.json", max_unpaired=1).with_targets("panoptic")
+    found = dataset[0]["target"]
+    assert isinstance(found, Panoptic)
+    assert found.instances.labels.tolist() == [3, 5]
+    assert found.instances.crowd.tolist() == [False, True]  # type: ignore[union-attr]
+    assert found.instances.boxes.tolist() == [[1, 2, 3.5, 6], [0, 0, 2, 2]]  # type: ignore[union-attr]
+    assert (found.semantic == VOID).all()
+    assert dataset.with_targets("mask")[0]["target"].sum() == 12 * 255  # type: ignore[union-attr]

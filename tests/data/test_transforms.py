@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from segtricks.data.sample import Instances, Target
+from segtricks.data.sample import Instances, Panoptic, Target
 from segtricks.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -397,6 +397,10 @@ def test_label_maps_are_void_outside_of_the_photograph_and_masks_are_background(
     assert (cut_objects.masks.shape, cut_objects.masks.dtype) == ((2, 40, 40), torch.bool)
     assert cut_objects.masks.sum((1, 2)).tolist() == [400, 400]
     assert cut_objects.labels.tolist() == [3, 4]
+    _, cut_both = both(transform, photo(40, 40), Panoptic(objects, labels))
+    assert isinstance(cut_both, Panoptic)
+    assert torch.equal(cut_both.instances.masks, cut_objects.masks)
+    assert torch.equal(cut_both.semantic, cut_labels)  # type: ignore[arg-type]
 
 
 def test_colours_and_blur_touch_images_alone() -> None:

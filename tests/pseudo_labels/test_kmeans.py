@@ -51,3 +51,15 @@ def test_a_large_offset_does_not_hide_the_distances():
 def test_a_start_that_is_no_k_features_is_refused(start):
     with pytest.raises(UserError, match="start must be 2 numbers of features, from 0 to 4"):
         kmeans(torch.randn(5, 3), 2, start=start)
+
+
+def test_more_tries_keep_the_nearest_clusters():
+    torch.manual_seed(0)
+    centres = torch.tensor([[0.0, 0], [0, 9], [9, 0], [9, 9], [20, 20]])
+    features = centres.repeat_interleave(40, dim=0) + 0.1 * torch.randn(200, 2)
+    single = [kmeans(features, 5, seed=seed) for seed in range(6)]
+    spreads = [(features - found.centroids[found.labels]).square().sum() for found in single]
+    best = single[int(torch.stack(spreads).argmin())]
+    found = kmeans(features, 5, tries=6)
+    assert torch.equal(found.labels, best.labels)
+    assert max(spreads) > 10 * min(spreads)

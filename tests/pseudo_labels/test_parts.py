@@ -54,8 +54,10 @@ def test_a_part_of_other_work_is_not_joined(tmp_path):
 
 
 def test_boxes_are_joined_by_image_and_numbered_anew():
-    def part(*ids):
+    def part(*ids, classes=(1,)):
         boxes = [{"id": number, "image_id": image} for number, image in enumerate(ids, start=1)]
-        return {"images": [{"id": image} for image in ids], "annotations": boxes, "categories": ["object"]}
+        categories = [{"id": number} for number in classes]
+        return {"images": [{"id": image} for image in ids], "annotations": boxes, "categories": categories}
 
-    assert join_boxes([part(1, 3), part(2, 4)]) == part(1, 2, 3, 4)
+    joined = join_boxes([part(1, 3, classes=(1, 7)), part(2, 4, classes=(1, 5))])
+    assert joined == part(1, 2, 3, 4, classes=(1, 5, 7))

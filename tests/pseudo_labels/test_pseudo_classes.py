@@ -64,6 +64,14 @@ def test_vectors_are_kept_so_that_another_number_of_classes_computes_none(photog
         write_pseudo_classes(store, photographs, lambda *given: 1 / 0, 2, about={"feature": "other"})
 
 
+def test_another_store_gets_all_entries_and_the_masks_stay_as_they_are(photographs, tmp_path):
+    output = tmp_path / "output"
+    write_pseudo_classes(Store.open(tmp_path / "store"), photographs, _encode, 3, about={}, output=output)
+    assert {number for numbers in _classes(tmp_path / "store") for number in numbers} == {None}
+    assert [len(numbers) for numbers in _classes(output)] == [3, 1, 1, 0, 2]
+    assert _classes(output)[3:] == [[], [_classes(output)[4][0]] * 2]
+
+
 def test_broken_photographs_and_entries_are_listed_and_left_alone(photographs, tmp_path):
     photographs.images[1].write_bytes(b"")
     (tmp_path / "store/entries/2.json").write_text("{")

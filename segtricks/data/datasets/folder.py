@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Container, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from segtricks.data.coco import CocoMasks
@@ -22,7 +23,8 @@ from segtricks.data.pairing import (
     without_suffix,
 )
 from segtricks.data.problems import Problems
-from segtricks.data.sample import SegmentationDataset
+from segtricks.data.sample import Instances, Panoptic, SegmentationDataset
+from segtricks.data.transforms import VOID
 from segtricks.errors import UserError
 from segtricks.runs import replacing
 
@@ -68,6 +70,7 @@ class ImageFolder(SegmentationDataset):
         place = Path(masks).expanduser()
         if place.suffix.lower() == ".json" and not place.is_dir():
             self._drawn = CocoMasks(place)
+            self.target_kinds = ("mask", "instances", "panoptic")
             keys = by_ending(images, self._drawn.names)
             known = {key: place for key in keys.values() if key in self._drawn.names}
         else:
@@ -96,6 +99,22 @@ class ImageFolder(SegmentationDataset):
     def problems(self) -> list[Problems]:
         """What is wrong with the files of annotations."""
         return super().problems + ([] if self._drawn is None else [self._drawn.problems])
+
+    def read_instances(self, index: int) -> Instances | None:
+        """Objects of a COCO file alone, crowds included; all scores are 1."""
+        if self._drawn is None:
+            return super().read_instances(index)
+        masks, labels, crowd, boxes = self._drawn.read_objects(self.images[index])
+        upright = self.reading.orientation == "exif"
+        ones = torch.ones(len(masks))
+        return Instances(self._upright(index, masks), labels, ones, crowd, boxes if upright else None)
+
+    def read_panoptic(self, index: int) -> Panoptic:
+        """Objects of a COCO file, crowds included; it has no stuff."""
+        instances = self.read_instances(index)
+        if instances is None:
+            return super().read_panoptic(index)
+        return Panoptic(instances, torch.full((1, *instances.masks.shape[1:]), VOID))
 
     def _listed(self, root: Path, name: str, limit: float) -> list[Path]:
         paths = read_list(root)

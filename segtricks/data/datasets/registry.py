@@ -14,13 +14,16 @@ from segtricks.data.datasets.ecssd import ECSSD
 from segtricks.data.datasets.examples import ExamplePhotographs
 from segtricks.data.datasets.folder import ImageFolder
 from segtricks.data.datasets.published import PairedDataset
+from segtricks.data.datasets.scenes import DrawnScenes
 from segtricks.data.datasets.shards import TarShards
 from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.datasets.voc import VOC, VOC07, VOC12
 from segtricks.data.datasets.voc_labels import VOC12Labels, VOC12Train, VOC12TrainAug, VOC12Val
+from segtricks.data.label_store import is_store
 from segtricks.data.orientation import Orientation
 from segtricks.data.pairing import by_ending, check_matched
 from segtricks.data.sample import SegmentationDataset
+from segtricks.data.targets import WithTargets
 from segtricks.errors import UserError
 
 PUBLISHED: dict[str, type[PairedDataset | VOC | VOC12Labels | COCO20K]] = {
@@ -37,7 +40,7 @@ PUBLISHED: dict[str, type[PairedDataset | VOC | VOC12Labels | COCO20K]] = {
 }
 """Datasets that can be fetched, by name."""
 
-DRAWN = ("examples", "synthetic")
+DRAWN = ("examples", "synthetic", "scenes")
 """Datasets whose masks are drawn when they are read."""
 
 DATASET_NAMES = (*PUBLISHED, *DRAWN)
@@ -53,6 +56,8 @@ def create_dataset(
     """The whole dataset with one of the ``DATASET_NAMES``; options and errors as for :func:`open_dataset`."""
     if name == "synthetic":
         return SyntheticShapes()
+    if name == "scenes":
+        return DrawnScenes()
     if name == "examples":
         return ExamplePhotographs(require_masks, strict)
     if name not in PUBLISHED:
@@ -83,7 +88,7 @@ def open_dataset(
             (``shards/*.tar``), then perhaps ``[start:stop]`` over the sorted files (a list: in its order), counted as
             in Python. ``./ecssd`` is a folder even if a dataset has that name.
         root: Folder above a registered dataset's folder, or that folder itself.
-        masks: Folder of masks, or a COCO JSON file, for a path of photographs.
+        masks: Folder of masks, a COCO JSON file or a store of masks, for a path of photographs.
         boxes: Folder of VOC XML files, or a COCO JSON file, for a path of photographs.
         require_masks: False where photographs alone will do: no mask is looked for, no file of boxes opened.
         strict: An unexpected number of images is an error instead of a warning.
@@ -112,7 +117,9 @@ def open_dataset(
                 f"{name} has nothing to compare with: pass its folder of masks as --data.masks, "
                 "or VOC's Annotations folder or a COCO JSON file as --data.boxes."
             )
-        dataset = ImageFolder(name, masks, strict)
+        labelled = masks is not None and is_store(masks)
+        dataset = ImageFolder(name, None if labelled else masks, strict)
+        dataset = WithTargets(dataset, masks) if masks is not None and labelled else dataset
         dataset = dataset if boxes is None else attach_boxes(dataset, boxes, hard)
     else:
         raise UserError(

@@ -1,0 +1,304 @@
+"""U2Seg: one network that learns instances, their kinds and stuff from pseudo-labels."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from numpy.random import SeedSequence
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.ops import FrozenBatchNorm2d
+
+from segtricks.data.sample import Instances, Panoptic, SegmentationDataset, TargetKind
+from segtricks.data.transforms import VOID
+from segtricks.errors import UserError
+from segtricks.heads.combine import combine_panoptic
+from segtricks.heads.panoptic_fpn import NetworkSize, Norm, PanopticFPN, PanopticLosses
+from segtricks.methods.base import PLAIN, Refine, SegmentationModule
+from segtricks.methods.trainable import Trainable
+from segtricks.pseudo_labels.instances import PanopticWriter
+from segtricks.pseudo_labels.merge import PanopticMap, PanopticPrediction
+from segtricks.pseudo_labels.stages import PseudoLabels, Stage, label_stages
+from segtricks.scoring.evaluator import Evaluator, Target
+from segtricks.scoring.panoptic import PanopticEvaluator
+from segtricks.scoring.panoptic_protocol import get_panoptic_protocol
+
+Schedule = Literal["steps", "cosine", "constant"]
+
+_FIRST_FACTOR = 1e-3
+_DECAYS = (7 / 9, 25 / 27)
+_DECAY = 0.02
+_HELD_OUT = 1  # sets the draws of validation apart from those of training
+_NORMS = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm, FrozenBatchNorm2d)
+
+
+class U2Seg(Trainable, SegmentationModule):
+    """Train a :class:`segtricks.heads.panoptic_fpn.PanopticFPN` on a store of pseudo-labels.
+
+    The store has the masks of instances with their classes from 1 and, where there is one, a label map of each
+    photograph: 0 on instances, 1 and above for stuff, 255 where nothing is known. Photographs may be without instances.
+
+    ``predict`` gives a :class:`segtricks.pseudo_labels.merge.PanopticPrediction`, and writes a store of the same kind.
+    ``test`` scores it against instances of a COCO JSON file, or against a store that holds the truth.
+
+    Which anchors and proposals a step learns from is a function of seed and step, so that a resumed run draws what it
+    would have drawn. Of the published recipe, the cascade, class-agnostic box regression, several sizes of one
+    photograph and statistics of BatchNorm that are computed again at the end are not there.
+
+    Args:
+        num_things: K, classes of the instances: 1 to K.
+        num_stuff: S, classes of stuff: 1 to S; 0 learns no stuff.
+        size: of the network.
+        norm: normalisation of ResNet and pyramid: group, batch, or frozen_batch, which needs weights.
+        backbone_checkpoint: a local file with the ResNet's weights, such as DINO's ResNet-50; without, it starts at
+            random.
+        drop_loss: do not learn that a proposal far from every instance is background (CutLER).
+        semantic_weight: of the loss of stuff; the others weigh 1.
+        warmup_steps: over which the learning rate rises.
+        schedule: then steps multiplies it by 0.02 after 7/9 and again after 25/27 of all steps, cosine lets it fall to
+            0, constant keeps it.
+        min_score: of a detection in a panoptic map.
+        min_stuff_area: of a segment of stuff in it, in pixels of the photograph.
+        optimizer: any torch optimiser; left out, SGD with lr 0.01, momentum 0.9 and weight decay 5e-5, which norms are
+            spared.
+        protocol: how ``test`` finds the classes of clusters: strict, or u2seg as published.
+        labels: how ``fit`` makes the pseudo-labels that ``data.masks`` does not have.
+        seed: of the draws.
+
+    Source: Niu et al., "Unsupervised Universal Image Segmentation", CVPR 2024.
+    """
+
+    default_optimizer: ClassVar = {
+        "class_path": "torch.optim.SGD",
+        "init_args": {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-5},
+    }
+    loss_names = (*PanopticLosses._fields[1:], "loss")
+    training_options = (*Trainable.training_options, "labels")
+    target_kind: ClassVar[TargetKind | None] = "panoptic"
+    writer_class: ClassVar = PanopticWriter
+
+    def __init__(
+        self,
+        num_things: int = 300,
+        num_stuff: int = 27,
+        size: NetworkSize = NetworkSize(),  # noqa: B008 - frozen
+        norm: Norm = "batch",
+        backbone_checkpoint: str | None = None,
+        drop_loss: bool = False,
+        semantic_weight: float = 0.5,
+        warmup_steps: int = 1000,
+        schedule: Schedule = "steps",
+        min_score: float = 0.5,
+        min_stuff_area: int = 4096,
+        optimizer: OptimizerCallable | None = None,
+        protocol: Literal["strict", "u2seg"] = "strict",
+        labels: PseudoLabels = PseudoLabels(),  # noqa: B008 - frozen
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.network = PanopticFPN(num_things, num_stuff, size, norm, backbone_checkpoint, drop_loss)
+        self.labels = labels
+        self.norm, self.semantic_weight, self.seed = norm, semantic_weight, seed
+        self.warmup_steps, self.schedule = warmup_steps, schedule
+        self.panoptic_protocol = get_panoptic_protocol(protocol, min_score=min_score, min_stuff_area=min_stuff_area)
+        self.predicted_row = PLAIN
+        self.use_optimizer(optimizer)
+
+    def stages(self, masks: str | None, run: Path, on_cpu: bool) -> list[Stage]:
+        """Return the commands that find masks, cluster them, and add stuff, as far as ``masks`` lacks these."""
+        network = self.network
+        options = {"num_things": network.num_things, "num_stuff": network.num_stuff, "seed": self.seed}
+        return label_stages(self.labels, masks, run, on_cpu=on_cpu, **options)
+
+    @property
+    def rows(self) -> dict[str, Refine | None]:
+        """The one row of the result that is predicted."""
+        return {PLAIN: None}
+
+    def trained_parameters(self) -> Iterator[dict[str, Any]]:
+        """Yield all parameters but those of norms, and those, without weight decay."""
+        norms = [part for module in self.modules() if isinstance(module, _NORMS) for part in module.parameters()]
+        names = set(map(id, norms))
+        yield {"params": [part for part in self.parameters() if id(part) not in names]}
+        yield {"params": norms, "weight_decay": 0.0}
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Return the objective of a batch of normalised images and their pseudo-labels."""
+        if len(batch["image"]) == 0:
+            return self.no_loss()
+        losses = self._losses_of(batch, self.global_step)
+        self.log_step(losses.total, self._terms(losses), batch["path"])
+        return losses.total
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Log the objective on held-out training images and their pseudo-labels."""
+        if len(batch["image"]) == 0:
+            return self.log_held_out({}, 0)
+        losses = self._losses_of(batch, batch_idx, _HELD_OUT)
+        return self.log_held_out(self._terms(losses) | {"loss": losses.total}, len(batch["image"]))
+
+    def _losses_of(self, batch: Mapping[str, Any], *place: int) -> PanopticLosses:
+        targets: list[Panoptic] = batch["target"]
+        for target, path in zip(targets, batch["path"], strict=True):
+            self._check(target, path)
+        instances = [target.instances for target in targets]
+        semantic = torch.cat([target.semantic for target in targets])
+        with drawn_by(self.seed, *place, device=self.device):
+            return self.network.losses(batch["image"], instances, semantic, self.semantic_weight)
+
+    def _check(self, target: Panoptic, path: str) -> None:
+        """Raise a ``UserError`` for classes that the network does not have."""
+        labels, known = target.instances.labels, target.semantic[target.semantic != VOID]
+        wanted = {
+            "num_things": (int(labels.max()) if len(labels) else 1, self.network.num_things),
+            "num_stuff": (int(known.max()) if len(known) else 0, self.network.num_stuff),
+        }
+        for name, (highest, most) in wanted.items():
+            if highest > most:
+                raise UserError(
+                    f"The pseudo-labels of {path} have the class {highest}, and model.{name} is {most}.\n"
+                    f"Next: pass --model.{name} with the number of their classes, {highest} or more."
+                )
+        if len(labels) and int(labels.min()) < 1:
+            raise UserError(f"An instance of {path} has the class 0, and classes of instances count from 1.")
+
+    def _terms(self, losses: PanopticLosses) -> dict[str, Tensor]:
+        terms = losses._asdict()
+        unused = {"total"} if self.network.num_stuff else {"total", "semantic"}
+        return {name: term for name, term in terms.items() if name not in unused}
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser with its schedule, stepped every training step."""
+        optimizer = self.new_optimizer()
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _factor(self, step: int) -> float:
+        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        rising = _FIRST_FACTOR + (1 - _FIRST_FACTOR) * warm
+        # The number of steps is known once the loaders are there, which a resumed run must not make before its state.
+        return rising * decay(self.schedule, step / self.trainer.estimated_stepping_batches) if step else rising
+
+    def soft_masks(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to (B, 1, H, W): the highest score of an object at each pixel, else 0."""
+        size = (images.shape[-2], images.shape[-1])
+        return torch.stack([_any_object(self._prediction(image, size)) for image in images]).to(images.device)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[PanopticPrediction]:  # type: ignore[override]
+        """Return the objects and the stuff of each photograph at its own size, on the CPU."""
+        sizes = [(photo.shape[-2], photo.shape[-1]) for photo in batch["photo"]]
+        return [self._prediction(image, size) for image, size in zip(batch["image"], sizes, strict=True)]
+
+    def _mask_of(self, photo: Tensor) -> NDArray[np.float32]:
+        mask: NDArray[np.float32] = _any_object(self.prediction_of(photo))[0].numpy()
+        return mask
+
+    @torch.no_grad()
+    def _prediction(self, image: Tensor, size: tuple[int, int]) -> PanopticPrediction:
+        """Objects and stuff of an image (3, h, w), at another size."""
+        (found,), logits = self.network(image[None])
+        height, width = size
+        scale = found.boxes.new_tensor([width / image.shape[-1], height / image.shape[-2]]).repeat(2)
+        boxes = found.boxes * scale
+        masks = paste_masks_in_image(found.masks, boxes, size)[:, 0] > 0.5
+        semantic = interpolate(logits, size, mode="bilinear").argmax(dim=1)[0].cpu()
+        detected = Instances(masks.cpu(), found.labels.cpu(), found.scores.float().cpu(), boxes=boxes.float().cpu())
+        instances = detected.select(detected.masks.flatten(1).any(dim=1))
+        return PanopticPrediction(instances, self._combined(instances, semantic), self.network.num_things)
+
+    def _combined(self, instances: Instances, semantic: Tensor) -> PanopticMap:
+        choices = self.panoptic_protocol
+        segments, categories, is_thing = combine_panoptic(
+            instances.masks,
+            instances.scores,
+            instances.labels,
+            semantic,
+            min_score=choices.min_score,
+            max_overlap=choices.max_overlap,
+            min_stuff_area=choices.min_stuff_area,
+        )
+        return PanopticMap(segments, torch.where(is_thing, categories, categories + self.network.num_things))
+
+    def setup(self, stage: str) -> None:
+        """Let test sets hand out objects and stuff."""
+        if stage == "test":
+            self.trainer.datamodule.read_tests_as("panoptic")  # type: ignore[attr-defined]
+
+    def make_evaluator(self, dataset: SegmentationDataset, name: str) -> Evaluator:
+        """Return what scores a test set: AP and AR without classes, and PQ where there is stuff."""
+        network = self.network
+        return PanopticEvaluator(name, network.num_things, network.num_stuff, self.panoptic_protocol, PLAIN)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:
+        """Score a batch; return for pictures the highest score of an object at each pixel."""
+        evaluator = self._evaluators[dataloader_idx]
+        for path, reason in batch["skipped"]:
+            evaluator.skip(path, reason)
+        predictions = self.predict_step(batch, batch_idx)
+        for path, truth, prediction in zip(batch["path"], batch["target"], predictions, strict=True):
+            evaluator.add(Target(path, panoptic=_on_cpu(truth)), {PLAIN: prediction})
+        return {PLAIN: [_any_object(prediction) for prediction in predictions]}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must share with this module to be loaded."""
+        network = self.network
+        size = dataclasses.asdict(network.size)
+        own = {name: size[name] for name in ("depth", "channels", "semantic_channels", "hidden")}
+        own |= {"num_things": network.num_things, "num_stuff": network.num_stuff, "norm": self.norm}
+        return super().identity() | own
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """``K`` classes of objects, ``S`` of stuff, and ``N`` masks of a photograph, where ``fit`` makes them."""
+        return {"K": self.network.num_things, "S": self.network.num_stuff, "N": self.labels.rounds}
+
+    @property
+    def description(self) -> str:
+        """The method, its network, and the number of its classes."""
+        numbers = ", ".join(f"{name} = {number}" for name, number in self.counts.items())
+        return f"U2Seg on ResNet-{self.network.size.depth}, {numbers}"
+
+    def why_one_sided(self) -> str:
+        """Return why many photographs without an object are likely, and what to type next."""
+        return (
+            "Likely training was short, or the pseudo-labels have few objects: look at page.html in their folder.\n"
+            "Next: train longer, or on other masks with --data.masks."
+        )
+
+
+def decay(schedule: Schedule, share: float) -> float:
+    """Factor of the learning rate after a share of all steps."""
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    if schedule == "steps":
+        return float(_DECAY ** sum(share >= place for place in _DECAYS))
+    return 1.0
+
+
+@contextmanager
+def drawn_by(*numbers: int, device: torch.device) -> Iterator[None]:
+    """Let the global generators draw by these numbers, and go on afterwards as if nothing had been drawn."""
+    seed = int(SeedSequence(numbers).generate_state(1, np.uint64)[0])
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed % 2**63)
+        yield
+
+
+def _any_object(prediction: PanopticPrediction) -> Tensor:
+    """The highest score of an object at each pixel, (1, H, W)."""
+    masks, scores = prediction.instances.masks, prediction.instances.scores
+    nothing = torch.zeros(1, *masks.shape[1:])
+    return torch.cat([nothing, masks * scores[:, None, None]]).amax(dim=0, keepdim=True)
+
+
+def _on_cpu(truth: Panoptic) -> Panoptic:
+    values = (None if value is None else value.cpu() for value in truth.instances)
+    return Panoptic(Instances(*values), truth.semantic.cpu())  # type: ignore[arg-type]

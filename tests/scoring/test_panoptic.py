@@ -1,0 +1,129 @@
+"""Scores of instances and panoptic maps: perfect, relabelled and empty predictions, mappings and floors."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from segtricks.data.datasets.scenes import DrawnScenes
+from segtricks.data.sample import Instances, Panoptic
+from segtricks.errors import UserError
+from segtricks.pseudo_labels.merge import PanopticPrediction, merge_panoptic
+from segtricks.scoring.evaluator import Target
+from segtricks.scoring.object_floors import object_floors
+from segtricks.scoring.panoptic import PanopticEvaluator
+from segtricks.scoring.panoptic_protocol import get_panoptic_protocol
+
+SCENES = DrawnScenes(6, 64)
+
+
+def _scores(change, protocol="strict", indices=range(6)):
+    evaluator = PanopticEvaluator("scenes", 6, 6, get_panoptic_protocol(protocol))
+    for index in indices:
+        truth = SCENES.read_panoptic(index)
+        evaluator.add(Target(str(index), panoptic=truth), {"mask": change(truth, index)})
+    return evaluator.result().rows
+
+
+def _renamed(truth, things, stuff):
+    """The truth with other classes: ``things`` and ``stuff`` map them."""
+    labels = torch.tensor(things)[truth.instances.labels - 1]
+    return _predicted(truth.instances._replace(labels=labels), torch.tensor([0, *stuff])[truth.semantic])
+
+
+def _predicted(instances, semantic):
+    panoptic = merge_panoptic(instances.masks, instances.labels, semantic[0] - 1, num_things=6, max_covered=1)
+    return PanopticPrediction(instances, panoptic, 6)
+
+
+@pytest.mark.parametrize("protocol", ["strict", "u2seg"])
+def test_perfect_predictions_of_other_names_score_one(protocol):
+    rows = _scores(lambda truth, _: _renamed(truth, [5, 2, 6], [4, 6, 1]), protocol)
+    figures = rows["mask"].metrics
+    assert figures["pq"] == figures["pq_things"] == figures["pq_stuff"] == 1
+    assert figures["box_ap"] == figures["mask_ap"] == pytest.approx(1)
+    assert rows["mask"].per_class["pq"] == [1] * 6
+    assert rows["mask"].details["0"]["objects"] == len(SCENES.read_instances(0).labels)
+
+
+def test_two_clusters_of_one_class_are_wrong_in_the_strict_mapping_alone():
+    def split(truth, index):
+        return _renamed(truth, [1, 2, 3], [1, 2, 3] if index % 2 else [4, 5, 6])
+
+    assert _scores(split, "u2seg")["mask"].metrics["pq_stuff"] == 1
+    assert _scores(split, "strict")["mask"].metrics["pq_stuff"] < 0.8
+
+
+def test_predictions_of_nothing_score_zero():
+    def nothing(truth, _):
+        size = truth.semantic.shape[1:]
+        empty = Instances(torch.zeros(0, *size, dtype=torch.bool), torch.zeros(0).long(), torch.zeros(0))
+        return _predicted(empty, torch.zeros(1, *size, dtype=torch.int64))
+
+    for protocol in ("strict", "u2seg"):
+        figures = _scores(nothing, protocol)["mask"].metrics
+        assert figures["pq"] == figures["box_ap50"] == figures["mask_ar100"] == 0
+
+
+def test_truth_without_stuff_has_no_panoptic_quality():
+    evaluator = PanopticEvaluator("photographs", 6, 6)
+    truth = SCENES.read_panoptic(0)
+    truth = Panoptic(truth.instances, torch.full_like(truth.semantic, 255))
+    evaluator.add(Target("0", panoptic=truth), {"mask": _predicted(truth.instances, truth.semantic * 0)})
+    figures = evaluator.result().rows["mask"].metrics
+    assert figures["mask_ap50"] == pytest.approx(1)
+    assert "pq" not in figures
+
+
+def test_crowds_are_no_misses_and_stated_boxes_count():
+    evaluator = PanopticEvaluator("photographs", 6, 6)
+    masks = torch.zeros(2, 40, 40, dtype=torch.bool)
+    masks[0, :10, :10] = masks[1, 20:, 20:] = True
+    boxes = torch.tensor([[0.0, 0, 20, 10], [20, 20, 40, 40]])
+    ones = torch.ones(2)
+    void = torch.full((1, 40, 40), 255)
+    truth = Panoptic(Instances(masks, ones.long(), ones, torch.tensor([False, True]), boxes), void)
+    prediction = _predicted(Instances(masks[:1], ones[:1].long(), ones[:1]), void * 0)
+    evaluator.add(Target("0", panoptic=truth), {"mask": prediction})
+    figures = evaluator.result().rows["mask"].metrics
+    assert figures["mask_ar100"] == 1
+    assert figures["box_ap50"] == pytest.approx(1)  # IoU one half exactly
+    assert figures["box_ap"] == pytest.approx(0.1)
+
+
+def test_floors_are_rows_of_their_own():
+    rows = _scores(lambda truth, _: _renamed(truth, [1, 2, 3], [1, 2, 3]))
+    assert list(rows) == ["mask", "whole image", "ellipse", "twenty boxes"]
+    assert all(0 <= rows[row].metrics["box_ap50"] < 0.5 for row in list(rows)[1:])
+    boxes = object_floors((40, 80))["twenty boxes"]
+    assert len(boxes.masks) == 20
+    assert boxes.masks[0].sum() == 36 * 72
+    assert boxes.masks[-1].nonzero()[0].tolist() == [20, 40]
+
+
+def test_an_unknown_protocol_names_those_that_exist():
+    with pytest.raises(UserError, match="strict, u2seg"):
+        get_panoptic_protocol("fullres")
+
+
+def _halves(truth, index):
+    """Every other image is right, in the others discs are squares."""
+    return _renamed(truth, [1 + index % 2, 2, 3], [1, 2, 3])
+
+
+def _process(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    rows = _scores(_halves, indices=range(rank, len(SCENES), 2))
+    torch.save({row: each.metrics for row, each in rows.items()}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_give_the_figures_of_one(tmp_path):
+    if not dist.is_gloo_available():
+        pytest.skip("this torch has no gloo")
+    mp.spawn(_process, args=(str(tmp_path),), nprocs=2)
+    expected = {row: each.metrics for row, each in _scores(_halves).items()}
+    assert 0 < expected["mask"]["pq"] < 1
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert {row: pytest.approx(metrics) for row, metrics in expected.items()} == found
