@@ -1,5 +1,6 @@
 """The short names: which timm model each stands for, and the official file of its weights."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +112,14 @@ RESNETS: tuple[str, ...] = tuple(name for name, entry in PRETRAINED.items() if e
 """Backbones of one kind of feature, the output of the last stage."""
 
 DESCRIPTOR_PATCH_SIZES: dict[str, int] = {"descriptor": 8, "descriptor16": 16, "descriptor4": 4}
+
+
+def whole_patches(size: int, name: str) -> int:
+    """The multiple of a backbone's patch that is nearest to ``size``, where its name says how large a patch is."""
+    known = PRETRAINED.get(name)
+    found = re.search(r"patch(\d+)", name if known is None else known.timm_name)
+    patch = int(found[1]) if found else 1
+    return max(1, round(size / patch)) * patch
 
 
 def last_feature(name: str) -> str:

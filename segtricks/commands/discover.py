@@ -4,12 +4,11 @@ It is ``predict`` of :class:`segtricks.methods.Discovery`, or of :class:`segtric
 for their options; those of ``predict`` are understood as well.
 """
 
-import re
 from argparse import Namespace
 from collections.abc import Sequence
 
 from segtricks.backbones.factory import FEATURES
-from segtricks.backbones.registry import PRETRAINED
+from segtricks.backbones.registry import whole_patches
 from segtricks.commands.feature_options import add_cache_options
 from segtricks.commands.options import OptionParser, add_device_option, checked_device
 from segtricks.commands.prediction import Model, add_task_options, task_of, write_masks
@@ -59,7 +58,7 @@ def _check_options(options: Namespace, parser: OptionParser) -> None:
         if name not in (*_SHARED, "method", "refine") and getattr(options, name) != parser.get_default(name):
             raise UserError(f"--{name} does not go with the method {options.method}: leave it out.")
     options.refine = options.refine or ("dense_crf" if maskcut else "none")
-    options.size = options.size or _whole_patches(480 if maskcut else 320, options.backbone)
+    options.size = options.size or whole_patches(480 if maskcut else 320, options.backbone)
     if not maskcut and options.refine not in _ROWS:
         raise UserError(
             f"--refine {options.refine} goes with maskcut.\n"
@@ -117,14 +116,6 @@ def _words(options: Namespace) -> list[str]:
     if options.cache_features:
         words += ["--cache_features", *(["--cache_dir", options.cache_dir] if options.cache_dir else [])]
     return words + _device_words(options.device)
-
-
-def _whole_patches(size: int, backbone: str) -> int:
-    """The multiple of the backbone's patch that is nearest to ``size``, where its name says how large a patch is."""
-    known = PRETRAINED.get(backbone)
-    found = re.search(r"patch(\d+)", backbone if known is None else known.timm_name)
-    patch = int(found[1]) if found else 1
-    return max(1, round(size / patch)) * patch
 
 
 def _refiner(name: str) -> str:

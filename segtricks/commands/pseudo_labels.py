@@ -9,7 +9,7 @@ from segtricks.commands.stages import finished_words, list_photographs, run_stag
 from segtricks.data import SaliencyDataModule
 from segtricks.errors import UserError
 from segtricks.parallel import place
-from segtricks.pseudo_labels.stages import LABELS, Stage
+from segtricks.pseudo_labels.stages import LABELS, LabelStage
 from segtricks.runs import hold_run, write_json
 
 _PLAN = "stages.json"
@@ -51,10 +51,8 @@ def make_pseudo_labels(cli: SegtricksCLI, run: Path) -> bool:
         write_json(run / _PLAN, {"masks": given})
         for number, stage in enumerate(stages, start=1):
             if finished_words(run, stage.name) is None:
-                print(
-                    f"Stage {number} of {len(stages) + 1}: {stage.name}, by segtricks {stage.words[0]}. {stage.hint}",
-                    flush=True,
-                )
+                which = f"Stage {number} of {len(stages) + 1}: {stage.name}, by segtricks {stage.words[0]}."
+                print(f"{which} {stage.hint}", flush=True)
             run_stage(run, stage.name, stage.words, stage.hint)
     print(f"The pseudo-labels are in {labels}: look at {labels}/page.html.", flush=True)
     return True
@@ -72,11 +70,11 @@ def _given(data: object, run: Path) -> str | None:
     return known
 
 
-def _are_finished(run: Path, stages: list[Stage]) -> bool:
+def _are_finished(run: Path, stages: list[LabelStage]) -> bool:
     return all(finished_words(run, stage.name) is not None for stage in stages)
 
 
-def _check_options(run: Path, stages: list[Stage]) -> None:
+def _check_options(run: Path, stages: list[LabelStage]) -> None:
     """Refuse to go on from a stage that would now have other options (``UserError``)."""
     for stage in stages:
         before = finished_words(run, stage.name)

@@ -18,7 +18,7 @@ from segtricks.errors import UserError
 from segtricks.methods.photographs import Photograph, Photographs, as_pixels, is_one
 from segtricks.metrics import ImageScores, apply_polarity, get_protocol
 from segtricks.metrics.protocols import fit
-from segtricks.pseudo_labels.stages import Stage
+from segtricks.pseudo_labels.stages import LabelStage
 from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.scoring.evaluation import Evaluation
@@ -101,7 +101,7 @@ class SegmentationModule(lightning.LightningModule):
             "Next: train longer, with another --model.tau (such as share:0.5) or --model.feature; or leave out --run."
         )
 
-    def stages(self, masks: str | None, run: Path, on_cpu: bool) -> list[Stage]:
+    def stages(self, masks: str | None, run: Path, on_cpu: bool) -> list[LabelStage]:
         """Return the commands by which ``fit`` makes what training reads, in the folder of the run; often none.
 
         Args:

@@ -26,7 +26,7 @@ from segtricks.methods.base import PLAIN, Refine, SegmentationModule
 from segtricks.methods.trainable import Trainable
 from segtricks.pseudo_labels.instances import PanopticWriter
 from segtricks.pseudo_labels.merge import PanopticMap, PanopticPrediction
-from segtricks.pseudo_labels.stages import PseudoLabels, Stage, label_stages
+from segtricks.pseudo_labels.stages import LabelStage, PseudoLabels, label_stages
 from segtricks.scoring.evaluator import Evaluator, Target
 from segtricks.scoring.panoptic import PanopticEvaluator
 from segtricks.scoring.panoptic_protocol import get_panoptic_protocol
@@ -112,7 +112,7 @@ class U2Seg(Trainable, SegmentationModule):
         self.predicted_row = PLAIN
         self.use_optimizer(optimizer)
 
-    def stages(self, masks: str | None, run: Path, on_cpu: bool) -> list[Stage]:
+    def stages(self, masks: str | None, run: Path, on_cpu: bool) -> list[LabelStage]:
         """Return the commands that find masks, cluster them, and add stuff, as far as ``masks`` lacks these."""
         network = self.network
         options = {"num_things": network.num_things, "num_stuff": network.num_stuff, "seed": self.seed}

@@ -1,9 +1,10 @@
 """The stages by which photographs get the pseudo-labels of U2Seg: masks, their classes, and a map of stuff."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from segtricks.backbones.registry import whole_patches
 from segtricks.data.images import UnreadableImage
 from segtricks.data.label_store import Store
 from segtricks.pseudo_labels.instance_features import InstanceFeature
@@ -20,7 +21,7 @@ class PseudoLabels:
         backbone: the frozen network of all stages.
         backbone_checkpoint: a local file with its weights, instead of the download.
         rounds: N, masks of a photograph, at most.
-        size: short side in pixels at which MaskCut and k-means see a photograph.
+        size: short side in pixels at which MaskCut, in whole patches, and k-means see a photograph.
         refine: of the masks: dense_crf, bilateral_solver, guided_filter or none.
         feature: of a mask: the class token of its part of the photograph, or the mean of its patches in the mask.
         crop_size: short side in pixels of that part.
@@ -40,18 +41,18 @@ class PseudoLabels:
 
 
 @dataclass(frozen=True)
-class Stage:
+class LabelStage:
     """A command of segtricks.
 
     Args:
         name: of the stage.
         words: of the command.
-        hint: what its options are called in ``fit``.
+        hint: what its options are called in ``fit``, in words.
     """
 
     name: str
-    words: list[str] = field(default_factory=list)
-    hint: str = ""
+    words: list[str]
+    hint: str
 
 
 def missing_labels(masks: str | None, num_stuff: int) -> list[str]:
@@ -86,7 +87,7 @@ def label_stages(
     num_stuff: int,
     seed: int,
     on_cpu: bool,
-) -> list[Stage]:
+) -> list[LabelStage]:
     """Return the commands that make what a store lacks, in the run's folder ``home``; none where it lacks nothing.
 
     Args:
@@ -110,22 +111,23 @@ def label_stages(
         taken = str(home / MASKS)
         words = ["discover", *images, "--output", taken, *network, *_masks_words(options)]
         words += ["--trainer.accelerator", "cpu"] if on_cpu else []
-        stages.append(Stage("masks", words, "Its options are --model.labels.size, .rounds and .refine here."))
+        stages.append(LabelStage("masks", words, "Its options are --model.labels.size, .rounds and .refine here."))
     if "classes" in missing:
         words = ["classes", *images, "--masks", taken, "--output", output, "--k", str(num_things), *clustering]
         words += ["--feature", options.feature, "--size", str(options.crop_size)]
         words += [] if "stuff" in missing else ["--page"]
-        stages.append(Stage("classes", words, "--k is --model.num_things here."))
+        stages.append(LabelStage("classes", words, "--k is --model.num_things here."))
         taken = output
     if "stuff" in missing:
         words = ["stuff", *images, "--masks", taken, "--output", output, "--stuff", str(num_stuff), *clustering]
         words += [*_stuff_words(options), "--page"]
-        stages.append(Stage("stuff", words, "--stuff is --model.num_stuff here."))
+        stages.append(LabelStage("stuff", words, "--stuff is --model.num_stuff here."))
     return stages
 
 
 def _masks_words(options: PseudoLabels) -> list[str]:
-    words = ["--method", "maskcut", "--size", str(options.size), "--rounds", str(options.rounds)]
+    words = ["--method", "maskcut", "--size", str(whole_patches(options.size, options.backbone))]
+    words += ["--rounds", str(options.rounds)]
     return [*words, "--refine", options.refine]
 
 

@@ -148,8 +148,10 @@ def _kill_once(words, folder, reached):
     process = subprocess.Popen(
         [sys.executable, "-m", "segtricks", *words], cwd=folder, env=environment, start_new_session=True
     )
-    while not reached():
-        assert process.poll() is None, "it ended before"
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        while not reached():
+            assert process.poll() is None, "it ended before"
+            time.sleep(0.01)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
