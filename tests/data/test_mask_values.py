@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segtricks.data.mask_values import MaskRule, decide
+from segtricks.data.mask_values import MaskRule, decide, refuse_masks
 from segtricks.errors import UserError
 
 
@@ -91,3 +91,17 @@ def test_palettes_of_grays_hold_gray_values_and_others_classes(tmp_path):
 def test_no_option_is_advised_where_there_is_none(folder, what):
     with pytest.raises(UserError, match="Next: write them as 0 and 255"):
         decide(folder(gray(0, 1, 2)), what)
+
+
+@pytest.mark.parametrize("arrays", [(gray(0, 0),), (gray(0, 1),), (gray(0, 255), gray(0, 20, 255))])
+def test_label_maps_are_not_taken_for_masks(folder, arrays):
+    refuse_masks(folder(*arrays), "--labels")
+
+
+def test_broken_label_maps_are_left_to_whoever_reads_them(folder):
+    paths = folder(gray(0, 255), gray(0, 1))
+    paths[1].write_bytes(b"")
+    with pytest.raises(UserError, match="--labels hold 0, 255 alone"):
+        refuse_masks(paths, "--labels")
+    paths[0].write_bytes(b"")
+    refuse_masks(paths, "--labels")
