@@ -30,6 +30,8 @@ class LabelledDataModule(SaliencyDataModule):
 
     def _open_test(self, spec: str) -> SegmentationDataset:
         if self.labels is not None and spec.split("[")[0] not in DATASET_NAMES:
-            return open_dataset(spec, self.root, masks=self.labels).with_targets("labels")
+            dataset = open_dataset(spec, self.root, masks=self.labels).with_targets("labels")
+            dataset.reading.check_labels("--data.labels")
+            return dataset
         dataset = super()._open_test(spec)
         return dataset.with_targets("labels") if isinstance(dataset, VOC12Labels) else dataset

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segtricks.data.images import RawMask, UnreadableImage, read_raw_mask
+from segtricks.data.images import RawMask, UnreadableImage, read_labels, read_raw_mask
 from segtricks.errors import UserError
 from segtricks.parallel import in_threads
 
@@ -162,6 +162,26 @@ def decide(
     if not any(chosen):
         chosen = _only_colour(seen, what, options), ()
     return MaskRule("luminance", _white(seen), *chosen)
+
+
+def refuse_masks(paths: Sequence[Path], option: str, content: Content = on_disk) -> None:
+    """Raise a ``UserError`` where what should be label maps holds 0 and 255 alone, which is no class and void.
+
+    Files are looked at until one holds a class; those that cannot be read are left to whoever reads them.
+    """
+    found: set[int] = set()
+    for path in paths:
+        try:
+            found.update(np.unique(read_labels(path, content(path)).numpy()).tolist())
+        except UnreadableImage:
+            continue
+        if not found <= {0, _VOID}:
+            return
+    if _VOID in found:
+        raise UserError(
+            f"The label maps of {option} hold {_text(sorted(found))} alone: masks, in which 255 would be void.\n"
+            "Next: pass a folder of class ids from 0 on; for masks of objects, --data.masks."
+        )
 
 
 def spread_out(paths: Sequence[Path], count: int = SAMPLE) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segtricks.data.images import IMAGE_SUFFIXES, Stored, UnreadableImage, read_stored
-from segtricks.data.mask_values import DEPTHS, SAMPLE, Content, MaskRule, decide, spread_out
+from segtricks.data.mask_values import DEPTHS, SAMPLE, Content, MaskRule, decide, refuse_masks, spread_out
 from segtricks.data.orientation import Orientation
 from segtricks.data.pairing import few
 from segtricks.errors import UserError
@@ -63,6 +63,10 @@ class Reading:
                 self._refusal = error
                 raise
         return self._rule
+
+    def check_labels(self, option: str) -> None:
+        """Raise a ``UserError`` where the label maps that an option names are masks of 0 and 255."""
+        refuse_masks(spread_out(self._masks, self.sample), option, self._content)
 
     def read_all_classes(self) -> None:
         """Read every value but 0 as foreground, where it was not said which are."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segtricks.data.mask_values import MaskRule, decide
+from segtricks.data.mask_values import MaskRule, decide, refuse_masks
 from segtricks.errors import UserError
 
 
@@ -115,3 +115,17 @@ def test_several_colours_are_classes_and_refused_by_their_luminances(folder):
 def test_colours_between_are_read_by_their_luminance(folder):
     ramp = colours(*[(level, 0, 0) for level in range(0, 250, 10)])
     assert decide(folder(ramp), "predictions") == MaskRule("luminance")
+
+
+@pytest.mark.parametrize("arrays", [(gray(0, 0),), (gray(0, 1),), (gray(0, 255), gray(0, 20, 255))])
+def test_label_maps_are_not_taken_for_masks(folder, arrays):
+    refuse_masks(folder(*arrays), "--labels")
+
+
+def test_broken_label_maps_are_left_to_whoever_reads_them(folder):
+    paths = folder(gray(0, 255), gray(0, 1))
+    paths[1].write_bytes(b"")
+    with pytest.raises(UserError, match="--labels hold 0, 255 alone"):
+        refuse_masks(paths, "--labels")
+    paths[0].write_bytes(b"")
+    refuse_masks(paths, "--labels")

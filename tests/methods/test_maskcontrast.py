@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -238,15 +239,23 @@ def test_fit_replaces_photographs_without_a_view_and_predict_and_test_follow(
 def _test_prints_figures_of_five_seeds(data, run, capsys):
     words = ["--run", str(run), "--data", str(data / "photos"), "--data.labels", str(data / "labels")]
     words += ["--model.semantic.num_classes", "3", "--model.test_size", "64"]
-    words += ["--data.bank", str(data / "photos"), "--data.probe", str(data / "photos"), "--model.probe.epochs", "2"]
+    words += ["--data.bank", str(data / "bank"), "--data.probe", str(data / "bank"), "--model.probe.epochs", "2"]
+    words += ["--model.semantic.overclusters", "6"]
+    shutil.copytree(data / "photos", data / "bank")
+    (data / "bank/11.png").write_bytes(b"")
     capsys.readouterr()
-    assert main(["test", *words]) == 0
+    with pytest.warns(UserWarning, match="photographs left out") as warned:
+        assert main(["test", *words]) == 0
+    left_out = f"photographs left out, empty file: 1 ({data / 'bank/11.png'})"
+    assert sum(left_out in str(each.message) for each in warned) == 2  # of the bank and of the probe
     assert "k-means mIoU" in capsys.readouterr().out
     result = json.loads((run / "test/photos-maskcontrast.json").read_text())
     assert result["images"] == 12 and result["protocol"]["clusters"] == 2
+    assert result["protocol"]["overclusters"] == 6
     assert result["protocol"]["seeds"] == [1234, 1235, 1236, 1237, 1238]
     for row in ("mask", "untrained features"):
         assert 0 < result["rows"][row]["kmeans_miou"] <= 1
+        assert 0 < result["rows"][row]["overclustering_miou_matched"] < result["rows"][row]["overclustering_miou"] <= 1
         # Every photograph is its own nearest one in the bank, so that labels are wrong where masks are.
         assert result["rows"][row]["retrieval_miou"] == result["rows"][row]["retrieval_miou_present"]
     assert 0 < result["rows"]["mask"]["linear_miou"] <= 1
