@@ -46,12 +46,14 @@ def _content(cli: SegtricksCLI, evaluation: Evaluation, checkpoint: Path | None)
     )
     hits = {row: sum(score.hits.values()) for row, score in evaluation.rows.items() if score.hits}
     content |= getattr(data, "about", lambda name: {})(evaluation.dataset)
+    if reading := getattr(model, "reading", {}):
+        content["reading"] = content.get("reading", {}) | reading
     return content | ({"corloc": {"hard": data.hard, "hits": hits}} if hits else {})
 
 
 def print_scores(stages: Sequence[Stage]) -> None:
     """Print one table of all stages."""
-    for evaluation in (evaluation for stage in stages for evaluation in stage.evaluations):
+    for evaluation in (evaluation for stage in stages if stage.label != "before" for evaluation in stage.evaluations):
         if said := evaluation.one_sided():
             print(f"segtricks: warning: {evaluation.dataset}: {said} The figures say nothing; look at some of them.")
     header, rows = _table(stages)

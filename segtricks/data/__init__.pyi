@@ -23,6 +23,7 @@ from .images import find_images as find_images
 from .images import read_image as read_image
 from .images import read_labels as read_labels
 from .images import read_mask as read_mask
+from .neighbour_datamodule import NeighbourDataModule as NeighbourDataModule
 from .pair_datamodule import PairDataModule as PairDataModule
 from .sample import Instances as Instances
 from .sample import Panoptic as Panoptic

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtricks.data.coco import CocoImage, as_number, by_name, read_coco, size_or_fault
+from segtricks.data.pairing import spellings
 from segtricks.data.problems import Problems
 from segtricks.errors import UserError
 
@@ -123,12 +124,15 @@ def find_boxes(name: str, boxes: Mapping[str, ImageBoxes]) -> ImageBoxes | None:
     """Return the boxes of an image: those of the longest end of its path without suffix."""
     parts = PurePosixPath(name).parts
     ends = ("/".join(parts[start:]) for start in range(len(parts)))
-    return next((boxes[end] for end in ends if end in boxes), None)
+    spelled = (spelling for end in ends for spelling in spellings(end))
+    return next((boxes[end] for end in spelled if end in boxes), None)
 
 
 def _read_xml(file: Path, hard: bool, problems: Problems) -> _Stated:
     try:
         root = ElementTree.parse(file).getroot()
+        for element in root.iter():
+            element.tag = element.tag.rpartition("}")[2].lower()  # some tools write BndBox, or a namespace before it
     except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
         return _Stated((0, 0), f"{file} is not a VOC annotation: {error}")
     size, fault = size_or_fault(root.findtext("size/height"), root.findtext("size/width"))

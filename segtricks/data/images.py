@@ -337,14 +337,18 @@ def _levels(image: Image.Image) -> NDArray[Any] | None:
     if image.mode == "F":
         levels = np.asarray(image)
         if not (np.isfinite(levels).all() and levels.min() >= 0 and levels.max() <= 1):
-            raise ValueError("floats that are not all within 0..1")
+            raise ValueError(f"floats that are not all within 0..1 ({_range(levels)}): divide them, or write 8 bits")
         return levels
     if image.mode == "I" or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.int64)
         if levels.min() < 0 or levels.max() > 65535:
-            raise ValueError("integers that are not all within 0..65535")
+            raise ValueError(f"integers that are not all within 0..65535 ({_range(levels)})")
         return levels
     return None
+
+
+def _range(levels: NDArray[Any]) -> str:
+    return f"{levels.min():g} to {levels.max():g}"
 
 
 def _eight_bits(levels: NDArray[Any], white: int = 65535) -> NDArray[np.uint8]:

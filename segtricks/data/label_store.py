@@ -26,7 +26,7 @@ from segtricks.data.coco import DAMAGE, CocoImage, coco_images, draw_outline, re
 from segtricks.data.images import UnreadableImage, find_images
 from segtricks.data.label_entry import Entry, checked_size, encode_mask, entry_names, read_entry
 from segtricks.data.mask_values import on_disk
-from segtricks.data.pairing import endings, few, one_per_stem, without_suffix
+from segtricks.data.pairing import endings, few, one_per_stem, spellings, without_suffix
 from segtricks.data.reading import Reading
 from segtricks.errors import UserError
 
@@ -81,12 +81,15 @@ class Store:
         self._known, self._read = frozenset(self.names), read
 
     @classmethod
-    def open(cls, path: str | Path, foreground: Sequence[int] = (), ignore: Sequence[int] = ()) -> "Store":
+    def open(
+        cls, path: str | Path, foreground: Sequence[int] = (), ignore: Sequence[int] = (), what: str = "masks"
+    ) -> "Store":
         """Open a store, a folder of mask files, or a JSON file; no entry is read.
 
         A mask file is one mask, gray above 127; its name is its path below the folder, without suffix. What their
         values mean is decided for all files, see :func:`segtricks.data.mask_values.decide`; where they hold classes,
-        ``foreground`` says which count, and ``ignore`` which do not. A JSON file is COCO's, with run-length codes or
+        ``foreground`` says which count, and ``ignore`` which do not. Where the command has options for them, ``what``
+        is ``targets``. A JSON file is COCO's, with run-length codes or
         polygons (crowds are left out), or maps file names to run-length codes.
 
         Raises:
@@ -102,7 +105,7 @@ class Store:
             masks = path / "soft" if (path / "soft").is_dir() else path  # of a segtricks that wrote no entries yet
             files = one_per_stem(find_images(masks), lambda file: without_suffix(file, masks), ".png")
             reading = Reading((), list(files.values()), on_disk)
-            reading.foreground, reading.ignore = tuple(foreground), tuple(ignore)
+            reading.foreground, reading.ignore, reading.what = tuple(foreground), tuple(ignore), what
             store = cls(path, sorted(files), partial(_mask_entry, files, reading), None, files, reading)
         else:
             raise UserError(f"No pseudo-labels at {path} (looked from {Path.cwd()}).\n{_HOW_TO_MAKE}")
@@ -128,7 +131,8 @@ class Store:
         """
         claims: dict[str, list[Path]] = {}
         for path in photographs:
-            found = next((name for name in _names(path, root) if name in self._known), None)
+            spelled = (spelling for name in _names(path, root) for spelling in spellings(name))
+            found = next((name for name in spelled if name in self._known), None)
             if found is not None:
                 claims.setdefault(found, []).append(path)
         return {paths[0]: name for name, paths in claims.items() if len(paths) == 1}

@@ -7,10 +7,12 @@ on the model's device.
 import multiprocessing
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -342,6 +344,13 @@ def _begin_worker(number: int) -> None:
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # a signal to the whole command is for the main process, which ends its workers
     ForkingPickler.register(Tensor, _handed_over)
+    sys.excepthook = _say_no_more_once_alone
+
+
+def _say_no_more_once_alone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Keep quiet about a main process that is gone: multiprocessing's own thread would print a traceback."""
+    if not issubclass(kind, (EOFError, ConnectionError, multiprocessing.AuthenticationError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _handed_over(tensor: Tensor) -> Any:

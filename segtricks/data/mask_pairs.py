@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segtricks.data.images import find_images
-from segtricks.data.pairing import by_ending, one_per_stem
+from segtricks.data.pairing import by_ending, composed, one_per_stem, without_suffix
 from segtricks.errors import UserError
 
 Pair = tuple[str, Path, Path | None]
@@ -90,11 +90,11 @@ def _chosen(files: list[Path], key: Callable[[Path], str], pairs: MaskPairs) -> 
 
 
 def _by_path(root: Path) -> Callable[[Path], str]:
-    return lambda path: path.relative_to(root).with_suffix("").as_posix()
+    return lambda path: composed(without_suffix(path, root))
 
 
 def _stem(path: Path) -> str:
-    return path.stem
+    return composed(path.stem)
 
 
 def _distinct(*folders: list[Path]) -> bool:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segtricks.data.images import RawMask, UnreadableImage, read_raw_mask
+from segtricks.data.images import RawMask, UnreadableImage, read_labels, read_raw_mask
 from segtricks.errors import UserError
 from segtricks.parallel import in_threads
 
@@ -129,7 +129,7 @@ def decide(
     Cut-outs, of which at least half have an alpha that varies, are read by it. Palettes of colours hold classes, of
     which any is foreground, but 255, which is the border of PASCAL VOC's objects and not scored. Masks whose largest
     value anywhere is 1 are masks of 0 and 1, also where others hold 0 and 255 alone. Files of 16 bits whose values fit
-    into 8, 10 or 12 bits are read on that scale.
+    into 8, 10 or 12 bits are read on that scale. Masks with one colour on black have it as foreground.
 
     Args:
         paths: the files; those that cannot be read are left to whoever reads them.
@@ -141,7 +141,7 @@ def decide(
         content: of the files.
 
     Raises:
-        UserError: the values are those of classes, and neither ``foreground`` nor ``ignore`` is given.
+        UserError: the values or colours are those of classes, and neither ``foreground`` nor ``ignore`` is given.
     """
     chosen = tuple(foreground), tuple(ignore)
     threads = workers or min(16, os.cpu_count() or 1)
@@ -157,8 +157,31 @@ def decide(
         return MaskRule("palette", 255, *(((), (_VOID,)) if has_border and not any(chosen) else chosen))
     if not any(chosen):
         _refuse_classes(seen, what, options)
-    coloured = 2 * sum(each.coloured for each in seen) >= len(seen)
-    return MaskRule("luminance" if coloured else "gray", _white(seen), *chosen)
+    if 2 * sum(each.coloured for each in seen) < len(seen):
+        return MaskRule("gray", _white(seen), *chosen)
+    if not any(chosen):
+        chosen = _only_colour(seen, what, options), ()
+    return MaskRule("luminance", _white(seen), *chosen)
+
+
+def refuse_masks(paths: Sequence[Path], option: str, content: Content = on_disk) -> None:
+    """Raise a ``UserError`` where what should be label maps holds 0 and 255 alone, which is no class and void.
+
+    Files are looked at until one holds a class; those that cannot be read are left to whoever reads them.
+    """
+    found: set[int] = set()
+    for path in paths:
+        try:
+            found.update(np.unique(read_labels(path, content(path)).numpy()).tolist())
+        except UnreadableImage:
+            continue
+        if not found <= {0, _VOID}:
+            return
+    if _VOID in found:
+        raise UserError(
+            f"The label maps of {option} hold {_text(sorted(found))} alone: masks, in which 255 would be void.\n"
+            "Next: pass a folder of class ids from 0 on; for masks of objects, --data.masks."
+        )
 
 
 def spread_out(paths: Sequence[Path], count: int = SAMPLE) -> list[Path]:
@@ -196,7 +219,24 @@ def _is_hard(seen: Sequence[_Seen]) -> bool:
     return all(each <= {0, 1} or each <= {0, 255} for each in values) and any(1 in each for each in values)
 
 
+def _only_colour(seen: Sequence[_Seen], what: str, options: str) -> tuple[int, ...]:
+    """The luminance of the colour that all masks have on black; none where there are more than classes would have."""
+    values = set[int]()
+    for each in seen:
+        if each.values is None:
+            return ()
+        values |= each.values
+    colours = tuple(sorted(values - {0}))
+    if len(colours) == 1 and 0 in values:
+        return colours
+    raise UserError(
+        f"The {what} are in colours, of the luminances {_text(sorted(values))}: classes, and not masks of 0 and 255.\n"
+        f"Next: {_advice(what, f'say which luminances are foreground, for example {options}foreground {colours[0]}.')}"
+    )
+
+
 def _refuse_classes(seen: Sequence[_Seen], what: str, options: str) -> None:
+    seen = [each for each in seen if not each.coloured]
     if any(each.values is None for each in seen):
         return
     values = set().union(*(each.values or () for each in seen))
@@ -205,14 +245,17 @@ def _refuse_classes(seen: Sequence[_Seen], what: str, options: str) -> None:
     if not classes or max(classes) > _LARGEST_CLASS or values <= {0, 1} or _is_hard(seen):
         return
     listed = _text(sorted(values))
-    advice = "write them as 0 and 255; soft masks as 0 to 255."
-    if what == "targets":
-        option = f"{options}foreground {min(classes)}" + (f" {options}ignore 255" if void else "")
-        advice = f"say which are foreground and which are not scored, for example {option}."
+    option = f"{options}foreground {min(classes)}" + (f" {options}ignore 255" if void else "")
+    advice = _advice(what, f"say which are foreground and which are not scored, for example {option}.")
     raise UserError(
         f"The {what} hold the values {listed}: classes or nearly empty, and not masks of 0 and 255 (or 0 and 1).\n"
         f"Next: {advice}"
     )
+
+
+def _advice(what: str, option: str) -> str:
+    """What to do about classes; options are for targets alone."""
+    return option if what == "targets" else "write them as 0 and 255; soft masks as 0 to 255."
 
 
 def _text(values: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segtricks.data.boxes import ImageBoxes
 from segtricks.data.images import Stored, UnreadableImage, find_images, read_stored
-from segtricks.data.pairing import one_per_stem, without_suffix
+from segtricks.data.pairing import composed, one_per_stem, without_suffix
 
 Orientation = Literal["exif", "raw"]
 """What masks and boxes were drawn on: the upright photograph, or its pixels as they are stored."""
@@ -65,11 +65,12 @@ class Turns:
         self.orientation = orientation
         found = [] if folder is None else find_images(folder)
         # By its bare name, and by its path below the folder where it has one.
-        self._photographs = one_per_stem(found, lambda path: path.stem, ".jpg")
-        self._photographs |= one_per_stem(found, lambda path: without_suffix(path, folder), ".jpg")
+        self._photographs = one_per_stem(found, lambda path: composed(path.stem), ".jpg")
+        self._photographs |= one_per_stem(found, lambda path: composed(without_suffix(path, folder)), ".jpg")
 
     def photograph(self, name: str) -> Stored | None:
         """What the photograph of a pair says of itself; None where there is none, or it cannot be read."""
+        name = composed(name)
         path = self._photographs.get(name) or self._photographs.get(Path(name).name)
         try:
             return None if path is None else read_stored(path)

@@ -6,9 +6,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from segtricks.data.datamodule import TEST_SETS, SaliencyDataModule
-from segtricks.data.datasets.registry import DATASET_NAMES, open_dataset
-from segtricks.data.datasets.voc_labels import VOC12Labels
+from segtricks.data.datamodule import TEST_SETS
+from segtricks.data.labelled_datamodule import LabelledDataModule
 from segtricks.data.sample import SegmentationDataset
 from segtricks.data.transforms import resize_target
 from segtricks.data.view_pairs import PairItems, PairTransform, collate_pairs
@@ -18,8 +17,8 @@ AREA = [0.2, 1.0]
 RATIO = [0.75, 1.3333]
 
 
-class PairDataModule(SaliencyDataModule):
-    """A :class:`SaliencyDataModule` whose training batches hold two views of each photograph, with their masks.
+class PairDataModule(LabelledDataModule):
+    """A :class:`LabelledDataModule` whose training batches hold two views of each photograph, with their masks.
 
     ``image`` is float (2B, 3, size, size), the first views before the second ones, and ``target`` (2B, 1, s, s) of 0
     and 1; ``path`` has the B photographs, ``replaced`` those whose masks allow no view, so that others took their
@@ -52,14 +51,14 @@ class PairDataModule(SaliencyDataModule):
         probe: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(train, test, **options)
+        super().__init__(train, test, labels, **options)
         if self._augment.scale_range is not None or self._augment.blur_p:
             raise UserError("Pairs of views are not scaled or blurred: leave out data.scale_range and data.blur_p.")
         if cells_per_patch is not None and cells_per_patch < 1:
             raise UserError(f"data.cells_per_patch is {cells_per_patch}: pass 1 or more, or null for whole masks.")
         self._pairs = PairTransform(self._augment, area, ratio)
         self.cells_per_patch = cells_per_patch
-        self.labels, self.bank, self.probe = labels, bank, probe
+        self.bank, self.probe = bank, probe
         self._patch = self.multiple
 
     def fit_patches(self, patch: int) -> None:
@@ -82,12 +81,6 @@ class PairDataModule(SaliencyDataModule):
     def probe_dataset(self) -> SegmentationDataset | None:
         """The set of ``probe``."""
         return None if self.probe is None else self._labelled(self.probe)
-
-    def _open_test(self, spec: str) -> SegmentationDataset:
-        if self.labels is not None and spec.split("[")[0] not in DATASET_NAMES:
-            return open_dataset(spec, self.root, masks=self.labels).with_targets("labels")
-        dataset = super()._open_test(spec)
-        return dataset.with_targets("labels") if isinstance(dataset, VOC12Labels) else dataset
 
     def _labelled(self, spec: str) -> SegmentationDataset:
         dataset = self._open_test(spec)

@@ -1,5 +1,6 @@
 """Which mask belongs to which photograph: the one of the same name, whatever its suffix."""
 
+import unicodedata
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -57,6 +58,18 @@ def endings(path: Path) -> Iterator[str]:
     return ("/".join(parts[start:]) for start in range(1, len(parts)))
 
 
+def composed(name: str) -> str:
+    """A name with its accents composed, so that the two spellings of an accent are one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """A name as it is, with its accents composed (as most systems write them), and taken apart (as macOS does)."""
+    if name.isascii():
+        return (name,)
+    return name, composed(name), unicodedata.normalize("NFD", name)
+
+
 def by_ending(images: Iterable[Path], names: Container[str]) -> dict[Path, str]:
     """The name that each image goes by: the longest end of its absolute path, without suffix, that is in ``names``.
 
@@ -67,7 +80,8 @@ def by_ending(images: Iterable[Path], names: Container[str]) -> dict[Path, str]:
     folders: dict[str, set[Path]] = {}
     for path in images:
         ends = endings(path.with_suffix(""))
-        found[path] = next((end for end in ends if end in names), without_suffix(path.absolute()))
+        spelled = (spelling for end in ends for spelling in spellings(end))
+        found[path] = next((end for end in spelled if end in names), without_suffix(path.absolute()))
         folders.setdefault(found[path], set()).add(path.absolute().parent)
     for path, name in found.items():
         if len(folders[name]) > 1:

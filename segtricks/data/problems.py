@@ -47,3 +47,11 @@ class Problems:
         """Say it once, if there is anything to say."""
         if self._counts:
             warnings.warn(f"{self.path}: {'; '.join(self.lines())}.", stacklevel=3)
+
+
+def warn_of_left_out(dataset: str, skipped: Iterable[tuple[str, str]]) -> None:
+    """Count and name the photographs of a data set, path and reason of each, that cannot be used."""
+    problems = Problems(Path(dataset))
+    for path, reason in skipped:
+        problems.add(f"photographs left out, {reason}", path)
+    problems.warn()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segtricks.data.images import IMAGE_SUFFIXES, Stored, UnreadableImage, read_stored
-from segtricks.data.mask_values import DEPTHS, SAMPLE, Content, MaskRule, decide, spread_out
+from segtricks.data.mask_values import DEPTHS, SAMPLE, Content, MaskRule, decide, refuse_masks, spread_out
 from segtricks.data.orientation import Orientation
 from segtricks.data.pairing import few
 from segtricks.errors import UserError
@@ -36,6 +36,8 @@ class Reading:
         self.ignore: tuple[int, ...] = ()
         """Values of the masks whose pixels are not scored."""
         self.orientation: Orientation = "exif"
+        self.what = "targets"
+        """What messages call the masks; for ``targets`` options are advised."""
         self.options = "--data."
         """What the names of the options that are advised start with."""
         self.sample = SAMPLE
@@ -62,6 +64,10 @@ class Reading:
                 raise
         return self._rule
 
+    def check_labels(self, option: str) -> None:
+        """Raise a ``UserError`` where the label maps that an option names are masks of 0 and 255."""
+        refuse_masks(spread_out(self._masks, self.sample), option, self._content)
+
     def read_all_classes(self) -> None:
         """Read every value but 0 as foreground, where it was not said which are."""
         self._rule, self._refusal, self.guessed = MaskRule("palette"), None, True
@@ -71,7 +77,7 @@ class Reading:
         if not files:  # outlines, or masks that are drawn
             return MaskRule()
         chosen = spread_out(files, self.sample)
-        return decide(chosen, "targets", self.foreground, self.ignore, _THREADS, self.options, self._content)
+        return decide(chosen, self.what, self.foreground, self.ignore, _THREADS, self.options, self._content)
 
     @property
     def white(self) -> int:

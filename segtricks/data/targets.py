@@ -36,7 +36,7 @@ class WithTargets(SegmentationDataset):
         foreground: Sequence[int] = (),
         ignore: Sequence[int] = (),
     ) -> None:
-        self.store = Store.open(labels, foreground, ignore)
+        self.store = Store.open(labels, foreground, ignore, "targets")
         self._photographs = photographs
         self._places = {path: index for index, path in enumerate(photographs.images)}
         images = _outside(self.store.path, photographs.images)

@@ -54,7 +54,11 @@ def spectral_clusters(features: Tensor, k: int, upsample: int = 2, seed: int = 0
 
     Source: Shin, Albanie and Xie, CVPRW 2022, section 3.1.
     """
-    return torch.stack([clusters_of_image(image, (k,), upsample, seed)[0] for image in _checked(features, k, upsample)])
+    _check(features, k, upsample)
+    if not len(features):
+        grid = [upsample * side for side in features.shape[-2:]]
+        return torch.zeros(0, *grid, dtype=torch.int64, device=features.device)
+    return torch.stack([clusters_of_image(image, (k,), upsample, seed)[0] for image in features])
 
 
 @torch.no_grad()
@@ -80,8 +84,7 @@ def _kmeans(rows: NDArray[np.float64], k: int, seed: int) -> NDArray[np.int64]:
     return labels
 
 
-def _checked(features: Tensor, k: int, upsample: int) -> Tensor:
+def _check(features: Tensor, k: int, upsample: int) -> None:
     check_features(features)
     if min(k, upsample) < 1:
         raise UserError(f"k and upsample must be at least 1, got {k} and {upsample}.")
-    return features

@@ -76,4 +76,6 @@ class ClusterProbe(nn.Module):
         return log_softmax(alpha * self._cosines(code), dim=1)
 
     def _cosines(self, code: Tensor) -> Tensor:
-        return torch.einsum("bchw,kc->bkhw", normalize(code, dim=1), normalize(self.clusters, dim=1))
+        with torch.autocast(code.device.type, enabled=False):
+            code = normalize(code.to(self.clusters.dtype), dim=1)
+            return torch.einsum("bchw,kc->bkhw", code, normalize(self.clusters, dim=1))

@@ -18,7 +18,7 @@ def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     Returns:
         (B, C, n, m).
     """
-    return grid_sample(maps, points, mode="bilinear", padding_mode="border", align_corners=True)
+    return grid_sample(maps, points.to(maps.dtype), mode="bilinear", padding_mode="border", align_corners=True)
 
 
 def correspondence_loss(
@@ -63,6 +63,7 @@ def correspondence_loss(
 
 
 def _cosines(maps: Tensor, others: Tensor) -> Tensor:
-    """Cosines of all pairs of points, (B, n·m, n'·m')."""
-    maps = normalize(maps.flatten(2), dim=1, eps=_EPS)
-    return maps.mT @ normalize(others.flatten(2), dim=1, eps=_EPS)
+    """Cosines of all pairs of points, (B, n·m, n'·m'), float32."""
+    with torch.autocast(maps.device.type, enabled=False):
+        maps = normalize(maps.float().flatten(2), dim=1, eps=_EPS)
+        return maps.mT @ normalize(others.float().flatten(2), dim=1, eps=_EPS)

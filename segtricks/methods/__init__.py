@@ -9,6 +9,7 @@ from segtricks.methods.maskcut import MaskCut
 from segtricks.methods.prototype_queue import PrototypeQueue
 from segtricks.methods.selfmask import SelfMask
 from segtricks.methods.sempart import LossWeights, Sempart
+from segtricks.methods.stego import Stego
 from segtricks.methods.u2seg import U2Seg
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "SegmentationModule",
     "SelfMask",
     "Sempart",
+    "Stego",
     "U2Seg",
 ]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from segtricks.data.images import UnreadableImage, find_images
 from segtricks.data.mask_pairs import prediction_folder
-from segtricks.data.mask_values import decide
+from segtricks.data.mask_values import MaskRule, decide
 from segtricks.data.pairing import MAX_UNPAIRED, by_ending, few, one_per_stem
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
@@ -62,6 +63,13 @@ class GivenMasks(SegmentationModule):
         self._files = one_per_stem(find_images(place), lambda path: _name(path, place), ".png")
         self._names: dict[str, str] = {}
         self._rule = decide(list(self._files.values()), "masks")
+        for line in self._rule.lines():
+            log.warning("%s: %s", self.folder, line)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What results say of how the masks are read, where that is unusual."""
+        return {} if self._rule == MaskRule() else {"predictions": asdict(self._rule)}
 
     def make_evaluator(self, dataset: SegmentationDataset, name: str) -> Evaluator:
         """Find the mask of each photograph: that of its name, as much of the path as the folder of masks has.

@@ -137,6 +137,7 @@ class MaskContrast(Trainable, SemanticModule):
             self.embedded_rows = (PLAIN, UNTRAINED)
         self._smallest_batch = 2 if published else 1  # batch norm of pooled features needs two images
         self._replaced: list[str] = []
+        self._shown = self._not_shown = 0
         self._warned = False
         self.use_optimizer(optimizer)
 
@@ -200,6 +201,8 @@ class MaskContrast(Trainable, SemanticModule):
             )
         self._replaced += batch["replaced"]
         images, count = batch["image"], len(batch["path"])
+        self._shown += count
+        self._not_shown += batch.get("empty", 0)
         if count < self._smallest_batch:
             if count and not batch["skipped"]:
                 raise UserError("The batch norms of this head need two images: pass --data.batch_size 2 or more.")
@@ -251,7 +254,18 @@ class MaskContrast(Trainable, SemanticModule):
         return rows
 
     def on_train_epoch_end(self) -> None:
-        """Log how many photographs were replaced by others, since their masks allow no view; name some, once."""
+        """Log how many photographs were replaced by others, since their masks allow no view; name some, once.
+
+        Raises:
+            UserError: no mask allowed any in the whole epoch.
+        """
+        if self._not_shown and not self._shown:
+            raise UserError(
+                f"Nothing to learn: no mask of the {self._not_shown:,} photographs of an epoch has a view with between "
+                "1 and 99 % of foreground; they are empty or full.\n"
+                "Next: look at some of the masks, and pass others as --data.masks."
+            )
+        self._shown = self._not_shown = 0
         super().on_train_epoch_end()
         self.log("health/replaced", float(len(self._replaced)), sync_dist=True, reduce_fx="sum")
         if self._replaced and not self._warned:
@@ -271,13 +285,6 @@ class MaskContrast(Trainable, SemanticModule):
             return
         for factor, parameters in _layers(self.backbone, self.layer_decay):
             yield {"params": parameters, "lr_factor": factor * self.backbone_lr}
-
-    def new_optimizer(self) -> torch.optim.Optimizer:
-        """Return an optimiser of what is trained."""
-        optimizer = super().new_optimizer()
-        for group in optimizer.param_groups:
-            group["lr"] *= group.pop("lr_factor", 1.0)
-        return optimizer
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser with its schedule, stepped every epoch."""

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segtricks.data.problems import warn_of_left_out
 from segtricks.data.sample import SegmentationDataset
 from segtricks.methods.base import PLAIN, SegmentationModule
 from segtricks.metrics.protocols import fit
-from segtricks.scoring.evaluator import Evaluator, Target
+from segtricks.scoring.evaluator import Evaluator, Target, gathered
 from segtricks.scoring.linear_probe import ProbeRecipe, score_linear_probe, train_linear_probe
 from segtricks.scoring.semantic import Embedded, SemanticEvaluator
 from segtricks.scoring.semantic_protocol import SemanticProtocol
@@ -89,11 +90,14 @@ class SemanticModule(SegmentationModule):
         loader = _of_data(self, "bank_dataloader")
         if loader is None:
             return
+        skipped: list[tuple[str, str]] = []
         for batch in loader:
+            skipped += batch["skipped"]
             for photo, labels, path in zip(batch["photo"], batch["labels"], batch["path"], strict=True):
                 predictions = self.embedded(photo)
                 for evaluator in evaluators:
                     evaluator.add_to_bank(Target(path, labels=labels), predictions)
+        warn_of_left_out(f"data.bank {self.trainer.datamodule.bank}", gathered(skipped))  # type: ignore[attr-defined]
 
     # Lightning tests in inference mode, whose tensors cannot be trained with.
     @torch.inference_mode(False)

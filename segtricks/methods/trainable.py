@@ -43,7 +43,7 @@ class Trainable(LightningModule):
         self.new_optimizer()  # before a run folder is made
 
     def trained_parameters(self) -> Iterator[Any]:
-        """Yield what the optimiser gets: parameters, or groups of them."""
+        """Yield what the optimiser gets: parameters, or groups of them, in which ``lr_factor`` multiplies the rate."""
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
 
     def new_optimizer(self) -> torch.optim.Optimizer:
@@ -53,13 +53,17 @@ class Trainable(LightningModule):
             UserError: an option is impossible, such as a negative learning rate.
         """
         parameters = self.trained_parameters()
+        optimizer: torch.optim.Optimizer
         try:
             if self._make_optimizer is not None:
-                return self._make_optimizer(parameters)
-            optimizer: torch.optim.Optimizer = instantiate_class(parameters, self.default_optimizer)
-            return optimizer
+                optimizer = self._make_optimizer(parameters)
+            else:
+                optimizer = instantiate_class(parameters, self.default_optimizer)
         except ValueError as error:
             raise UserError(f"model.optimizer: {error}.") from error
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_factor", 1.0)
+        return optimizer
 
     def log_step(self, loss: Tensor, terms: Mapping[str, Tensor], paths: list[str]) -> None:
         """Log ``train/loss`` and ``train/TERM`` of a step on these files.

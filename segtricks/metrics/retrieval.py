@@ -11,10 +11,11 @@ def majority_label(region: Tensor, target: Tensor, ignore: Sequence[int] = (0, 2
 
     Args:
         region: (H, W) bool, or 0 and 1.
-        target: (H, W) labels, integers from 0 on.
+        target: (H, W) labels, integers. Those below 0 do not count.
         ignore: labels that do not count.
     """
-    return most_frequent(torch.bincount(target[region.bool()].long()), ignore)
+    labels = target[region.bool()].long()
+    return most_frequent(torch.bincount(labels[labels >= 0]), ignore)
 
 
 def most_frequent(counts: Tensor, ignore: Sequence[int] = ()) -> int | None:
@@ -25,7 +26,7 @@ def most_frequent(counts: Tensor, ignore: Sequence[int] = ()) -> int | None:
         ignore: labels that do not count.
     """
     counts = counts.clone()
-    counts[[label for label in ignore if label < len(counts)]] = 0
+    counts[[label for label in ignore if 0 <= label < len(counts)]] = 0
     if not counts.any():
         return None
     return len(counts) - 1 - int(counts.flip(0).argmax())
@@ -39,4 +40,4 @@ def retrieve_labels(queries: Tensor, bank: Tensor, labels: Tensor) -> Tensor:
         bank: (M, D), M at least 1.
         labels: (M,) of the bank.
     """
-    return labels.long()[(queries @ bank.mT).argmax(dim=1)]
+    return labels.long()[(queries.double() @ bank.double().mT).argmax(dim=1)]

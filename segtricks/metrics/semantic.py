@@ -21,8 +21,8 @@ class SemanticIoU(Metric):
         num_clusters: clusters of the prediction; None is as many as classes.
         matching: how clusters become classes, see :func:`segtricks.metrics.match_clusters`; None where the prediction
             holds classes.
-        ignore_index: value of target pixels that do not count. Predicted pixels of this value or of -1 are wrong in
-            every class, as are those of clusters without one.
+        ignore_index: value of target pixels that do not count. Predicted pixels of -1, or of this value where it is not
+            a cluster, are wrong in every class, as are those of clusters without one.
         by: what the matching compares.
 
     Raises:
@@ -63,7 +63,9 @@ class SemanticIoU(Metric):
             )
         counted = target != self.ignore_index
         clusters, classes = pred[counted].long(), target[counted].long()
-        clusters[(clusters == -1) | (clusters == self.ignore_index)] = self.num_clusters
+        clusters[clusters == -1] = self.num_clusters
+        if not 0 <= self.ignore_index < self.num_clusters:
+            clusters[clusters == self.ignore_index] = self.num_clusters
         _check_range("pred", clusters, self.num_clusters + 1)
         _check_range("target", classes, self.num_classes)
         self.add(label_counts(clusters, classes, self.num_clusters + 1, self.num_classes))

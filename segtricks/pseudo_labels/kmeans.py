@@ -45,24 +45,25 @@ def kmeans(
             in the mean square.
 
     Raises:
-        UserError: more clusters than features, or features that are not finite.
+        UserError: more clusters than features, features that are not finite, or a start that is not K of them.
 
     Source: the published code of U2Seg (Niu et al., CVPR 2024).
     """
     features = torch.as_tensor(features).float()
     _check(features, clusters, iterations, tries)
     if start is not None:
-        return _lloyd(features, torch.as_tensor(start), iterations)
+        return _lloyd(features, _checked_start(start, len(features), clusters), iterations)
     starts = (torch.randperm(len(features), generator=torch.Generator().manual_seed(seed + k)) for k in range(tries))
     return min((_lloyd(features, start[:clusters], iterations) for start in starts), key=partial(_spread, features))
 
 
 def _lloyd(features: Tensor, start: Tensor, iterations: int) -> KMeansResult:
     clusters = len(start)
-    centroids = features[start]
+    centroids = features[start.to(features.device)]
+    middle = features.mean(dim=0)
     labels = torch.full((len(features),), -1, device=features.device)
     for _ in range(iterations):
-        before, labels = labels, _nearest(features, centroids)
+        before, labels = labels, _nearest(features, centroids, middle)
         if torch.equal(before, labels):
             break  # all later iterations would be the same
         counts = torch.bincount(labels, minlength=clusters)[:, None]
@@ -71,14 +72,24 @@ def _lloyd(features: Tensor, start: Tensor, iterations: int) -> KMeansResult:
     return KMeansResult(labels, centroids)
 
 
+def _checked_start(start: Sequence[int] | Tensor, count: int, clusters: int) -> Tensor:
+    start = torch.as_tensor(start).long()
+    if start.shape != (clusters,) or int(start.min()) < 0 or int(start.max()) >= count:
+        raise UserError(f"start must be {clusters} numbers of features, from 0 to {count - 1}, got {start.tolist()}.")
+    return start
+
+
 def _spread(features: Tensor, found: KMeansResult) -> float:
     parts = zip(features.split(_ROWS), found.labels.split(_ROWS), strict=True)
     return sum(float((part - found.centroids[own]).square().sum()) for part, own in parts)
 
 
-def _nearest(features: Tensor, centroids: Tensor) -> Tensor:
-    squares = centroids.square().sum(dim=1)
-    parts = [(squares - 2 * part @ centroids.T).argmin(dim=1) for part in features.split(_ROWS)]
+def _nearest(features: Tensor, centroids: Tensor, middle: Tensor) -> Tensor:
+    """Places of the nearest centroids, (N,). Taken about the middle of all, so that large numbers do not cancel."""
+    with torch.autocast(features.device.type, enabled=False):
+        centroids = centroids - middle
+        squares = centroids.square().sum(dim=1)
+        parts = [(squares - 2 * (part - middle) @ centroids.T).argmin(dim=1) for part in features.split(_ROWS)]
     return torch.cat(parts)
 
 

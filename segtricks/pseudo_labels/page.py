@@ -13,7 +13,7 @@ from tqdm import tqdm
 from segtricks.data.images import UnreadableImage, read_image
 from segtricks.data.label_entry import Entry
 from segtricks.data.label_store import Store
-from segtricks.pseudo_labels.pictures import css, jpeg, painted, write_html
+from segtricks.pseudo_labels.pictures import css, jpeg, painted, painted_labels, write_html
 
 _SIDE = 280  # pixels of the pictures
 _NAMED = 12  # masks of one photograph that are listed
@@ -109,9 +109,7 @@ def _cards(shown: list[_Labelled], damaged: list[str]) -> Iterator[dict[str, Any
         colours = [_number(entry, place) for place in range(len(entry.masks))]
         pictures = [("photograph", jpeg(small)), ("masks", jpeg(painted(small, arrays, colours)))]
         if labels is not None:
-            ids = [int(number) for number in np.unique(labels)]
-            maps = np.stack([labels == number for number in ids])
-            pictures.append(("label map", jpeg(painted(small, maps, ids))))
+            pictures.append(("label map", jpeg(painted_labels(small, labels))))
         yield {
             "name": entry.image or entry.name,
             "size": f"{entry.width} x {entry.height}",

@@ -45,6 +45,14 @@ def painted(small: Image.Image, arrays: NDArray[np.bool_], numbers: Sequence[int
     return Image.fromarray(picture.round().astype(np.uint8))
 
 
+def painted_labels(photo: Image.Image, labels: NDArray[np.integer[Any]]) -> Image.Image:
+    """Paint a map (H, W) of ids over a photograph of its size, or over a smaller one."""
+    small = np.asarray(Image.fromarray(labels.astype(np.uint16)).resize(photo.size, Image.Resampling.NEAREST))
+    colours = np.stack([_OPACITY * colour(number) for number in range(int(small.max()) + 1)]).astype(np.float32)
+    picture = np.asarray(photo) * np.float32(1 - _OPACITY) + colours[small]
+    return Image.fromarray(picture.round().astype(np.uint8))
+
+
 def jpeg(picture: Image.Image) -> str:
     """Return a picture as base64, to stand in a page."""
     file = io.BytesIO()

@@ -45,7 +45,9 @@ def drop_small_segments(mask: Tensor, min_area: float = 0.01) -> Kept:
         raise ValueError(f"mask must be (B, 1, H, W), got {tuple(mask.shape)}")
     smallest = min_area * mask.shape[-2:].numel()
     inputs = (mask > 0)[:, 0].cpu().numpy()
-    left = torch.stack([torch.from_numpy(_without_small(image, smallest)) for image in inputs])[:, None]
+    left = torch.zeros(mask.shape, dtype=torch.bool)
+    for result, image in zip(left[:, 0], inputs, strict=True):
+        result.copy_(torch.from_numpy(_without_small(image, smallest)))
     kept = left.sum(dim=(1, 2, 3)) >= smallest
     left &= kept[:, None, None, None]
     return Kept(left.to(mask), kept.to(mask.device))

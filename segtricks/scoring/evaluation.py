@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isclose
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,11 +93,19 @@ class Evaluation:
         return max((score.images for score in self.rows.values()), default=0)
 
     def one_sided(self) -> str:
-        """Return a sentence where all targets are empty, or all are full; else nothing."""
+        """Return a sentence where all targets, or all masks of a row, are empty or full; else nothing."""
         sizes = {float(image.size) for score in self.rows.values() for image in score.per_image.values()}
         if sizes == {0.0}:
             return "all targets are without foreground."
-        return "all targets are foreground everywhere." if sizes == {1.0} else ""
+        if sizes == {1.0}:
+            return "all targets are foreground everywhere."
+        for row, score in self.rows.items():
+            images = score.per_image.values()
+            if images and all(map(_is_empty, images)):
+                return f"all masks of the row {row!r} are without foreground."
+            if images and all(map(_is_full, images)):
+                return f"all masks of the row {row!r} are foreground everywhere."
+        return ""
 
     def listed(self) -> list[dict[str, str]]:
         """Return what was left out, as result files list it."""
@@ -129,6 +138,22 @@ class Evaluation:
     def lines(self) -> list[dict[str, Any]]:
         """Return one line per image and row, the row in the column ``mask``."""
         return [{"mask": row} | line for row, score in self.rows.items() for line in score.lines()]
+
+
+_ACCURACY, _IOU = (IMAGE_MEASURES.index(measure) for measure in ("acc", "iou"))
+
+
+def _is_empty(image: ImageScores) -> bool:
+    """Whether the prediction was empty: nothing is shared, and the target alone is wrong."""
+    accuracy, iou = float(image.values[_ACCURACY]), float(image.values[_IOU])
+    return not iou > 0 and isclose(accuracy, 1 - float(image.size), abs_tol=1e-6)
+
+
+def _is_full(image: ImageScores) -> bool:
+    """Whether the prediction was full: accuracy and IoU are the target's share."""
+    size = float(image.size)
+    accuracy, iou = float(image.values[_ACCURACY]), float(image.values[_IOU])
+    return isclose(accuracy, size, abs_tol=1e-6) and isclose(iou, size, abs_tol=1e-6)
 
 
 def write_result(run: Path, evaluation: Evaluation, content: Mapping[str, Any], before: bool = False) -> None:

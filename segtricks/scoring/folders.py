@@ -147,15 +147,16 @@ def _read(pair: Pair, protocol: Protocol, boxes: Mapping[str, ImageBoxes], how: 
         raise UnreadableImage(prediction, known.fault)
     known = None if known is None else turn_boxes(known, orientation)
     own, size = (None, None) if known is None else (known.boxes, known.size)
+    about: set[str] = {"no_box"} if own is not None and not len(own) else set()
     if target is None:
         soft, notes = read_prediction(prediction, how.rules.predictions)
         _check_turn(prediction, soft, size)
-        return _Read(pair, soft[None].double() / 255, Target(name, None, own, size), notes)
+        return _Read(pair, soft[None].double() / 255, Target(name, None, own, size), notes | about)
     mask, truth, notes = read_pair(prediction, target, protocol, how.rules, orientation)
     _check_turn(prediction, truth, size)
     if photo is not None and orientation == 1 and photo.orientation in range(2, 9):
         notes.add("target_turned")
-    return _Read(pair, mask, Target(name, truth, own, size), notes)
+    return _Read(pair, mask, Target(name, truth, own, size), notes | about)
 
 
 def _check_turn(prediction: Path, mask: Tensor, size: tuple[int, int] | None) -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from segtricks.data.images import UnreadableImage
 from segtricks.data.loading import Skipped, collate_lists, make_loader
+from segtricks.data.problems import warn_of_left_out
 from segtricks.data.sample import SegmentationDataset
 from segtricks.data.transforms import to_input
 from segtricks.metrics.semantic import SemanticIoU
@@ -62,7 +63,7 @@ def train_linear_probe(
     device: torch.device | str = "cpu",
     workers: int = 0,
 ) -> nn.Conv2d:
-    """Train a probe on a dataset with label maps; broken files are left out.
+    """Train a probe on a dataset with label maps; broken files are left out with a warning.
 
     Pixels of 255 do not count, and what rotation and scaling bring in from outside is black and labelled 0.
     """
@@ -74,10 +75,12 @@ def train_linear_probe(
     optimizer = torch.optim.SGD(probe.parameters(), recipe.lr, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [recipe.decay_after + 1])
     items = _ProbeItems(dataset, recipe.size, recipe)
+    skipped: dict[str, str] = {}
     for epoch in tqdm(range(recipe.epochs), desc="linear probe", unit=" epochs", disable=None, leave=False):
         items.epoch = epoch
         order = RandomSampler(items, generator=generator)
         for batch in make_loader(items, _collate, workers, batch_size=recipe.batch_size, sampler=order):
+            skipped.update(batch["skipped"])
             if not batch["image"]:
                 continue
             logits = _logits(probe, features, batch["image"], device)
@@ -87,6 +90,7 @@ def train_linear_probe(
             loss.backward()
             optimizer.step()
         schedule.step()
+    warn_of_left_out(dataset.name, skipped.items())
     return probe.requires_grad_(False)
 
 

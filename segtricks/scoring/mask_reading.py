@@ -24,6 +24,7 @@ PREDICTION_NOTES = {
     "border": "predictions hold 255 among classes, which was read as background",
     "depth": "predictions of 16 bits hold values of fewer bits and were read on that scale",
     "resized": "predictions differ from their target in size and were resized",
+    "no_box": "images have no box, and any mask of theirs counts as a miss",
 }
 TARGET_NOTES = {
     "target_zero_one": "targets hold 0 and 1 alone and were read as 0 and 255",

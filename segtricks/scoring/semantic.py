@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from segtricks.discovery import pool_regions
+from segtricks.errors import UserError
 from segtricks.metrics.retrieval import most_frequent
 from segtricks.metrics.semantic import label_counts
 from segtricks.scoring.evaluation import Evaluation, Score
 from segtricks.scoring.evaluator import Target, Verdict, gathered
-from segtricks.scoring.semantic_figures import Clustered, Region, kmeans_scores, retrieval_scores
+from segtricks.scoring.semantic_figures import Clustered, Region, Regions, kmeans_scores, retrieval_scores
 from segtricks.scoring.semantic_protocol import SemanticProtocol
 
 _VOID = 255
@@ -64,13 +65,17 @@ class SemanticEvaluator:
         self.dataset, self.protocol = dataset, protocol or SemanticProtocol()
         if images is not None:
             self.protocol.check_images(images)
-        self._scored: dict[str, list[Region]] = {row: [] for row in rows}
-        self._bank: dict[str, list[Region]] = {row: [] for row in rows}
+        self._scored: dict[str, Regions] = {row: Regions() for row in rows}
+        self._bank: dict[str, Regions] = {row: Regions() for row in rows}
         self.skipped: list[tuple[str, str]] = []
         """Path and reason, in this process."""
 
     def add(self, target: Target, predictions: Mapping[str, Embedded]) -> dict[str, Verdict]:
-        """Add an image that is scored; figures exist only of all together."""
+        """Add an image that is scored; figures exist only of all together.
+
+        Raises:
+            UserError: a class that the protocol does not have.
+        """
         self._keep(self._scored, target, predictions)
         return {row: Verdict() for row in predictions}
 
@@ -87,11 +92,21 @@ class SemanticEvaluator:
         rows = {row: self._score(row) for row in self._scored}
         return Evaluation(self.dataset, self.protocol, rows, gathered(self.skipped))
 
-    def _keep(self, kept: dict[str, list[Region]], target: Target, predictions: Mapping[str, Embedded]) -> None:
+    def _keep(self, kept: dict[str, Regions], target: Target, predictions: Mapping[str, Embedded]) -> None:
         if target.labels is None:
             raise ValueError(f"{target.name} has no labels")
+        self._check_classes(target.name, target.labels)
         for row, prediction in predictions.items():
             kept[row].append(self._region(target.name, _flat(target.labels), prediction))
+
+    def _check_classes(self, name: str, labels: Tensor) -> None:
+        classes = labels[labels != _VOID]
+        highest, allowed = int(classes.max()) if len(classes) else 0, self.protocol.num_classes
+        if highest >= allowed:
+            raise UserError(
+                f"{name} has the class {highest}, and of {allowed} classes the last one is {allowed - 1}.\n"
+                f"Next: pass --model.semantic.num_classes {highest + 1} or more."
+            )
 
     def _region(self, name: str, labels: Tensor, prediction: Embedded) -> Region:
         saliency = _flat(prediction.saliency)
@@ -108,8 +123,8 @@ class SemanticEvaluator:
 
     def _score(self, row: str) -> Score:
         # Sorted, so that k-means sees the same order whatever the number of processes.
-        regions = sorted(gathered(self._scored[row]), key=lambda region: region.name)
-        bank = sorted(gathered(self._bank[row]), key=lambda region: region.name)
+        regions = sorted(gathered(list(self._scored[row])), key=lambda region: region.name)
+        bank = sorted(gathered(list(self._bank[row])), key=lambda region: region.name)
         score = Score(self.dataset, row, len(regions))
         self._add_kmeans(score, regions)
         if self.protocol.overclusters is not None:

@@ -3,7 +3,7 @@
 A label map that is constant on the foreground of each image is scored by the counts of its pixels, see :class:`Region`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,6 +30,38 @@ class Region(NamedTuple):
     vector: Tensor
     counts: Tensor
     small_counts: Tensor
+
+
+class Regions:
+    """Regions of equal shapes, one after the other in three long buffers.
+
+    Small tensors of their own would lie in the freed memory of each image's large ones, which then fits no further
+    image: the process would grow by a label map an image.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._vectors, self._counts, self._small_counts = bytearray(), bytearray(), bytearray()
+        self._shape = torch.Size()
+
+    def append(self, region: Region) -> None:
+        """Add one."""
+        self._names.append(region.name)
+        self._vectors += region.vector.numpy().tobytes()
+        self._counts += region.counts.numpy().tobytes()
+        self._small_counts += region.small_counts.numpy().tobytes()
+        self._shape = region.counts.shape
+
+    def __iter__(self) -> Iterator[Region]:
+        """Copies of all, in the order in which they were added."""
+        if not self._names:
+            return iter(())
+        vectors = torch.frombuffer(self._vectors, dtype=torch.float32).view(len(self._names), -1).clone()
+        counts, small_counts = (
+            torch.frombuffer(buffer, dtype=torch.int64).view(-1, *self._shape).clone()
+            for buffer in (self._counts, self._small_counts)
+        )
+        return map(Region, self._names, vectors, counts, small_counts)
 
 
 class Clustered(NamedTuple):

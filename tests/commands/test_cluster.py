@@ -220,3 +220,15 @@ def test_page_shows_pictures_of_every_cluster(photos):
     text = (photos.parent / "labels/page.html").read_text()
     assert text.count("<img ") == 6
     assert "5 masks in 5 photographs" in text
+
+
+def test_masks_of_classes_are_refused_without_options_that_cluster_lacks(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder, value in (("photos", 90), ("masks", 2)):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (20, 16), value).save(f"{folder}/a.png")
+    words = ["--images", "photos", "--masks", "masks", "--output", "out", "--k", "1", "--backbone", "descriptor"]
+    assert main(["cluster", *words]) == 2
+    said = capsys.readouterr().err
+    assert "The masks hold the values 2: classes" in said
+    assert "Next: write them as 0 and 255" in said

@@ -225,7 +225,9 @@ def test_coco_boxes_leave_crowds_out(folders):
     content = {"images": [{"id": 1, "file_name": "a.jpg", "width": 30, "height": 24}]}
     for annotations, expected in (([box(1, 0, 0, 15, 12)], 0), ([box(0, 0, 0, 15, 12), box(0, 1, 1, 2, 2)], 1)):
         (folders / "coco.json").write_text(json.dumps(content | {"annotations": annotations}))
-        assert _evaluate(folders, "--boxes", str(folders / "coco.json"))["metrics"]["corloc"] == expected
+        result = _evaluate(folders, "--boxes", str(folders / "coco.json"))
+        assert result["metrics"]["corloc"] == expected
+        assert ("no_box" in result["notes"]) == (expected == 0)
 
 
 @pytest.mark.parametrize(

@@ -77,4 +77,4 @@ def test_trainer_gets_our_bar_and_choice_of_kernels_unless_told_otherwise(monkey
 def test_misspelt_option_is_told(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     assert main(["test", "--run", "small", "--cache-feature"]) == 2
-    assert "Unknown option cache-feature." in capsys.readouterr().err
+    assert "Unknown option --cache-feature. Did you mean --cache_features?" in capsys.readouterr().err

@@ -172,3 +172,14 @@ def test_targets_of_nothing_or_everything_are_the_first_thing_said(bordered, cap
     capsys.readouterr()
     assert main([*bordered, "--name", "a", "--data.num_workers", "0"]) == 0
     assert f"segtricks: warning: photos: all targets are {said}." in capsys.readouterr().out.split("test set")[0]
+
+
+@pytest.mark.parametrize(("value", "said"), [(0, "without foreground"), (255, "foreground everywhere")])
+def test_masks_of_nothing_or_everything_are_the_first_thing_said(bordered, capsys, value, said):
+    for path in Path("pred").iterdir():
+        Image.new("L", (20, 16), value).save(path)
+    words = ["--data.foreground", "1", "--data.ignore", "[255]", "--data.num_workers", "0"]
+    assert main([*bordered, *words, "--name", "a"]) == 0
+    said = f"segtricks: warning: photos: all masks of the row 'mask' are {said}."
+    # Ignored pixels are background in the predictions: full ones are not full.
+    assert (said in capsys.readouterr().out.split("test set")[0]) == (value == 0)

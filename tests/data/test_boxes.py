@@ -315,3 +315,12 @@ def test_voc_boxes_that_are_all_shares_are_read_so(tmp_path):
     boxes = read_boxes(tmp_path)
     assert boxes["a"].boxes.tolist() == [[16, 12, 32, 36]]
     assert _said(boxes) == [("boxes in 0..1, read as shares of their image", 2, ["a.xml, object 1", "b.xml, object 1"])]
+
+
+@pytest.mark.parametrize(
+    ("found", "written"),
+    [("bndbox", "BndBox"), ("object", "Object"), ("xmin", "XMin"), ("<annotation>", '<annotation xmlns="http://a/b">')],
+)
+def test_tags_of_other_tools_are_understood(tmp_path, found, written):
+    (tmp_path / "a.xml").write_text(_xml().replace(found, written))
+    assert read_boxes(tmp_path)["a"].boxes.tolist() == [[4, 4, 24, 24]]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segtricks.data.mask_values import MaskRule, decide
+from segtricks.data.mask_values import MaskRule, decide, refuse_masks
 from segtricks.errors import UserError
 
 
@@ -91,3 +91,41 @@ def test_palettes_of_grays_hold_gray_values_and_others_classes(tmp_path):
 def test_no_option_is_advised_where_there_is_none(folder, what):
     with pytest.raises(UserError, match="Next: write them as 0 and 255"):
         decide(folder(gray(0, 1, 2)), what)
+
+
+def colours(*pixels):
+    return np.array([pixels], np.uint8)
+
+
+def test_one_colour_on_black_is_foreground(folder):
+    paths = folder(colours((0, 0, 0), (128, 0, 0)), colours((0, 0, 0), (0, 0, 0)))
+    mask, _, _ = decide(paths, "targets").read(paths[0])
+    assert mask.flatten().tolist() == [0, 255]
+
+
+def test_several_colours_are_classes_and_refused_by_their_luminances(folder):
+    # Of VOC's colours (192, 128, 128) is above half, (128, 0, 0) and (0, 128, 0) are below.
+    paths = folder(colours((0, 0, 0), (128, 0, 0)), colours((0, 128, 0), (192, 128, 128)))
+    with pytest.raises(UserError, match=r"luminances 0, 38, 75, 147: classes.*\nNext: say which.* --foreground 38"):
+        decide(paths, "targets")
+    mask, _, _ = decide(paths, "targets", foreground=[38, 147]).read(paths[1])
+    assert mask.flatten().tolist() == [0, 255]
+
+
+def test_colours_between_are_read_by_their_luminance(folder):
+    ramp = colours(*[(level, 0, 0) for level in range(0, 250, 10)])
+    assert decide(folder(ramp), "predictions") == MaskRule("luminance")
+
+
+@pytest.mark.parametrize("arrays", [(gray(0, 0),), (gray(0, 1),), (gray(0, 255), gray(0, 20, 255))])
+def test_label_maps_are_not_taken_for_masks(folder, arrays):
+    refuse_masks(folder(*arrays), "--labels")
+
+
+def test_broken_label_maps_are_left_to_whoever_reads_them(folder):
+    paths = folder(gray(0, 255), gray(0, 1))
+    paths[1].write_bytes(b"")
+    with pytest.raises(UserError, match="--labels hold 0, 255 alone"):
+        refuse_masks(paths, "--labels")
+    paths[0].write_bytes(b"")
+    refuse_masks(paths, "--labels")

@@ -101,9 +101,17 @@ def test_test_sets_with_classes_have_label_maps_and_so_do_bank_and_probe(folder:
 
 
 def test_a_folder_of_label_maps_belongs_to_photographs(folder: Path) -> None:
+    Image.new("L", (48, 48), 2).save(folder / "masks/13.png")  # one class is enough, the others hold 0 and 255
     data = module(folder, test=[str(folder / "photos[:3]")], labels=str(folder / "masks"))
     (dataset,) = data.test_datasets
     assert len(dataset) == 3 and dataset.target_kind == "labels"
+
+
+@pytest.mark.parametrize("option", ["test", "bank", "probe"])
+def test_masks_are_not_taken_for_label_maps_in_which_all_objects_are_void(folder: Path, option: str) -> None:
+    data = module(folder, labels=str(folder / "masks"), **{option: str(folder / "photos")})
+    with pytest.raises(UserError, match=r"(?s)data\.labels hold 0, 255 alone.*--data\.masks"):
+        _ = data.test_datasets, data.bank_dataloader(), data.probe_dataset()
 
 
 def test_a_method_that_wants_no_masks_is_sent_to_another_data_module(folder: Path) -> None:

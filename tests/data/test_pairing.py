@@ -1,7 +1,13 @@
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
+from segtricks.data.boxes import ImageBoxes, find_boxes
+from segtricks.data.datasets.folder import ImageFolder
+from segtricks.data.label_store import Store
+from segtricks.data.mask_pairs import pair_masks
 from segtricks.data.pairing import LeftOut, by_ending, doubles, one_per_stem, pair
 from segtricks.errors import UserError
 
@@ -63,3 +69,17 @@ def test_an_image_goes_by_the_longest_known_end_of_its_path() -> None:
 def test_a_name_that_images_of_two_folders_claim_is_given_to_neither() -> None:
     images = [Path("/d/x/1.jpg"), Path("/d/y/1.jpg"), Path("/d/y/2.jpg"), Path("/d/y/2.png")]
     assert list(by_ending(images, {"1", "2"}).values()) == ["/d/x/1", "/d/y/1", "2", "2"]
+
+
+def test_composed_and_separate_accents_are_one_name(tmp_path):
+    composed, separate = "caf\u00e9", "cafe\u0301"
+    for folder, name in (("photos", separate), ("masks", composed)):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (4, 4), 255).save(tmp_path / folder / f"{name}.png")
+    photo = tmp_path / "photos" / f"{separate}.png"
+    assert len(ImageFolder(tmp_path / "photos", tmp_path / "masks")) == 1
+    assert [name for name, _, _ in pair_masks(tmp_path / "masks", tmp_path / "photos").found] == [composed]
+    assert by_ending([photo], {composed}) == {photo: composed}
+    assert by_ending([tmp_path / f"{composed}.png"], {separate}) == {tmp_path / f"{composed}.png": separate}
+    assert Store.open(tmp_path / "masks").match([photo], tmp_path / "photos") == {photo: composed}
+    assert find_boxes(separate, {composed: ImageBoxes((4, 4), torch.zeros(0, 4))}) is not None

@@ -61,3 +61,7 @@ def test_fewer_nodes_than_clusters_are_each_their_own():
 def test_impossible_numbers_are_refused():
     with pytest.raises(UserError, match="at least 1, got 0 and 2"):
         spectral_clusters(torch.randn(1, 2, 3, 3), 0)
+
+
+def test_no_images_have_no_clusters():
+    assert spectral_clusters(torch.zeros(0, 8, 3, 4), 2).shape == (0, 6, 8)

@@ -52,3 +52,11 @@ def test_training_turns_a_cluster_to_its_codes():
         loss.backward()
         optimizer.step()
     assert loss < -0.99
+
+
+def test_the_probe_is_not_rounded_by_autocast():
+    probe = ClusterProbe(8, 5)
+    code = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    expected = probe(code).loss
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert probe(code).loss.equal(expected)

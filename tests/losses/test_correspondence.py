@@ -56,3 +56,17 @@ def test_gradients_equal_the_first_implementation_and_reach_the_codes_alone(publ
     for name in ("code", "code_pos"):
         torch.testing.assert_close(given[name].grad, published[f"total_grad_{name}"], rtol=1e-4, atol=1e-8)
     assert given["features"].grad is None and given["features_pos"].grad is None
+
+
+def test_autocast_and_double_precision_change_no_digit():
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(2, 8, 5, 5, generator=generator) for _ in range(4)]
+    expected = correspondence_loss(*maps, shift=0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert correspondence_loss(*maps, shift=0.1).equal(expected)
+    assert correspondence_loss(*(part.double() for part in maps), shift=0.1).equal(expected)
+
+
+def test_points_and_maps_may_differ_in_dtype():
+    maps = torch.arange(6.0, dtype=torch.float64).view(1, 1, 2, 3)
+    assert sample_points(maps, torch.tensor([[[[-1.0, -1.0], [1.0, 1.0]]]])).flatten().tolist() == [0.0, 5.0]

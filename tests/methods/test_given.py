@@ -156,3 +156,16 @@ def test_result_can_be_compared_and_reported(here, capsys):
     assert main(["compare", "runs/mine/MOVE-photos", "--output", "out"]) == 0
     assert "mask + bilateral solver" in capsys.readouterr().out
     assert main(["report", "runs/mine/MOVE-photos"]) == 0
+
+
+def test_how_the_masks_are_read_is_said_and_kept_in_the_result(here, capsys):
+    for path in Path("masks/photos").iterdir():
+        mask = np.asarray(Image.open(path)) > 127
+        Image.fromarray(mask.astype(np.uint8)).save(path)
+    assert (
+        main(["test", "--config", "masks", "--model.folder", "masks", "--data", "photos", "--data.masks", "targets"])
+        == 0
+    )
+    assert capsys.readouterr().err.count("masks: masks hold 0 and 1 and are read as 0 and 255") == 1
+    (result,) = Path("runs").glob("*/test/photos.json")
+    assert json.loads(result.read_text())["reading"]["predictions"]["white"] == 1

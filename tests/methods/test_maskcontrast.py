@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -238,15 +239,23 @@ def test_fit_replaces_photographs_without_a_view_and_predict_and_test_follow(
 def _test_prints_figures_of_five_seeds(data, run, capsys):
     words = ["--run", str(run), "--data", str(data / "photos"), "--data.labels", str(data / "labels")]
     words += ["--model.semantic.num_classes", "3", "--model.test_size", "64"]
-    words += ["--data.bank", str(data / "photos"), "--data.probe", str(data / "photos"), "--model.probe.epochs", "2"]
+    words += ["--data.bank", str(data / "bank"), "--data.probe", str(data / "bank"), "--model.probe.epochs", "2"]
+    words += ["--model.semantic.overclusters", "6"]
+    shutil.copytree(data / "photos", data / "bank")
+    (data / "bank/11.png").write_bytes(b"")
     capsys.readouterr()
-    assert main(["test", *words]) == 0
+    with pytest.warns(UserWarning, match="photographs left out") as warned:
+        assert main(["test", *words]) == 0
+    left_out = f"photographs left out, empty file: 1 ({data / 'bank/11.png'})"
+    assert sum(left_out in str(each.message) for each in warned) == 2  # of the bank and of the probe
     assert "k-means mIoU" in capsys.readouterr().out
     result = json.loads((run / "test/photos-maskcontrast.json").read_text())
     assert result["images"] == 12 and result["protocol"]["clusters"] == 2
+    assert result["protocol"]["overclusters"] == 6
     assert result["protocol"]["seeds"] == [1234, 1235, 1236, 1237, 1238]
     for row in ("mask", "untrained features"):
         assert 0 < result["rows"][row]["kmeans_miou"] <= 1
+        assert 0 < result["rows"][row]["overclustering_miou_matched"] < result["rows"][row]["overclustering_miou"] <= 1
         # Every photograph is its own nearest one in the bank, so that labels are wrong where masks are.
         assert result["rows"][row]["retrieval_miou"] == result["rows"][row]["retrieval_miou_present"]
     assert 0 < result["rows"]["mask"]["linear_miou"] <= 1
@@ -291,3 +300,17 @@ def test_features_of_a_photograph_are_those_of_its_square_with_whole_patches():
     assert torch.equal(rows["untrained features"].saliency, rows["mask"].saliency > 0.5)
     assert rows["untrained features"].features.shape == (192, 3, 3)
     assert list(_small(freeze="stem").eval().embedded(photo)) == ["mask"]
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_run_whose_masks_are_all_empty_or_full_stops(tmp_path, monkeypatch, capsys, value):
+    monkeypatch.chdir(tmp_path)
+    for folder, gray in (("photos", 90), ("masks", value)):
+        (tmp_path / folder).mkdir()
+        for number in range(5):
+            Image.new("RGB" if folder == "photos" else "L", (40, 32), gray).save(tmp_path / folder / f"{number}.png")
+    words = ["--model.backbone", "descriptor", "--data.train", "photos", "--data.masks", "masks", "--test", "none"]
+    words += ["--data.size", "32", "--data.resize", "32", "--data.batch_size", "2", "--model.queue", "4"]
+    words += ["--data.num_workers", "0", "--trainer.max_epochs", "2"]
+    assert main(["fit", "--config", "maskcontrast_vit", *words]) == 2
+    assert "Nothing to learn: no mask of the 4 photographs of an epoch" in capsys.readouterr().err

@@ -45,3 +45,17 @@ def test_labels_outside_the_region_do_not_count():
 def test_a_region_of_ignored_labels_has_none():
     assert majority_label(torch.ones(1, 3), torch.tensor([[0, 255, 0]])) is None
     assert majority_label(torch.zeros(1, 3), torch.tensor([[1, 2, 3]])) is None
+
+
+def test_negative_labels_do_not_count():
+    target = torch.tensor([[-1, -1, 3]])
+    assert majority_label(torch.ones(1, 3), target, ignore=(-1, 255)) == 3
+    assert majority_label(torch.ones(1, 3), target.clamp(max=-1)) is None
+
+
+def test_neighbours_are_not_rounded_by_autocast_and_vectors_may_differ_in_dtype():
+    bank = torch.tensor([[1.0, 0.0], [0.999, 0.0447]])
+    query = torch.tensor([[0.999, 0.0447]], dtype=torch.float64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert retrieve_labels(query, bank, torch.tensor([4, 7])).tolist() == [7]
+        assert retrieve_labels(query.float(), bank, torch.tensor([4, 7])).tolist() == [7]

@@ -102,3 +102,9 @@ def test_scores_of_no_pixels_are_not_numbers():
     scores = semantic_scores(torch.zeros(2, 2), torch.arange(2))
     assert scores["accuracy"].isnan()
     assert scores["miou_present"].isnan()
+
+
+def test_the_ignored_value_of_the_target_may_be_a_cluster():
+    metric = SemanticIoU(3, 300, "majority")
+    metric.update(torch.full((1, 2, 2), 255), torch.full((1, 2, 2), 2))
+    assert metric.compute()["per_class"].tolist() == [0.0, 0.0, 1.0]

@@ -38,6 +38,21 @@ def test_more_clusters_than_features_are_refused():
         kmeans(torch.full((3, 2), torch.nan), 2)
 
 
+def test_a_large_offset_does_not_hide_the_distances():
+    generator = torch.Generator().manual_seed(0)
+    features = (16 * torch.randn(200, 8, generator=generator)).round() / 16  # exact, with the offset too
+    expected = kmeans(features, 4).labels
+    assert kmeans(features + 10_000, 4).labels.equal(expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert kmeans(features, 4).labels.equal(expected)
+
+
+@pytest.mark.parametrize("start", [[0], [0, 9], [0, -1], [[0, 1]]])
+def test_a_start_that_is_no_k_features_is_refused(start):
+    with pytest.raises(UserError, match="start must be 2 numbers of features, from 0 to 4"):
+        kmeans(torch.randn(5, 3), 2, start=start)
+
+
 def test_more_tries_keep_the_nearest_clusters():
     torch.manual_seed(0)
     centres = torch.tensor([[0.0, 0], [0, 9], [9, 0], [9, 9], [20, 20]])

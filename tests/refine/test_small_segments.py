@@ -45,3 +45,9 @@ def test_dtype_stays_and_other_shapes_are_refused():
     assert drop_small_segments(torch.ones(2, 1, 4, 4, dtype=torch.bool)).mask.dtype == torch.bool
     with pytest.raises(ValueError, match="B, 1, H, W"):
         drop_small_segments(torch.ones(2, 4, 4))
+
+
+def test_no_masks_are_no_masks():
+    mask, kept = drop_small_segments(torch.zeros(0, 1, 4, 5))
+    assert mask.shape == (0, 1, 4, 5)
+    assert kept.shape == (0,)

@@ -1,3 +1,7 @@
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -101,14 +105,15 @@ def test_published_retrieval_figures(golden):
         for number, embedding in enumerate(values[f"{split}_embedding"]):
             saliency, target = (torch.from_numpy(values[f"{split}_{name}"][number]) for name in ("saliency", "target"))
             add(Target(str(number), labels=target), {"mask": Embedded(torch.from_numpy(embedding), saliency)})
-    found = semantic_figures.retrieval_scores(evaluator._scored["mask"], evaluator._bank["mask"], range(1, 6))
+    scored, bank = list(evaluator._scored["mask"]), list(evaluator._bank["mask"])
+    found = semantic_figures.retrieval_scores(scored, bank, range(1, 6))
     assert found["per_class"].tolist() == pytest.approx(values["per_class_iou"].tolist(), abs=1e-6)
 
 
 def test_few_classes_do_not_count_pixels_of_the_others():
     evaluator = _evaluator(range(8), bank=range(8, 16))
-    regions = evaluator._scored["trained"]
-    found = semantic_figures.retrieval_scores(regions, evaluator._bank["trained"], (1, 3))
+    regions = list(evaluator._scored["trained"])
+    found = semantic_figures.retrieval_scores(regions, list(evaluator._bank["trained"]), (1, 3))
     metric = SemanticIoU(3)
     for number in range(8):
         target, embedded = _scene(number, 1 + number % KINDS)
@@ -137,18 +142,38 @@ def test_too_few_images_are_refused_before_the_first():
         SemanticEvaluator("scenes", images=19)
 
 
+def test_classes_that_the_protocol_lacks_are_refused():
+    target, embedded = _scene(0, 3)
+    evaluator = SemanticEvaluator("scenes", SemanticProtocol(num_classes=2))
+    with pytest.raises(UserError, match=r"(?s)000 has the class 3, .* --model\.semantic\.num_classes 4"):
+        evaluator.add(target, {"mask": embedded})
+
+
 def test_void_pixels_do_not_count():
     target, embedded = _scene(0, 1)
     target.labels[..., :3] = 255
     evaluator = SemanticEvaluator("scenes", SemanticProtocol(num_classes=2))
     evaluator.add(target, {"mask": embedded})
-    assert int(evaluator._scored["mask"][0].counts.sum()) == 32 * 37
+    assert int(next(iter(evaluator._scored["mask"])).counts.sum()) == 32 * 37
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the resident memory of Linux")
 def test_memory_does_not_grow_by_maps():
-    evaluator = _evaluator(range(1))
-    kept = sum(each.numel() for each in evaluator._scored["trained"][0][1:])
-    assert kept == 8 + 2 * 2 * (KINDS + 1)  # the vector and two tables of counts
+    evaluator = SemanticEvaluator("scenes")
+    features, mask = torch.randn(32, 37, 37), torch.rand(512, 512) > 0.5
+    grown = 0
+    for number in range(120):
+        labels = torch.ones(1, 375, 500, dtype=torch.int64)  # 1.5 MB
+        evaluator.add(Target(str(number), labels=labels), {"mask": Embedded(features, mask)})
+        if number == 19:
+            grown = -_resident_mb()
+    grown += _resident_mb()
+    assert grown < 40  # 120 and more where each image leaves a hole as large as its labels
+
+
+def _resident_mb():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _process(rank, folder):

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,17 @@ from torch import Tensor
 
 from segtricks.data.coco import CocoMasks
 from segtricks.data.images import find_images
-from segtricks.data.pairing import MAX_UNPAIRED, LeftOut, by_ending, doubles, few, one_per_stem, pair, without_suffix
+from segtricks.data.pairing import (
+    MAX_UNPAIRED,
+    LeftOut,
+    by_ending,
+    doubles,
+    few,
+    one_per_stem,
+    pair,
+    spellings,
+    without_suffix,
+)
 from segtricks.data.problems import Problems
 from segtricks.data.sample import Instances, Panoptic, SegmentationDataset
 from segtricks.data.transforms import VOID
@@ -74,7 +84,7 @@ class ImageFolder(SegmentationDataset):
                 keys = by_ending(images, known)
                 known = {key: known[key] for key in keys.values() if key in known}
             else:
-                keys = {path: without_suffix(path, root) for path in images}
+                keys = {path: _known_name(without_suffix(path, root), known) for path in images}
         pairs = pair(name, images, lambda path: keys[path], known, limit)
         self.left_out += pairs.left_out
         super().__init__(name, pairs.images, pairs.masks)
@@ -158,6 +168,11 @@ def fits_list(path: Path) -> bool:
     """Whether a list can name the file: UTF-8, no line breaks or other control characters."""
     # Bytes that are not UTF-8 are surrogates, category Cs.
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in str(path.absolute()))
+
+
+def _known_name(name: str, known: Container[str]) -> str:
+    """The spelling of a name that is known, or the name."""
+    return next((spelling for spelling in spellings(name) if spelling in known), name)
 
 
 def _real(path: Path) -> Path:

@@ -212,7 +212,7 @@ def _values(mask: Tensor, file: Path | None, rule: MaskRule) -> tuple[str, list[
     """What a mask holds, in a word, and notes with their details."""
     notes: list[tuple[str, str]] = []
     mode, highest, coloured = _raw(file) if file is not None else ("L", 255, False)
-    if coloured and rule.source in ("gray", "luminance") and not rule.foreground:
+    if coloured and (rule.source == "luminance" or (rule.source == "gray" and not rule.foreground)):
         notes.append(("colour", mode))
     lowest, top = int(mask.min()), int(mask.max())
     between = float(((mask != 0) & (mask != 255)).float().mean())

@@ -89,7 +89,7 @@ def test_a_class_that_voc_does_not_have_is_a_fault(devkit, capsys):
 
 def test_verify_finds_no_fault_in_sound_label_maps(devkit, capsys):
     assert main(["data", "verify", "voc12-val", "--root", str(devkit)]) == 0
-    assert "2 of 2 pairs are sound; masks: 0/255 (2)" in capsys.readouterr().out
+    assert "2 of 2 pairs are sound; masks: classes (2)" in capsys.readouterr().out
 
 
 def test_missing_label_maps_and_lists_say_what_to_type(devkit):

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from segtricks.data.datasets.registry import PUBLISHED, create_dataset
 from segtricks.data.download import fetch as module
@@ -71,6 +73,23 @@ def _voc(year: str) -> list[bytes]:
     return [_tar(files | {f"{folder}/ImageSets/Main/trainval.txt": "\n".join(STEMS).encode()})]
 
 
+def _voc_labels(named: str, labelled: tuple[str, ...] = STEMS) -> list[bytes]:
+    """VOC 2012 whose list ``named`` has all photographs that have a label map."""
+    folder = "VOCdevkit/VOC2012"
+    lists = {f"{folder}/ImageSets/Segmentation/{name}.txt": b"none" for name in ("train", "val")}
+    lists[f"{folder}/ImageSets/Segmentation/{named}.txt"] = "\n".join(labelled).encode()
+    maps = {f"{folder}/SegmentationClass/{stem}.png": _image("L", "png") for stem in labelled}
+    return [_tar(_images(f"{folder}/JPEGImages") | lists | maps)]
+
+
+def _voc_trainaug() -> list[bytes]:
+    """The same for two photographs; the third has a label map of SBD alone."""
+    matrix = io.BytesIO()
+    savemat(matrix, {"GTcls": {"Segmentation": np.zeros((8, 12), np.uint8)}})
+    file = f"benchmark_RELEASE/dataset/cls/{STEMS[-1]}.mat"
+    return [*_voc_labels("train", STEMS[:-1]), _tar({file: matrix.getvalue()})]
+
+
 def _coco() -> list[bytes]:
     photos = {**_images("train2014", "COCO_train2014_"), "train2014/not_listed.jpg": _image()}
     names = [f"COCO_train2014_{stem}.jpg" for stem in STEMS]
@@ -97,6 +116,9 @@ LAYOUTS: dict[str, Callable[[], list[bytes]]] = {
     "ecssd": lambda: [_zip(_images("images")), _zip(_masks("ground_truth_mask"))],
     "voc07": lambda: _voc("2007"),
     "voc12": lambda: _voc("2012"),
+    "voc12-train": lambda: _voc_labels("train"),
+    "voc12-trainaug": _voc_trainaug,
+    "voc12-val": lambda: _voc_labels("val"),
     "coco20k": _coco,
 }
 

@@ -54,7 +54,7 @@ HALF = [[0, 0, 255, 255]] * 2
         ([[1] * 4] * 2, "full", [("full", "all 255")]),
         ([[200] * 4] * 2, "full", [("soft", "100 % of its pixels"), ("full", "all 200")]),
         ([[[0, 0, 0], [255, 255, 255]] * 2] * 2, "0/255", []),  # RGB, yet gray
-        ([[[0, 0, 0], [255, 0, 0]] * 2] * 2, "soft", [("colour", "RGB"), ("soft", "50 % of its pixels")]),
+        ([[[0, 0, 0], [255, 0, 0]] * 2] * 2, "classes", [("colour", "RGB")]),  # the only colour is the foreground
     ],
 )
 def test_what_a_mask_holds(one: Pair, pixels: object, values: str, notes: list[tuple[str, str]]) -> None:
