@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from segtricks.errors import UserError
 from segtricks.heads.maskcontrast import MaskContrastHead, MaskContrastOutput
+from segtricks.heads.released_file import read_released
 
 if TYPE_CHECKING:
     from segtricks.backbones.resnet import ResNetBackbone
@@ -47,7 +47,10 @@ def load_original_maskcontrast(path: str | Path) -> OriginalMaskContrast:
     """
     from segtricks.backbones import create_backbone
 
-    state = {_our_name(key): value for key, value in _query_network(_read(path)).items()}
+    state = {
+        _our_name(key): value
+        for key, value in _query_network(read_released(path, "MaskContrast", "model of a pretraining")).items()
+    }
     weight = state.get("head.embedding.weight")
     if weight is None:
         raise UserError(f"{path} does not hold a MaskContrast network: it lacks 'head.weight'.")
@@ -59,23 +62,6 @@ def load_original_maskcontrast(path: str | Path) -> OriginalMaskContrast:
         reason = " ".join(str(error).split())[:400]
         raise UserError(f"{path} does not fit a MaskContrast network: {reason}") from error
     return network.requires_grad_(False).eval()
-
-
-def _read(path: str | Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"No MaskContrast checkpoint at {path}: the file does not exist.") from None
-    except Exception as error:
-        raise UserError(
-            f"{path} is not a readable checkpoint of tensors ({type(error).__name__}); "
-            "expected a file such as the authors' model of a pretraining."
-        ) from error
-    state = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        found = sorted(map(str, content))[:5] if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{path} does not hold a state dict, bare or under 'model'; it holds {found}.")
-    return state
 
 
 def _query_network(state: dict[str, Tensor]) -> dict[str, Tensor]:

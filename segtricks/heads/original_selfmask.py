@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from segtricks.backbones.padding import pad_to_patches
 from segtricks.errors import UserError
+from segtricks.heads.released_file import read_released
 from segtricks.heads.selfmask import SelfMaskHead, SelfMaskOutput
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load_original_selfmask(path: str | Path, num_heads: int | None = None) -> Or
     Raises:
         UserError: if the file is missing, is not such a checkpoint, holds pickled code, or a key does not fit.
     """
-    state = _read(path)
+    state = read_released(path, "SelfMask", "selfmask_nq20.pt")
     try:
         network = _blank(state, num_heads)
         network.load_state_dict({_our_name(key): value for key, value in state.items()}, strict=True)
@@ -66,23 +66,6 @@ def load_original_selfmask(path: str | Path, num_heads: int | None = None) -> Or
 
     use_dino_positions(network.backbone.model, resize_positions_to)
     return network.requires_grad_(False).eval()
-
-
-def _read(path: str | Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"No SelfMask checkpoint at {path}: the file does not exist.") from None
-    except Exception as error:
-        raise UserError(
-            f"{path} is not a readable checkpoint of tensors ({type(error).__name__}); "
-            "expected a file such as the authors' selfmask_nq20.pt."
-        ) from error
-    state = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        found = sorted(map(str, content))[:5] if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{path} does not hold a state dict, bare or under 'model'; it holds {found}.")
-    return state
 
 
 def _our_name(key: str) -> str:
