@@ -264,25 +264,10 @@ def _test_prints_figures_of_five_seeds(data, run, capsys):
     assert "iou" in json.loads((run / "test/photos.json").read_text())["metrics"]
 
 
-def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, tmp_path, monkeypatch):
+def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, whole_and_resumed):
     more = ["--model.freeze", "stem", "--model.trained_blocks", "1", "--model.backbone_lr", "0.1"]
     words = _words(data, "--trainer.max_epochs", "2", "--save_every", "1", *more)
-    monkeypatch.chdir(tmp_path)
-    assert main(["fit", *words]) == 0
-    whole = read_checkpoint(tmp_path / "runs/run/checkpoints/last.ckpt")
-    (tmp_path / "runs/run").rename(tmp_path / "runs/whole")
-    step = MaskContrast.training_step
-
-    def stopped(module, batch, index):
-        if module.global_step == 3:
-            raise KeyboardInterrupt
-        return step(module, batch, index)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MaskContrast, "training_step", stopped)
-        assert main(["fit", *words]) != 0
-    assert main(["fit", *words, "--resume"]) == 0
-    resumed = read_checkpoint(tmp_path / "runs/run/checkpoints/last.ckpt")
+    whole, resumed = whole_and_resumed(MaskContrast, words)
     assert resumed["state_dict"].keys() == whole["state_dict"].keys()
     assert all(torch.equal(value, resumed["state_dict"][name]) for name, value in whole["state_dict"].items())
     assert resumed["lr_schedulers"] == whole["lr_schedulers"]

@@ -119,24 +119,9 @@ def test_fit_leaves_bad_masks_out_keeps_the_encoder_and_predicts(data, tmp_path,
     assert list(json.loads(result.read_text())["rows"]) == ["mask", "mask + guided filter"]
 
 
-def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, tmp_path, monkeypatch):
+def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, whole_and_resumed):
     words = _words(data, "--trainer.max_epochs", "2", "--save_every", "1")
-    monkeypatch.chdir(tmp_path)
-    assert main(["fit", *words]) == 0
-    whole = read_checkpoint(tmp_path / "runs/run/checkpoints/last.ckpt")
-    (tmp_path / "runs/run").rename(tmp_path / "runs/whole")
-    step = SelfMask.training_step
-
-    def stopped(module, batch, index):
-        if module.global_step == 3:
-            raise KeyboardInterrupt
-        return step(module, batch, index)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SelfMask, "training_step", stopped)
-        assert main(["fit", *words]) != 0
-    assert main(["fit", *words, "--resume"]) == 0
-    resumed = read_checkpoint(tmp_path / "runs/run/checkpoints/last.ckpt")
+    whole, resumed = whole_and_resumed(SelfMask, words)
     torch.testing.assert_close(resumed["state_dict"], whole["state_dict"])
     assert resumed["lr_schedulers"] == whole["lr_schedulers"]
     assert whole["lr_schedulers"][0]["_last_lr"] == [0]  # the schedule ends with the run

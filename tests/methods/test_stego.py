@@ -15,7 +15,6 @@ from segtricks.errors import UserError
 from segtricks.methods import Stego
 from segtricks.methods.stego import PRESETS, largest_of, others_of
 from segtricks.scoring.label_maps import LabelMapProtocol
-from segtricks.training.checkpoints import read_checkpoint
 
 TINY = {"backbone": "vit_tiny_patch16_224", "pretrained": False}
 
@@ -173,27 +172,13 @@ def test_textures_become_clusters_without_a_label(data, tmp_path, monkeypatch, c
     assert result["protocol"]["by"] == "count"
 
 
-def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, tmp_path, monkeypatch):
+def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, whole_and_resumed, monkeypatch):
     words = _words(data, "--trainer.max_epochs", "2", "--trainer.max_steps", "-1", "--save_every", "1")
     words += ["--model.linear_probe", "true", "--data.masks", str(data / "labels")]
-    monkeypatch.chdir(tmp_path)
-    assert main(["fit", *words]) == 0
-    whole = read_checkpoint(tmp_path / "runs/run/checkpoints/last.ckpt")
-    (tmp_path / "runs/run").rename(tmp_path / "runs/whole")
-    step, find, found = Stego.training_step, Stego.find_neighbours, []
-
-    def stopped(module, batch, index):
-        if module.global_step == 3:
-            raise KeyboardInterrupt
-        return step(module, batch, index)
-
+    find, found = Stego.find_neighbours, []
     monkeypatch.setattr(Stego, "find_neighbours", lambda module, data: found.append(1) or find(module, data))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stego, "training_step", stopped)
-        assert main(["fit", *words]) != 0
-    assert main(["fit", *words, "--resume"]) == 0
-    assert found == [1]  # once, before the first step
-    resumed = read_checkpoint(tmp_path / "runs/run/checkpoints/last.ckpt")
+    whole, resumed = whole_and_resumed(Stego, words)
+    assert found == [1, 1]  # once in each run, before its first step
     assert resumed["global_step"] == whole["global_step"] == 8
     assert not any(name.startswith("backbone.") for name in whole["state_dict"])
     for name, tensor in whole["state_dict"].items():

@@ -17,7 +17,6 @@ from segtricks.heads.panoptic_fpn import NetworkSize
 from segtricks.methods import U2Seg
 from segtricks.methods.u2seg import decay, drawn_by
 from segtricks.pseudo_labels import Store
-from segtricks.training.checkpoints import read_checkpoint
 
 SMALL = {
     "depth": 18,
@@ -134,24 +133,9 @@ def test_classes_that_the_network_does_not_have_are_named(data, tmp_path, monkey
         assert f"Next: pass --model.{name}" in capsys.readouterr().err
 
 
-def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, tmp_path, monkeypatch):
+def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, whole_and_resumed):
     words = _words(data, "--trainer.max_epochs", "2", "--save_every", "1")
-    monkeypatch.chdir(tmp_path)
-    assert main(["fit", *words]) == 0
-    whole = read_checkpoint(tmp_path / "runs/run/checkpoints/last.ckpt")
-    (tmp_path / "runs/run").rename(tmp_path / "runs/whole")
-    step = U2Seg.training_step
-
-    def stopped(module, batch, index):
-        if module.global_step == 3:
-            raise KeyboardInterrupt
-        return step(module, batch, index)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(U2Seg, "training_step", stopped)
-        assert main(["fit", *words]) != 0
-    assert main(["fit", *words, "--resume"]) == 0
-    resumed = read_checkpoint(tmp_path / "runs/run/checkpoints/last.ckpt")
+    whole, resumed = whole_and_resumed(U2Seg, words)
     torch.testing.assert_close(resumed["state_dict"], whole["state_dict"], rtol=0, atol=0)
 
 
