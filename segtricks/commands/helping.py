@@ -1,7 +1,7 @@
 """``--help`` of the commands that train and run models: every option, with type and default."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -77,9 +77,15 @@ def _parameters(kind: type) -> dict[str, inspect.Parameter]:
     """What a class takes by name, and what it hands on to the class that it is made from."""
     own = dict(inspect.signature(kind).parameters)
     handed_on = [name for name, parameter in own.items() if parameter.kind is parameter.VAR_KEYWORD]
+    if not handed_on:
+        return own
     for name in handed_on:
         del own[name]
-    return {**own, **{k: v for k, v in _parameters(kind.__bases__[0]).items() if k not in own}} if handed_on else own
+    return own | _without(_parameters(kind.__bases__[0]), own)
+
+
+def _without(parameters: Mapping[str, inspect.Parameter], known: Container[str]) -> dict[str, inspect.Parameter]:
+    return {name: parameter for name, parameter in parameters.items() if name not in known}
 
 
 def _options(group: str, kind: type, names: Sequence[str]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import argparse
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,8 @@ def _train(plan: RoundsPlan, home: Path, masks: Path, photographs: list[Path]) -
             reason = stop
             break
         masks = now.masks
-    best = rounds[-2] if len(rounds) > 1 and _drifts([each.agreement for each in rounds]) else rounds[-1]
+    drifted = _drifts([each.agreement for each in rounds])
+    best = rounds[-2] if drifted else rounds[-1]
     print(f"\n{_table(rounds)}\n\n{reason}; the table is in {home / 'rounds.csv'}.")
     print(f"Next: segtricks predict --run {best.run} --images PHOTOS --output MASKS")
 
@@ -227,11 +228,11 @@ def _measure(now: Round, photographs: Sequence[Path]) -> None:
 def _table(rounds: Sequence[Round]) -> str:
     rows = [each.as_row() for each in rounds]
     main = tuple(title(key) for key in _MAIN)
-    hidden = {key for each in rounds for key in each.scores if not key.endswith(main)}  # wide enough without them
-    header = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in hidden]
-    lines = [[_cell(row.get(key, float("nan"))) for key in header] for row in rows]
-    return text_table(header, lines)
+    scores = [key for key in rounds[0].scores if not key.endswith(main)]  # the table is wide enough without them
+    header = [key for key in rows[0] if key not in scores]
+    return text_table(header, [_cells(row, header) for row in rows])
 
 
-def _cell(value: Any) -> str:
-    return figure(value) if isinstance(value, float) else str(value)
+def _cells(row: Mapping[str, Any], header: Sequence[str]) -> list[str]:
+    values = [row.get(key, float("nan")) for key in header]
+    return [figure(value) if isinstance(value, float) else str(value) for value in values]
