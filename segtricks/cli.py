@@ -3,11 +3,12 @@
 import importlib
 import io
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from segtricks import __version__
@@ -119,6 +120,10 @@ def _prepare_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    with suppress(OSError, ValueError, AttributeError):  # no terminal
+        if 0 in os.get_terminal_size(sys.stderr.fileno()):  # as in some containers: tqdm would show no bar
+            os.environ.setdefault("TQDM_NCOLS", "120")
+            os.environ.setdefault("TQDM_NROWS", "24")
 
 
 def _run(command: str, words: Sequence[str]) -> None:

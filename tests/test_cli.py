@@ -1,4 +1,5 @@
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -70,3 +71,20 @@ def test_the_end_of_a_reading_process_is_told_by_its_signal(monkeypatch, capsys,
     error = capsys.readouterr().err
     assert said in error
     assert (status == 130) == ("num_workers" not in error)
+
+
+@pytest.mark.parametrize(
+    "bar",
+    [
+        "from tqdm import tqdm; list(tqdm(range(3), desc='photographs', disable=None))",
+        "from segtricks.training.bar import TrainingBar as B; B().init_train_tqdm().set_description('photographs')",
+    ],
+    ids=["tqdm", "Lightning"],
+)
+def test_a_terminal_without_rows_still_shows_bars(bar):
+    pty = pytest.importorskip("pty")  # not on Windows
+    ours, theirs = pty.openpty()  # of 0 rows and columns
+    code = f"from segtricks.cli import main; main(['--version']); {bar}"
+    subprocess.run([sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, check=True)
+    os.close(theirs)
+    assert b"photographs" in os.read(ours, 10_000)

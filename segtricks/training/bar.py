@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from tqdm import tqdm
 
 
@@ -22,6 +23,18 @@ class TrainingBar(TQDMProgressBar):
         super().__init__(refresh_rate)
         self._shown: dict[str, Any] = {}
         self._began, self._first = 0.0, 0
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Make the bar of an epoch."""
+        return _shown_anywhere(super().init_train_tqdm())
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """Make the bar of a validation."""
+        return _shown_anywhere(super().init_validation_tqdm())
+
+    def init_test_tqdm(self) -> Tqdm:
+        """Make the bar of a test."""
+        return _shown_anywhere(super().init_test_tqdm())
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the bar, with its total also where an epoch is resumed in its middle and does not start."""
@@ -65,6 +78,14 @@ class TrainingBar(TQDMProgressBar):
         """Show the epoch's last loss."""
         self._shown = {}
         super().on_train_epoch_end(trainer, pl_module)
+
+
+def _shown_anywhere(bar: Tqdm) -> Tqdm:
+    """Give a bar a size in a terminal that says it has no rows, where tqdm shows none."""
+    if bar.nrows is not None and bar.nrows < 1:
+        bar.dynamic_ncols = False
+        bar.ncols, bar.nrows = 120, 24
+    return bar
 
 
 class CudnnBenchmark(Callback):
