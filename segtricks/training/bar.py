@@ -82,6 +82,8 @@ class TrainingBar(TQDMProgressBar):
 
 def _shown_anywhere(bar: Tqdm) -> Tqdm:
     """Give a bar a size in a terminal that says it has no rows, where tqdm shows none."""
+    if bar.disable:  # as on every process but the first; such a bar has no size
+        return bar
     if bar.nrows is not None and bar.nrows < 1:
         bar.dynamic_ncols = False
         bar.ncols, bar.nrows = 120, 24

@@ -40,6 +40,13 @@ def test_bar_reads_the_loss_when_it_is_logged_and_at_the_end_of_an_epoch(monkeyp
     assert bar._shown["train/loss"] == pytest.approx(float(trainer.callback_metrics["train/loss"]))
 
 
+@pytest.mark.parametrize("kind", ["train", "test"])  # that of a validation asks for a trainer
+def test_bar_of_another_process_stays_off(kind):
+    bar = TrainingBar()
+    bar.disable()  # as Lightning does on every process but the first
+    assert getattr(bar, f"init_{kind}_tqdm")().disable
+
+
 @pytest.mark.parametrize(("device", "during"), [("cuda", True), ("cpu", False)])
 def test_cudnn_chooses_kernels_only_while_a_gpu_trains(monkeypatch, device, during):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
