@@ -301,4 +301,5 @@ def _any_object(prediction: PanopticPrediction) -> Tensor:
 
 def _on_cpu(truth: Panoptic) -> Panoptic:
     values = (None if value is None else value.cpu() for value in truth.instances)
-    return Panoptic(Instances(*values), truth.semantic.cpu())  # type: ignore[arg-type]
+    segments = None if truth.segments is None else truth.segments.cpu()
+    return Panoptic(Instances(*values), truth.semantic.cpu(), segments)  # type: ignore[arg-type]
