@@ -5,6 +5,7 @@ import json
 import pytest
 
 from segtricks.cli import main
+from segtricks.data.label_entry import encode_mask, write_entry, write_labels
 
 from ..data.datasets import layouts
 
@@ -37,11 +38,19 @@ def _fit(folder, root, config, *words):
 
 @pytest.fixture(scope="module")
 def u2seg(tmp_path_factory, root):
-    """A run of U2Seg with 3 kinds of things and of stuff, of which almost every pixel is predicted."""
+    """A run of U2Seg with 3 kinds of things and of stuff, of the true masks and maps of its photographs."""
+    folder = tmp_path_factory.mktemp("u2seg")
+    drawn = layouts.scenes(4, 4)
+    for index, name in enumerate(layouts.stems(4)):
+        instances, semantic, _ = drawn.read_panoptic(index)
+        pairs = zip(instances.masks.numpy(), instances.labels.tolist(), strict=True)
+        write_labels(folder / "store", name, semantic[0].numpy())
+        write_entry(
+            folder / "store", name, f"{name}.jpg", (64, 64), [encode_mask(mask, 1, kind) for mask, kind in pairs]
+        )
     words = ["--model.num_things", "3", "--model.num_stuff", "3", "--model.size", json.dumps(TINY)]
-    words += ["--data.masks", str(root / "coco/annotations/instances_train2017.json"), "--model.num_things", "18"]
-    words += ["--model.min_stuff_area", "1", "--model.warmup_steps", "0"]
-    return _fit(tmp_path_factory.mktemp("u2seg"), root, "u2seg_small", *words)
+    words += ["--data.masks", str(folder / "store"), "--model.min_stuff_area", "1", "--model.warmup_steps", "0"]
+    return _fit(folder, root, "u2seg_small", *words)
 
 
 @pytest.fixture(scope="module")
