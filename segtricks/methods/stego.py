@@ -334,9 +334,9 @@ class Stego(Trainable, SegmentationModule):
                 "Next: pass voc12-val, or photographs with --data.labels FOLDER."
             )
         # A probe has the classes that it was trained on.
-        classes = () if self.linear_probe is not None else dataset.classes
-        protocol = self.semantic.of_set(classes, self.trainer.datamodule.mapping)  # type: ignore[attr-defined]
-        return LabelMapEvaluator(name, protocol, self.cluster_probe.clusters.shape[0], PLAIN)
+        protocol = self.semantic if self.linear_probe is not None else self.semantic.of_classes(dataset.classes)
+        mapping_set = self.trainer.datamodule.mapping  # type: ignore[attr-defined]
+        return LabelMapEvaluator(name, protocol, len(self.cluster_probe.clusters), PLAIN, mapping_set=mapping_set)
 
     @torch.no_grad()
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:

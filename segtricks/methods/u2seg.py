@@ -262,8 +262,8 @@ class U2Seg(Trainable, SegmentationModule):
         """
         things, stuff = self.network.num_things, self.network.num_stuff
         if dataset.target_kind == "labels":
-            protocol = LabelMapProtocol().of_set(dataset.classes, self.panoptic_protocol.mapping_set)
-            return LabelMapEvaluator(name, protocol, things + stuff, PLAIN, published=False)
+            protocol, mapping_set = LabelMapProtocol(len(dataset.classes)), self.panoptic_protocol.mapping_set
+            return LabelMapEvaluator(name, protocol, things + stuff, PLAIN, published=False, mapping_set=mapping_set)
         return PanopticEvaluator(name, things, stuff, self.panoptic_protocol, PLAIN)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:

@@ -27,12 +27,10 @@ class LabelMapProtocol:
         num_classes: classes of the label maps, 0 to ``num_classes - 1``; pixels of 255 do not count.
         crop: score the middle square of this side, of photographs and label maps whose short side was resized to it,
             each pixel the nearest one, as STEGO does with 320; None scores whole photographs at their own size.
-        mapping_set: name of other images, by whose labels clusters get their classes in some of the figures.
     """
 
     num_classes: int = 21
     crop: int | None = None
-    mapping_set: str | None = None
 
     def __post_init__(self) -> None:
         """Raise a ``UserError`` where a number is not possible."""
@@ -50,10 +48,9 @@ class LabelMapProtocol:
         """Return every choice as plain data."""
         return {"name": self.name, **dataclasses.asdict(self), "matching": "hungarian", "by": "count", "void": _VOID}
 
-    def of_set(self, classes: Sequence[str], mapping_set: str | None) -> "LabelMapProtocol":
-        """Return the protocol for a set with these classes, if they are known, and a mapping set."""
-        count = len(classes) or self.num_classes
-        return dataclasses.replace(self, num_classes=count, mapping_set=mapping_set)
+    def of_classes(self, names: Sequence[str]) -> "LabelMapProtocol":
+        """Return the protocol for a set with these classes; of none, itself."""
+        return dataclasses.replace(self, num_classes=len(names) or self.num_classes)
 
     def cut(self, pixels: Tensor) -> Tensor:
         """Return what is scored of (C, H, W)."""
@@ -63,6 +60,21 @@ class LabelMapProtocol:
         middle = CenterCropTransform(self.crop, self.crop).cut_target(pixels, height, width)
         assert isinstance(middle, Tensor)
         return middle
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """Every choice of a result: the protocol, and the name of other images by whose labels clusters got classes."""
+
+    protocol: LabelMapProtocol
+    mapping_set: str | None
+
+    @property
+    def name(self) -> str:
+        return self.protocol.name
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.protocol.as_dict() | {"mapping_set": self.mapping_set}
 
 
 class Segmented(NamedTuple):
@@ -93,12 +105,20 @@ class LabelMapEvaluator:
         num_clusters: clusters of the predictions.
         row: name of the row.
         published: also score as STEGO's code does.
+        mapping_set: name of the images that are added to the mapping.
     """
 
     def __init__(
-        self, dataset: str, protocol: LabelMapProtocol, num_clusters: int, row: str = "mask", published: bool = True
+        self,
+        dataset: str,
+        protocol: LabelMapProtocol,
+        num_clusters: int,
+        row: str = "mask",
+        published: bool = True,
+        mapping_set: str | None = None,
     ) -> None:
         self.dataset, self.protocol, self.row, self.published = dataset, protocol, row, published
+        self._choices = _Choices(protocol, mapping_set)
         self._clusters, self._mapped_by = (
             SemanticIoU(protocol.num_classes, num_clusters, "hungarian", _VOID, "count") for _ in range(2)
         )
@@ -160,7 +180,7 @@ class LabelMapEvaluator:
             score.metrics["cluster_miou_published"] = float(published["miou"])
             score.metrics["cluster_accuracy_published"] = float(published["accuracy"])
         self._add_probe(score)
-        return Evaluation(self.dataset, self.protocol, {self.row: score}, gathered(self.skipped))
+        return Evaluation(self.dataset, self._choices, {self.row: score}, gathered(self.skipped))
 
     def _add_probe(self, score: Score) -> None:
         if not int(_sum([torch.tensor(self._probed)])):

@@ -80,7 +80,7 @@ def test_crop_equals_the_published_transform(size):
 
 def test_the_three_ways_to_find_the_classes_of_clusters_differ():
     """By hand: cluster 2 is the class 0 where 0 is as well; on the other images 0 and 1 change places."""
-    evaluator = LabelMapEvaluator("set", LabelMapProtocol(2, mapping_set="others"), 3)
+    evaluator = LabelMapEvaluator("set", LabelMapProtocol(2), 3, mapping_set="others")
     scored = [([[0, 1]], [[0, 1]]), ([[0, 0]], [[2, 2]])]
     for place, (labels, clusters) in enumerate(scored):
         prediction = Segmented(torch.tensor(clusters))
@@ -100,5 +100,5 @@ def test_the_three_ways_to_find_the_classes_of_clusters_differ():
 
 
 def test_named_classes_decide_their_number():
-    assert LabelMapProtocol(21, 320).of_set(["road", "sky"], None).as_dict()["num_classes"] == 2
-    assert LabelMapProtocol(21).of_set((), None).num_classes == 21
+    assert LabelMapProtocol(21, 320).of_classes(["road", "sky"]) == LabelMapProtocol(2, 320)
+    assert LabelMapProtocol(21).of_classes(()) == LabelMapProtocol(21)
