@@ -197,6 +197,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         super().__init__()
         self.targets: TargetKind | None = None
         self.mapping = mapping
+        self._mapping: SegmentationDataset | None = None
         self._tests_as: TargetKind | None = None
         self._splits: tuple[SegmentationDataset, SegmentationDataset] | None = None
         self._tests: list[SegmentationDataset] | None = None
@@ -281,21 +282,22 @@ class SaliencyDataModule(lightning.LightningDataModule):
             raise UserError(f"{error}\nNext: pass another file or folder of targets as --data.masks.") from error
 
     def mapping_dataloader(self) -> DataLoader[Any] | None:
-        """The photographs of ``mapping`` with their truth, in batches as those of ``test``; None where it is null.
+        """The photographs of ``mapping`` with their truth, in batches as those of ``test``; None where it is null."""
+        return None if self._mapping is None else self._whole(self._mapping, crop=None)
 
-        Raises:
-            UserError: its truth is of another kind, or of other classes, than that of a test set.
-        """
-        if self.mapping is None:
-            return None
-        dataset = self._read_as(self._open_test(self.mapping))
+    def _open_mapping(self, spec: str) -> SegmentationDataset:
+        """The set of ``mapping``; a ``UserError`` where a test set has other classes, or the same images."""
+        dataset = self._read_as(self._open_test(spec))
+        images = set(dataset.images)
         for name, test in zip(self.test_names, self.test_datasets, strict=True):
+            wrong = ""
             if (dataset.target_kind, dataset.classes) != (test.target_kind, test.classes):
-                raise UserError(
-                    f"{self.mapping} does not have the classes of {name}, to find those of clusters.\n"
-                    "Next: pass the training images of the same data set as --data.mapping."
-                )
-        return self._whole(dataset, crop=None)
+                wrong = f"{spec} does not have the classes of {name}, to find those of clusters."
+            elif shared := len(images.intersection(test.images)):
+                wrong = f"{shared:,} of the {len(images):,} images of {spec} are also scored, in {name}."
+            if wrong:
+                raise UserError(f"{wrong}\nNext: pass training images of the same data set as --data.mapping.")
+        return dataset
 
     @property
     def train_dataset(self) -> SegmentationDataset:
@@ -429,6 +431,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         for name, dataset in zip(self.test_names, self.test_datasets, strict=True):
             dataset.decide_reading()
             dataset.warn_of_reading(name)
+        if self.mapping is not None:  # what is wrong with it is an error before anything is scored
+            self._mapping = self._open_mapping(self.mapping)
         return [self._whole(dataset, crop) for dataset in self.test_datasets]
 
     def predict_dataloader(self) -> DataLoader[Any]:

@@ -104,6 +104,10 @@ def test_classes_of_u2seg_are_found_on_training_images(u2seg, root, capsys):
             ["cityscapes-val", "--protocol", "train", "--data.mapping", "coco17-panoptic-train"],
             "does not have the classes of cityscapes-val",
         ),
+        (
+            ["coco17-panoptic-val", "--protocol", "train", "--data.mapping", "coco17-panoptic-val[:2]"],
+            "2 of the 2 images of coco17-panoptic-val[:2] are also scored",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_what_to_type(u2seg, root, capsys, words, said):
