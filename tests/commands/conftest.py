@@ -38,3 +38,12 @@ def drawn(tmp_path_factory):
     for name, size in {"a": (30, 46), "b": (46, 30), "c": (30, 46)}.items():
         Image.fromarray(random.integers(0, 255, (*size, 3), dtype=np.uint8)).save(folder / f"{name}.png")
     return folder
+
+
+@pytest.fixture(scope="package")
+def written(trained, drawn, tmp_path_factory):
+    """The soft masks, 0 to 255, that ``segtricks predict`` writes of the drawn photographs, by name."""
+    folder = tmp_path_factory.mktemp("written")
+    run = str(trained / "runs/small")
+    assert main(["predict", "--run", run, "--images", str(drawn), "--output", str(folder)]) == 0
+    return {path.stem: np.asarray(Image.open(path)) for path in (folder / "soft").glob("*.png")}
