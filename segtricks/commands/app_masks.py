@@ -88,6 +88,7 @@ class AppMasks:
 
     @torch.no_grad()
     def _computed(self, content: str, path: Path) -> Soft:
+        """What the network says of a photograph; the hash of its content is what it is kept by."""
         photo = read_image(path)
         batch: dict[str, Any] = self.model.batch_of(photo)
         (prob,) = self.model.probabilities(batch, self.model.predict_polarity)

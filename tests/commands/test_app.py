@@ -1,4 +1,5 @@
 import json
+import sys
 from argparse import Namespace
 from urllib.request import urlopen
 
@@ -116,3 +117,9 @@ def test_port_that_is_taken_is_reported(address, model, capsys, monkeypatch, tra
 def test_run_and_released_head_exclude_each_other(capsys):
     assert main(["app", "--run", "small", "--released"]) == 2
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_missing_gradio_names_the_extra_that_brings_it(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["app"]) == 2
+    assert 'pip install "segtricks[app]"' in capsys.readouterr().err

@@ -1,4 +1,8 @@
+import io
 import pickle
+import re
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,3 +92,22 @@ def test_method_of_several_masks_is_refused(monkeypatch):
     monkeypatch.setattr(predictor, "load_run", lambda *_: SimpleNamespace(writer_class=InstanceWriter))
     with pytest.raises(UserError, match="Next: segtricks predict --run mine"):
         segtricks.Predictor("mine")
+
+
+def test_web_service_of_the_documentation_answers_with_the_mask(trained, predict, drawn, monkeypatch):
+    pytest.importorskip("fastapi", reason="comes with segtricks[app]")
+    from fastapi.testclient import TestClient
+
+    text = (Path(__file__).parents[2] / "docs/serve.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "FastAPI" in block)
+    run = trained / "runs/small"
+    monkeypatch.setattr(segtricks, "Predictor", partial(segtricks.Predictor, run, device="cpu"), raising=False)
+    service = {}
+    exec(code, service)
+    client = TestClient(service["app"])
+    answer = client.post("/mask", files={"photograph": (drawn / "b.png").read_bytes()})
+    assert answer.headers["content-type"] == "image/png"
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), predict(drawn / "b.png") > 0.5)
+    refused = client.post("/mask", files={"photograph": b"no picture"})
+    assert refused.status_code == 400
+    assert "cannot identify image" in refused.json()["detail"]
