@@ -22,13 +22,13 @@ from segtricks.data.download.verify import (
     common_folder,
     open_whole,
 )
-from segtricks.data.orientation import Orientation
 from segtricks.data.pairing import few
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.parallel import in_threads
 from segtricks.reports.tables import text_table
 from segtricks.runs import write_json
+from segtricks.words import Orientation
 
 USAGE = """NAME|FOLDER|LIST.txt [--root data] [--masks DIR|COCO.json] [--boxes DIR|COCO.json]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from segtricks.commands.run_options import RUN_OPTIONS, check_run_words
 from segtricks.errors import UserError
 from segtricks.packaged import check_config, find_config
 from segtricks.runs import checkpoint_of, existing_run
@@ -59,9 +60,12 @@ class OptionParser(argparse.ArgumentParser):
 
 
 def _is_run_option(name: str) -> bool:
-    from segtricks.commands.lightning_cli import RUN_OPTIONS  # Lightning takes seconds, and most words need none
-
     return name in ("--seed_everything", "--resume", "--trainer", "--model", "--data") or name[2:] in RUN_OPTIONS
+
+
+def wants_help(words: Sequence[str]) -> bool:
+    """Tell whether ``-h`` or ``--help`` is among the words."""
+    return bool({"-h", "--help"} & set(words))
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -77,21 +81,20 @@ def add_page_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``: by default the first GPU, of several processes on a machine each its own."""
-    import torch  # it takes seconds, and other commands need none
-
-    default = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", default=default, help=f"where to compute (default here: {default})")
+    """Add ``--device``, for :func:`checked_device`."""
+    parser.add_argument("--device", help="where to compute (default: the first GPU, or else cpu)")
 
 
-def checked_device(name: str) -> "torch.device":
-    """Return the device of this name.
+def checked_device(name: str | None) -> "torch.device":
+    """Return the device of this name; None is the first GPU, of several processes on a machine each its own.
 
     Raises:
         UserError: it cannot be used here.
     """
-    import torch
+    import torch  # it takes seconds, and reading the options needs none
 
+    if name is None:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -140,6 +143,17 @@ def take_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
             taking = False
             rest.append(word)
     return configs, rest
+
+
+def check_words(command: str, words: Sequence[str], configs: Sequence[str], run: str | None = None) -> None:
+    """Refuse misspelt options of a run before anything heavy is imported.
+
+    Raises:
+        UserError: a misspelt option, or there is no such run or config.
+    """
+    folders = [] if run is None else [existing_run(run)]
+    own = [folder / "config.yaml" for folder in folders if (folder / "config.yaml").is_file()]
+    check_run_words(command, words, [*own, *map(find_config, configs)])
 
 
 def run_words(run: str | None, ckpt_path: str | None, configs: Sequence[str]) -> tuple[Path | None, list[str], Path]:

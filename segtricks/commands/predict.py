@@ -1,12 +1,9 @@
 """``segtricks predict``: photographs in, masks and overlays out."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from segtricks.commands.helping import show_help, wants_help
-from segtricks.commands.options import OptionParser, add_run_options, config_words, run_words, take_configs
-from segtricks.commands.prediction import Model, add_task_options, task_of, write_masks
-from segtricks.methods.released import CONFIG as RELEASED
+from segtricks.commands.options import OptionParser, add_run_options, check_words, take_configs, wants_help
+from segtricks.commands.task import add_task_options, task_of
 
 USAGE = (
     "--images PHOTOS --output MASKS [--run runs/NAME] [--boxes] [--page] [--shard 1/4] [--overwrite]\n"
@@ -23,16 +20,16 @@ def main(words: Sequence[str]) -> None:
     add_task_options(parser)
     parser.add_argument("--boxes", action="store_true", help="also write boxes.json in COCO's form")
     if wants_help(words):
+        from segtricks.commands.helping import show_help
+
         return show_help(parser, words, "predict")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
+    check_words("predict", rest, configs, options.run)
     task = task_of(options, options.boxes)
-    model = _model(options.run, options.ckpt_path, configs)
-    write_masks(task, replace(model, words=[*model.words, *rest]), "predict")
+    from segtricks.commands.prediction import (  # later than the options: Lightning takes seconds
+        chosen_model,
+        write_masks,
+    )
 
-
-def _model(run: str | None, ckpt_path: str | None, configs: list[str]) -> Model:
-    if run is None and ckpt_path is None:
-        return Model(config_words(configs)) if configs else Model(["--config", str(RELEASED)], released=True)
-    _, words, checkpoint = run_words(run, ckpt_path, configs)
-    return Model(words, checkpoint)
+    write_masks(task, chosen_model(options.run, options.ckpt_path, configs, rest), "predict")

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
 
-from segtricks.metrics import SaliencyScores
+from segtricks.metrics import SaliencySums
 from segtricks.metrics.measures import MEASURES
 from segtricks.runs import replacing
 from segtricks.scoring.compare import Comparison, Group, Reference
 
 Bins = Sequence[Mapping[str, Any]]
-"""IoU by object size, as ``SaliencyScores.size_bins`` returns it."""
+"""IoU by object size, as ``SaliencySums.size_bins`` returns it."""
 
 _RIGHT, _EXTRA, _MISSED = (0.93, 0.93, 0.93), (0.84, 0.37, 0.0), (0.0, 0.45, 0.7)
 _BETTER, _WORSE, _NEUTRAL = "#0072b2", "#d55e00", "#808080"
@@ -146,7 +146,7 @@ def bins_figure(sets: Mapping[str, Bins]) -> Figure | None:
     return figure
 
 
-def pr_figure(scores: Mapping[str, SaliencyScores]) -> Figure:
+def pr_figure(scores: Mapping[str, SaliencySums]) -> Figure:
     """Return mean precision over mean recall, a line for each set of masks and a dot where F is largest."""
     figure = _figure(5, 4)
     axis = figure.subplots()
@@ -161,7 +161,7 @@ def pr_figure(scores: Mapping[str, SaliencyScores]) -> Figure:
     return figure
 
 
-def f_figure(scores: Mapping[str, SaliencyScores]) -> Figure:
+def f_figure(scores: Mapping[str, SaliencySums]) -> Figure:
     """Return F over the threshold."""
     figure = _figure(5, 4)
     axis = figure.subplots()

@@ -16,7 +16,7 @@ from segtricks.data.images import UnreadableImage
 from segtricks.data.sample import SaliencyDataset
 from segtricks.data.transforms import CenterCropTransform
 from segtricks.errors import UserError
-from segtricks.metrics import Protocol, SaliencyScores
+from segtricks.metrics import Protocol, SaliencySums
 
 ELLIPSE = 0.45
 
@@ -26,7 +26,7 @@ def floors(dataset: SaliencyDataset, protocol: Protocol) -> dict[str, dict[str, 
 
     The ellipse is (x / (W/2))² + (y / (H/2))² < 0.45. No polarity is applied; targets that cannot be read are left out.
     """
-    sums = {name: SaliencyScores(protocol) for name in ("everything foreground", "centred ellipse")}
+    sums = {name: SaliencySums(protocol) for name in ("everything foreground", "centred ellipse")}
     cut = CenterCropTransform(protocol.size or 320, protocol.resize) if protocol.resolution == "crop" else None
     for index in tqdm(range(len(dataset)), desc="score floors", disable=None, leave=False):
         with suppress(UnreadableImage):

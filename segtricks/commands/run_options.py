@@ -1,0 +1,106 @@
+"""The options of a run, and mistakes in them that are told before Lightning is imported, which takes seconds."""
+
+import ast
+import difflib
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from segtricks.errors import UserError
+
+RUN_OPTIONS: dict[str, tuple[Any, Any, str]] = {
+    "test": (
+        Literal["none", "after", "both"],
+        "after",
+        "Score the test sets after the fit, before it too, or not.",
+    ),
+    "wandb": (Literal["off", "offline", "online"], "off", "Log to Weights & Biases too."),
+    "panels": (int, 8, "Images shown in the pictures of a test set."),
+    "save_every": (int, 200, "Training steps between two writes of checkpoints/last.ckpt."),
+    "max_bad_share": (float, 0.01, "Share of unreadable files at which a run stops."),
+    "provenance": (
+        dict[str, Any] | None,
+        None,
+        "Weights, threshold and sign of a run: written, never read.",
+    ),
+    "on_collapse": (Literal["warn", "stop"], "warn", "For collapsed masks, a graph without a cut, or a stuck loss."),
+}
+"""Type, default and help of a run's own options."""
+
+
+_OTHERS = (
+    "config",
+    "print_config",
+    "help",
+    "seed_everything",
+    "trainer",
+    "model",
+    "data",
+    "cache_features",
+    "cache_dir",
+)
+_OF_A_CLASS = ("class_path", "init_args", "dict_kwargs", "help")
+_FOREIGN = re.compile(r"class_path:\s*['\"]?(?!segtricks\.|torch\.|lightning\.)\w+\.")
+_PACKAGE = Path(__file__).parents[1]
+
+
+def check_run_words(command: str, words: Sequence[str], configs: Iterable[Path] = ()) -> None:
+    """Refuse what is nearly an option of a run; what is not nearly one is explained by the parser of all options.
+
+    Options are looked up in the source of the methods, the data modules and Lightning's trainer. Where a word or a
+    config takes a class from elsewhere, everything is left to the parser, which imports it.
+
+    Args:
+        command: for the message.
+        words: of the command line, the command's own options taken out.
+        configs: YAML files.
+
+    Raises:
+        UserError: a misspelt option.
+    """
+    names = [word[2:].partition("=")[0].rstrip("+") for word in words if word.startswith("--")]
+    if not names or _takes_foreign_classes(words, configs):
+        return
+    known = set(run_option_names())
+    for name in names:
+        option = ".".join(name.split(".")[:2])
+        near = difflib.get_close_matches(option, known - {option}, n=1, cutoff=0.75)
+        if option not in known and near:
+            raise UserError(
+                f"Unknown option {option}. Did you mean {near[0]}?\n"
+                f"Next: segtricks {command} --help lists every option."
+            )
+
+
+def run_option_names() -> Iterator[str]:
+    """Yield the names of all options of runs, of any method and data module, without importing them."""
+    yield from (*RUN_OPTIONS, *_OTHERS)
+    lightning = importlib.util.find_spec("lightning")
+    assert lightning is not None
+    assert lightning.origin is not None
+    trainer = Path(lightning.origin).parent / "pytorch" / "trainer" / "trainer.py"
+    places = {"model": (_PACKAGE / "methods").glob("*.py"), "data": (_PACKAGE / "data").glob("*.py")}
+    for group, files in {**places, "trainer": [trainer]}.items():
+        parameters = {name for file in files for name in _parameters(file)}
+        yield from (f"{group}.{name}" for name in sorted(parameters | {*_OF_A_CLASS}))
+
+
+def _parameters(file: Path) -> Iterator[str]:
+    """Names of the arguments of all classes in a file."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            yield from (each.arg for each in (*node.args.args[1:], *node.args.kwonlyargs))
+
+
+def _takes_foreign_classes(words: Sequence[str], configs: Iterable[Path]) -> bool:
+    after = [*words[1:], ""]
+    for word, value in zip(words, after, strict=True):
+        option, equals, own = word.partition("=")
+        chosen = own if equals else value
+        if option in ("--model", "--data") and "." in chosen and not chosen.startswith("segtricks."):
+            return True
+        if option.endswith(".class_path") and not chosen.startswith(("segtricks.", "torch.", "lightning.")):
+            return True
+    return any(_FOREIGN.search(path.read_text(encoding="utf-8", errors="replace")) for path in configs)
