@@ -63,15 +63,20 @@ def check_run_words(command: str, words: Sequence[str], configs: Iterable[Path] 
     names = [word[2:].partition("=")[0].rstrip("+") for word in words if word.startswith("--")]
     if not names or _takes_foreign_classes(words, configs):
         return
-    known = set(run_option_names())
+    known = sorted(run_option_names())
     for name in names:
         option = ".".join(name.split(".")[:2])
-        near = difflib.get_close_matches(option, known - {option}, n=1, cutoff=0.75)
-        if option not in known and near:
-            raise UserError(
-                f"Unknown option {option}. Did you mean {near[0]}?\n"
-                f"Next: segtricks {command} --help lists every option."
-            )
+        near = [] if option in known else _near(option, known)
+        if near or (option not in known and "." not in option):
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise UserError(f"Unknown option {option}.{hint}\nNext: segtricks {command} --help lists every option.")
+
+
+def _near(option: str, known: Sequence[str]) -> list[str]:
+    """Return the option that is meant, if one is near: of the same group, or of any if none is given."""
+    group, dot, leaf = option.rpartition(".")
+    leaves = {each.rpartition(".")[2]: each for each in known if each.startswith(f"{group}{dot}")}
+    return [leaves[near] for near in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.75)]
 
 
 def run_option_names() -> Iterator[str]:
