@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 NO_MODEL = "Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FILE."
 
 
+LIST_OPTIONS = "--list-options"
+"""Makes any :class:`OptionParser` raise its :class:`OptionNames`."""
+
+
+class OptionNames(Exception):
+    """The options of a parser, for the completion of a shell."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self.names = names
+
+
 class OptionParser(argparse.ArgumentParser):
     """An ``argparse`` parser whose mistakes are a :class:`UserError`; ``-`` and ``_`` in names are the same to it."""
 
@@ -28,6 +40,8 @@ class OptionParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, with the options of this parser in its own spelling."""
         words = [self._spelt(word) for word in (args or [])]
+        if words == [LIST_OPTIONS]:
+            raise OptionNames([option for option in self._option_string_actions if option.startswith("--")])
         for word in words:
             self._check_typo(word.partition("=")[0])
         return super().parse_known_args(words, namespace)

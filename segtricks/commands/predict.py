@@ -27,9 +27,7 @@ def main(words: Sequence[str]) -> None:
     options, rest = parser.parse_known_args(words)
     check_words("predict", rest, configs, options.run)
     task = task_of(options, options.boxes)
-    from segtricks.commands.prediction import (  # later than the options: Lightning takes seconds
-        chosen_model,
-        write_masks,
-    )
+    # Later than the options: Lightning takes seconds.
+    from segtricks.commands.prediction import chosen_model, write_masks
 
     write_masks(task, chosen_model(options.run, options.ckpt_path, configs, rest), "predict")

@@ -94,9 +94,10 @@ def run_option_names() -> Iterator[str]:
 
 def _parameters(file: Path) -> Iterator[str]:
     """Names of the arguments of all classes in a file."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            yield from (each.arg for each in (*node.args.args[1:], *node.args.kwonlyargs))
+    for kind in ast.parse(file.read_text(encoding="utf-8")).body:
+        for node in kind.body if isinstance(kind, ast.ClassDef) else ():
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                yield from (each.arg for each in (*node.args.args[1:], *node.args.kwonlyargs))
 
 
 def _takes_foreign_classes(words: Sequence[str], configs: Iterable[Path]) -> bool:
