@@ -76,7 +76,7 @@ def _near(option: str, known: Sequence[str]) -> list[str]:
     """Return the option that is meant, if one is near: of the same group, or of any if none is given."""
     group, dot, leaf = option.rpartition(".")
     leaves = {each.rpartition(".")[2]: each for each in known if each.startswith(f"{group}{dot}")}
-    return [leaves[near] for near in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.75)]
+    return [leaves[near] for near in difflib.get_close_matches(leaf, leaves, n=1)]
 
 
 def run_option_names() -> Iterator[str]:
