@@ -19,6 +19,7 @@ import sys
 import tarfile
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", metavar="REVISION", help="also measure this Git revision")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=(*PYTHON, *COMMANDS), metavar="COMMAND", help="rows to measure")
     parser.add_argument("--output", type=Path, default=HERE)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -110,17 +112,22 @@ def main() -> None:
             sides = {options.before: unpacked(options.before, work / "before")} | sides
         common = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         environments = {side: common | {"PYTHONPATH": str(path)} for side, path in sides.items()}
-        scored_run(work, environments[HERE_NOW])
-        measure(work, environments, options.repeat, options.output)
+        only = options.only or (*PYTHON, *COMMANDS)
+        if "report" in only:
+            scored_run(work, environments[HERE_NOW])
+        measure(only, work, environments, options.repeat, options.output)
 
 
-def measure(work: Path, environments: dict[str, dict[str, str]], repeat: int, output: Path) -> None:
+def measure(
+    only: Sequence[str], work: Path, environments: dict[str, dict[str, str]], repeat: int, output: Path
+) -> None:
     """Measure every command of every side, and write the tables."""
     segtricks = [sys.executable, "-X", "importtime", "-m", "segtricks"]
     imports, rows = [], []
     commands = {name: [sys.executable, "-c", code] for name, code in PYTHON.items()}
     commands |= {name: [sys.executable, "-m", "segtricks", *line.split()] for name, line in COMMANDS.items()}
-    for name, words in commands.items():
+    for name in only:
+        words = commands[name]
         times: dict[str, list[float]] = {side: [] for side in environments}
         for side, environment in environments.items():
             if name in IMPORTS:

@@ -11,7 +11,8 @@ from segtricks.packaged import find_config
 
 def test_options_read_from_source_are_those_of_the_classes():
     kinds = {"trainer": [Trainer], "model": [], "data": []}
-    kinds["model"] = [getattr(methods, name) for name in methods.__all__]
+    found = [getattr(methods, name) for name in methods.__all__]
+    kinds["model"] = [kind for kind in found if issubclass(kind, methods.SegmentationModule)]
     kinds["data"] = [getattr(data, name) for name in data.__all__ if name.endswith("DataModule")]
     assert all(issubclass(kind, LightningDataModule) for kind in kinds["data"])
     taken = {
