@@ -68,8 +68,14 @@ def check_run_words(command: str, words: Sequence[str], configs: Iterable[Path] 
         option = ".".join(name.split(".")[:2])
         near = [] if option in known else _near(option, known)
         if near or (option not in known and "." not in option):
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise UserError(f"Unknown option {option}.{hint}\nNext: segtricks {command} --help lists every option.")
+            hint = f" Did you mean {_spelt(near[0])}?" if near else ""
+            raise UserError(
+                f"Unknown option {_spelt(option)}.{hint}\nNext: segtricks {command} --help lists every option."
+            )
+
+
+def _spelt(option: str) -> str:
+    return option if "." in option else f"--{option}"
 
 
 def _near(option: str, known: Sequence[str]) -> list[str]:

@@ -33,7 +33,7 @@ def test_options_read_from_source_are_those_of_the_classes():
         ("--data.siez=3", "data.size"),
         ("--trainer.max_epoch 3", "trainer.max_epochs"),
         ("--max_epoch 3", "trainer.max_epochs"),
-        ("--wadnb off", "wandb"),
+        ("--wadnb off", "--wandb"),
     ],
 )
 def test_misspelt_option_is_told_with_the_one_that_is_meant(words, meant):
