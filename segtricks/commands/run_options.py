@@ -66,8 +66,9 @@ def check_run_words(command: str, words: Sequence[str], configs: Iterable[Path] 
     known = sorted(run_option_names())
     for name in names:
         option = ".".join(name.split(".")[:2])
-        near = [] if option in known else _near(option, known)
-        if near or (option not in known and "." not in option):
+        plain = option.replace("-", "_")
+        near = [] if plain in known else _near(plain, known)
+        if near or (plain not in known and "." not in plain):
             hint = f" Did you mean {_spelt(near[0])}?" if near else ""
             raise UserError(
                 f"Unknown option {_spelt(option)}.{hint}\nNext: segtricks {command} --help lists every option."

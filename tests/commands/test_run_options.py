@@ -44,7 +44,7 @@ def test_misspelt_option_is_told_with_the_one_that_is_meant(words, meant):
 @pytest.mark.parametrize(
     "words",
     [
-        "--model.tau 3 --data.test=[ecssd] --trainer.callbacks+=X --seed_everything 1 --cache_features",
+        "--model.tau 3 --data.test=[ecssd] --trainer.callbacks+=X --seed_everything 1 --cache_features --cache-dir x",
         "--model.refiner.radius 3 --model.init_args.tua 3 --model segtricks.methods.Found",
         "--model mine.Method --model.tua 3",
         "--data.class_path=mine.Data --data.siez 3",
