@@ -87,13 +87,14 @@ def unpacked(revision: str, folder: Path) -> Path:
 
 
 def imported(text: str) -> Counter[str]:
-    """Milliseconds by package of ``-X importtime``, each module's own; of torch the parts that compile apart."""
+    """Percent of the time of all imports by package, from ``-X importtime``; of torch the parts that compile apart."""
     found: Counter[str] = Counter()
     for own, name in re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", text, re.MULTILINE):
         parts = name.split(".")
         compiles = parts[:2] in (["torch", "_dynamo"], ["torch", "_inductor"])
         found[".".join(parts[:2]) if compiles else parts[0]] += int(own)
-    return Counter({name: round(own / 1000) for name, own in found.items()})
+    total = max(1, found.total())
+    return Counter({name: round(100 * own / total) for name, own in found.items()})
 
 
 def main() -> None:
@@ -141,7 +142,7 @@ def measure(
         rows += [[name, side, f"{min(found):.2f}"] for side, found in times.items()]
         print(name, json.dumps({side: round(min(found), 2) for side, found in times.items()}), flush=True)
     write(output / "results.csv", ["command", "side", "cpu_seconds"], rows)
-    write(output / "imports.csv", ["command", "side", "package", "ms"], imports)
+    write(output / "imports.csv", ["command", "side", "package", "percent"], imports)
 
 
 def write(path: Path, header: list[str], rows: list[list[object]]) -> None:
