@@ -84,6 +84,15 @@ def test_page_of_an_index_has_no_link_into_the_repository(wheel):
     assert not [target for target in targets if not target.startswith(("https://", "#"))]
 
 
+def test_image_is_built_from_files_that_the_build_may_see():
+    allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    copied = re.findall(r"^COPY (.*) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    sources = " ".join(copied).split()
+    assert {"pyproject.toml", "README.md", "LICENSE", "segtricks"} == set(sources)
+    assert allowed[0] == "*"
+    assert {f"!{source}" for source in sources} <= set(allowed)
+
+
 def test_version_of_a_tagged_commit_is_the_tag(tree, tmp_path):
     _git(tree, "init", "--quiet")
     _git(tree, "add", "--all")
