@@ -1,7 +1,7 @@
 # segtricks with the photographs and weights of the demo, as a user without rights:
 #
 #   docker build -t segtricks --build-arg TORCH_BACKEND=cpu .
-#   docker run --rm --shm-size=1g -v segtricks-cache:/cache -v "$PWD:/work" -u "$(id -u)" segtricks fit --config demo
+#   docker run --rm --shm-size=1g -v segtricks-cache:/cache -v "$PWD:/mnt" -u "$(id -u)" segtricks fit --config demo
 #
 # TORCH_BACKEND is a name that uv knows: cpu, cu130, rocm6.4 and so on; left out, the build of torch that the index has, for
 # CUDA. VERSION is the package's version, since the image is built without git.
@@ -25,13 +25,13 @@ RUN SETUPTOOLS_SCM_PRETEND_VERSION="$VERSION" \
 
 # Any user of `docker run -u` may write to these, and has a name, which torch asks for.
 RUN useradd --uid 1000 --no-create-home segtricks \
-    && mkdir /cache /work \
-    && chmod 1777 /cache /work
+    && mkdir /cache \
+    && chmod 1777 /cache /mnt
 ENV HOME=/cache \
     LOGNAME=segtricks \
     XDG_CACHE_HOME=/cache
 USER 1000
-WORKDIR /work
+WORKDIR /mnt
 VOLUME ["/cache"]
 
 ENTRYPOINT ["segtricks"]
