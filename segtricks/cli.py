@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from segtricks import __version__
+import segtricks
 from segtricks.errors import UserError, worker_death
 
 HELP = """\
@@ -72,7 +72,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(HELP, end="")
         return 0
     if words[0] == "--version":
-        print(f"segtricks {__version__}")
+        print(f"segtricks {segtricks.__version__}")
         return 0
     try:
         with _stopped_by_sigterm():

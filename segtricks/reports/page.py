@@ -3,7 +3,6 @@
 import base64
 import csv
 import io
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -249,8 +248,9 @@ def _files(run: Path, output: Path) -> Iterator[tuple[str, str | None]]:
     found += sorted((run / "figures").glob("*.png")) + sorted((run / "checkpoints").glob("*.ckpt"))
     for path in found:
         if path.is_file():
-            link = Path(os.path.relpath(path.resolve(), output.resolve().parent)).as_posix()
-            yield path.relative_to(run).as_posix(), None if ".." in link else quote(link)
+            place, here = path.resolve(), output.resolve().parent
+            link = quote(place.relative_to(here).as_posix()) if place.is_relative_to(here) else None
+            yield path.relative_to(run).as_posix(), link
 
 
 def _per_image(path: Path, row: str) -> list[dict[str, str]]:
