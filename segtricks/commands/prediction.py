@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,16 @@ from torch.utils.data import DataLoader
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, add_page_options
+from segtricks.commands.outputs import (
+    Outputs,
+    add_output_options,
+    export,
+    find_photographs,
+    from_the_first,
+    outputs_of,
+    prepare,
+    write_overlays,
+)
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import RunData
 from segtricks.data.loading import OnHost, WholeItems, collate_lists, finished, make_loader
@@ -46,6 +57,7 @@ class Task:
     page: bool
     limit: int
     boxes: bool
+    outputs: Outputs
 
 
 @dataclass(frozen=True)
@@ -71,8 +83,11 @@ class Model:
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a :class:`Task`."""
-    parser.add_argument("--images", required=True, metavar="PHOTOS", help="folder or text list of photographs")
-    parser.add_argument("--output", required=True, metavar="MASKS", help="folder for soft/, binary/ and overlay/")
+    parser.add_argument(
+        "--images", required=True, metavar="PHOTOS", help="folder or text list of photographs, or a film"
+    )
+    parser.add_argument("--output", required=True, metavar="MASKS", help="folder to write to")
+    add_output_options(parser)
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="write only this part of the photographs")
     parser.add_argument("--overwrite", action="store_true", help="make masks again that are there")
     add_page_options(parser)
@@ -82,14 +97,16 @@ def task_of(options: Namespace, boxes: bool) -> Task:
     """Return the task of parsed options.
 
     Raises:
-        UserError: the masks would lie among the photographs, or the shard is not a part.
+        UserError: the masks would lie among the photographs, or an option has a value that is not allowed.
     """
     photos, output = Path(options.images), Path(options.output)
     if output.resolve() == photos.resolve():
         raise UserError(f"--output {output} is the folder of the photographs: pass another one.")
     if photos.resolve() in output.resolve().parents:
         raise UserError(f"--output {output} lies among the photographs, and would be one of them: pass another one.")
-    return Task(photos, output, share(options.shard), options.overwrite, options.page, options.limit, boxes)
+    part = share(options.shard)
+    outputs = outputs_of(options, part)
+    return Task(photos, output, part, options.overwrite, options.page, options.limit, boxes, outputs)
 
 
 def write_masks(task: Task, model: Model, title: str) -> None:
@@ -103,9 +120,9 @@ def write_masks(task: Task, model: Model, title: str) -> None:
     Raises:
         UserError: nothing could be read, there is no such model, or ``output`` holds masks of other settings.
     """
-    dataset = ImageFolder(task.photos)
     quiet()
     with one_voice():
+        dataset, fps = find_photographs(task.photos, task.output, task.outputs)
         cli = SegtricksCLI(
             model.words,
             bar=False,
@@ -114,15 +131,19 @@ def write_masks(task: Task, model: Model, title: str) -> None:
             use_distributed_sampler=False,  # the list is split here
         )
         _make_ready(cli, model, dataset.images)
-        writer: MaskWriter = cli.model.writer_class(dataset.root, task.output, dataset.images)
+        formats = task.outputs.formats
+        writer: MaskWriter = cli.model.writer_class(dataset.root, task.output, dataset.images, formats)
+        part = task.shard.split(*_rank(cli.trainer))
+        prepare(task.outputs, writer, part)
         dataset.decide_reading()
         dataset.warn_of_reading(dataset.name)
         settings = _settings(cli, model)
+        if task.outputs.steady is not None:
+            settings["steady"] = task.outputs.steady
         if not task.overwrite:
             check_settings(task.output, settings)
-        part = task.shard.split(*_rank(cli.trainer))
         there = _predict(cli, task, model, dataset, writer, part, settings, title)
-        _report(cli, task, dataset.images, writer, part, settings, _source(cli, model), there)
+        _report(cli, task, dataset, writer, part, settings, _source(cli, model), there, fps)
         if task.page and cli.trainer.is_global_zero and (task.output / "index.json").is_file():
             write_page(Store.open(task.output), dataset.images, task.output / "page.html", dataset.root, task.limit)
 
@@ -177,10 +198,13 @@ def _predict(
     """Write the masks of this process's part that are not there; return how many were."""
     trainer, chosen = cli.trainer, part.of(dataset.images)
     todo = [path for path in chosen if task.overwrite or not writer.exists(path)]
+    if writer.steady is not None and todo:
+        todo = from_the_first(todo[0], chosen, writer)
     callbacks = [writer, _Begin(writer, todo if task.overwrite else [], settings)]
     trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
-        batches = _EqualSizes(_loader(todo, dataset, cli.run_data), cli.run_data.eval_batch_size)
+        loader = _loader(todo, dataset, cli.run_data)
+        batches = _EqualSizes(loader, cli.run_data.eval_batch_size, in_order=task.outputs.video)
         with writer.at_work(len(todo), title, cli.wants_bar and trainer.is_global_zero):
             ckpt = None if model.checkpoint is None else str(model.checkpoint)
             trainer.predict(cli.model, batches, ckpt_path=ckpt, return_predictions=False, weights_only=True)
@@ -218,10 +242,11 @@ class _EqualSizes:
     Args:
         loader: of single photographs.
         size: photographs of a batch.
+        in_order: keep their order, also where sizes differ.
     """
 
-    def __init__(self, loader: DataLoader[Any], size: int) -> None:
-        self.loader, self.size = loader, size
+    def __init__(self, loader: DataLoader[Any], size: int, in_order: bool = False) -> None:
+        self.loader, self.size, self.in_order = loader, size, in_order
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         waiting: dict[tuple[int, ...], list[tuple[Tensor, Tensor, str]]] = defaultdict(list)
@@ -230,6 +255,8 @@ class _EqualSizes:
                 yield _batch([], single["skipped"])
                 continue
             (image,), (photo,), (path,) = single["image"], single["photo"], single["path"]
+            if self.in_order and waiting and tuple(image.shape) not in waiting:
+                yield _batch(waiting.popitem()[1])
             waiting[tuple(image.shape)].append((_own(image), _own(photo), path))
             longest = max(waiting, key=lambda shape: len(waiting[shape]))
             held = sum(map(len, waiting.values()))
@@ -257,15 +284,16 @@ def _own(tensor: Tensor) -> Tensor:
 def _report(
     cli: SegtricksCLI,
     task: Task,
-    paths: list[Path],
+    dataset: ImageFolder,
     writer: MaskWriter,
     part: Share,
     settings: dict[str, Any],
     source: dict[str, str],
     there: int,
+    fps: Fraction,
 ) -> None:
     """Write this part's boxes and index, and the whole ones if it is the last; the first process says what was done."""
-    trainer = cli.trainer
+    trainer, paths = cli.trainer, dataset.images
     work = digest([str(writer.relative(path)) for path in paths], settings)
     own = writer.index(there) | {"weights": source["weights"], "settings": settings, "source": source}
     if task.boxes:
@@ -273,6 +301,7 @@ def _report(
         boxes = writer.coco(paths, [path for path in part.of(paths) if str(path) not in broken])
         own |= writer.counts(boxes)
         publish(task.output / "boxes.json", part, work, boxes, join_boxes)
+    made = export(task.outputs, writer, dataset, part, work, cli.model.counts.get("K", 0))
     path = task.output / "index.json"
     if not trainer.is_global_zero:
         publish(path, part, work, own, join_indices)
@@ -285,20 +314,30 @@ def _report(
         print(f"skipped {entry['path']}: {entry['reason']}")
     if not index["images"] + index["already_there"] and of:
         raise UserError(f"None of the {len(of):,} files could be read; see {task.output / f'index{suffix}.json'}.")
-    _print_counts(cli, task, writer, index, len(of), suffix)
+    if whole is not None and task.outputs.video:
+        made.append(write_overlays(writer, paths, fps))
+    _print_counts(cli, task, writer, index, len(of), suffix, made)
 
 
 def _print_counts(
-    cli: SegtricksCLI, task: Task, writer: MaskWriter, index: dict[str, Any], photographs: int, suffix: str
+    cli: SegtricksCLI,
+    task: Task,
+    writer: MaskWriter,
+    index: dict[str, Any],
+    photographs: int,
+    suffix: str,
+    made: list[str],
 ) -> None:
     world = cli.trainer.world_size
     pace = f" {writer.pace()}" if writer.written else ""
     first = f" in the first of {world} processes" if pace and world > 1 else ""
     before = f", {index['already_there']:,} were there" if index["already_there"] else ""
-    boxes = f"boxes{suffix}.json, " if task.boxes else ""
+    files = [*(f"{kind}/" for kind in writer.written_kinds), *made]
+    if task.boxes:
+        files.append(f"boxes{suffix}.json")
     print(
         f"{index['images']:,} of {photographs:,} photographs written to {task.output}{pace}{first}{before}: "
-        f"{', '.join(f'{kind}/' for kind in writer.kinds)}, {boxes}index{suffix}.json; {writer.summary(index)}"
+        f"{', '.join([*files, f'index{suffix}.json'])}; {writer.summary(index)}"
     )
     empty, full = len(index["empty"]), len(index["full"])
     warn_one_sided(empty, full, index["images"] + index["already_there"], cli.model.why_one_sided())

@@ -1,0 +1,210 @@
+"""Masks of a store in the formats of other tools: COCO, YOLO, labelme, and cut-outs of the photographs."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from segtricks.data.images import UnreadableImage, read_image, read_mask
+from segtricks.data.label_entry import Entry, Mask, encode_mask, read_entry
+from segtricks.parallel import in_threads
+from segtricks.pseudo_labels.export import annotation_of
+from segtricks.pseudo_labels.outlines import Ring, join_rings, outlines
+from segtricks.pseudo_labels.writer import PNG_LEVEL, THREADS, Described, MaskWriter
+from segtricks.refine.components import connected_components
+from segtricks.runs import replacing
+
+MIN_AREA = 0.001
+"""Share of a photograph below which an object is left out."""
+
+_READ_BY_YOLO = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_LABELME_VERSION = "5.5.0"  # whose fields are written; later ones read the same
+_QUARTER = 0.25  # pixels: the same pixel for readers that round and for those that cut
+
+
+@dataclass(frozen=True)
+class Object:
+    """One object of a photograph: its pixels, bool (H, W), and the mask as an entry holds it."""
+
+    pixels: NDArray[np.bool_]
+    mask: Mask
+
+    @property
+    def label(self) -> str:
+        """Return its class in words."""
+        return "object" if self.mask.class_id is None else str(self.mask.class_id)
+
+
+def objects_of(entry: Entry, one_mask: bool, min_area: float = MIN_AREA) -> list[Object]:
+    """Return the objects of a photograph, without those that cover less than the share ``min_area`` of it.
+
+    They are its masks; where it has ``one_mask``, the 4-connected components of that.
+    """
+    least = max(1.0, min_area * entry.height * entry.width)
+    masks = list(zip(entry.arrays(), entry.masks, strict=True))
+    if not one_mask:
+        return [Object(pixels, mask) for pixels, mask in masks if pixels.sum() >= least]
+    found = []
+    for pixels, _ in masks:
+        components = connected_components(pixels)
+        for place in np.flatnonzero(components.area >= least):
+            part = components.mask(int(place))
+            found.append(Object(part, encode_mask(part)))
+    return found
+
+
+class Exporter:
+    """Write what a store holds in other formats; the store's own files stay as they are.
+
+    ``yolo/`` is a data set for Ultralytics: ``labels/``, ``images/`` with copies of the photographs, since labels are
+    looked for next to them and broken JPEGs are overwritten, and ``data.yaml``. ``labelme/`` holds a JSON file for
+    each photograph, ``cutout/`` the photograph with its soft mask as alpha; where it has several masks, with all of
+    them.
+
+    Args:
+        writer: that wrote the store.
+        formats: some of :data:`segtricks.pseudo_labels.writer.FORMATS`.
+        min_area: see :func:`objects_of`.
+        white: gray value of white in photographs of 16 bits.
+    """
+
+    def __init__(self, writer: MaskWriter, formats: Sequence[str], min_area: float = MIN_AREA, white: int = 65535):
+        self.writer, self.formats, self.min_area, self.white = writer, formats, min_area, white
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to write."""
+        return any(name != "masks" for name in self.formats)
+
+    def write(self, photos: Sequence[Path], chosen: Sequence[Path]) -> dict[str, Any]:
+        """Write the files of the ``chosen`` among all ``photos``; those that have no entry are left out.
+
+        Returns:
+            All their objects in COCO's form, with run-length codes.
+
+        Raises:
+            UserError: they cannot be written.
+        """
+        described: Iterator[Described | None] = in_threads(self._write_one, chosen, THREADS, "formats")
+        return self.writer.coco_of(photos, zip(chosen, described, strict=True))
+
+    def write_names(self, classes: int) -> list[str]:
+        """Write what the formats have once for all photographs; ``classes`` is the largest class id.
+
+        Returns:
+            What was written, for the message.
+        """
+        if "yolo" in self.formats:
+            names = {number: str(number) for number in range(classes + 1)} if self.writer.classes else {0: "object"}
+            content = {"train": "images", "val": "images", "names": names}
+            with replacing(self.writer.output / "yolo" / "data.yaml") as temporary:
+                temporary.write_text(yaml.safe_dump(content, sort_keys=False))
+        written = {"coco": "instances.json", "yolo": "yolo/data.yaml", "labelme": "labelme/", "cutout": "cutout/"}
+        return [text for name, text in written.items() if name in self.formats]
+
+    def _write_one(self, photo: Path) -> Described | None:
+        writer = self.writer
+        try:
+            entry = read_entry(writer.output, writer.name(photo))
+            objects = objects_of(entry, writer.one_mask, self.min_area)
+        except UnreadableImage:
+            return None
+        files = writer.exported(photo)
+        with writer.explained(photo):
+            if "yolo" in self.formats:
+                self._write_yolo(photo, entry, objects, files["yolo"])
+            if "labelme" in self.formats:
+                _write_text(files["labelme"], _labelme(photo, entry, objects, files["labelme"].parent))
+            if "cutout" in self.formats:
+                self._write_cutout(photo, entry, files["cutout"])
+        return (entry.height, entry.width), [_annotation(each, entry) for each in objects]
+
+    def _write_yolo(self, photo: Path, entry: Entry, objects: list[Object], label: Path) -> None:
+        _write_text(label, "".join(f"{_yolo_line(each, entry)}\n" for each in objects))
+        image = self.writer.output / "yolo" / "images" / f"{self.writer.name(photo)}{photo.suffix.lower()}"
+        if photo.suffix.lower() in _READ_BY_YOLO:
+            _copy(photo, image)
+            return
+        pixels = read_image(photo, white=self.white)
+        with replacing(image.with_suffix(".png")) as temporary:
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(temporary)
+
+    def _write_cutout(self, photo: Path, entry: Entry, path: Path) -> None:
+        if entry.soft is not None:
+            alpha = read_mask(entry.soft)[0].numpy()
+        else:
+            alpha = np.where(entry.arrays().any(axis=0), 255, 0).astype(np.uint8)
+        colours = read_image(photo, white=self.white).permute(1, 2, 0).numpy()
+        with replacing(path) as temporary:
+            Image.fromarray(np.dstack([colours, alpha])).save(temporary, compress_level=PNG_LEVEL)
+
+
+def _annotation(found: Object, entry: Entry) -> dict[str, Any]:
+    kind = {} if found.mask.class_id is None else {"category_id": found.mask.class_id}
+    return annotation_of(found.mask, int(found.pixels.sum()), entry) | kind
+
+
+def _yolo_line(found: Object, entry: Entry) -> str:
+    """Class and outline, in shares of width and height; parts are joined by lines, as Ultralytics does it."""
+    corners = (join_rings(outlines(found.pixels)) + _QUARTER) / (entry.width, entry.height)
+    return " ".join([str(found.mask.class_id or 0), *(f"{value:.6f}" for value in corners.ravel())])
+
+
+def _labelme(photo: Path, entry: Entry, objects: list[Object], folder: Path) -> str:
+    shapes = [shape for number, each in enumerate(objects, 1) for shape in _shapes(each, number)]
+    content: dict[str, Any] = {
+        "version": _LABELME_VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": _path_from(folder, photo),
+        "imageData": None,
+        "imageHeight": entry.height,
+        "imageWidth": entry.width,
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _shapes(found: Object, number: int) -> Iterator[dict[str, Any]]:
+    """A polygon for each part of an object; several share a group."""
+    polygons: list[Ring] = outlines(found.pixels)
+    score = {} if found.mask.score is None else {"score": found.mask.score}
+    for polygon in polygons:
+        yield {
+            "label": found.label,
+            "points": polygon.astype(float).tolist(),
+            "group_id": number if len(polygons) > 1 else None,
+            "description": "",
+            "shape_type": "polygon",
+            "flags": {},
+        } | score
+
+
+def _path_from(folder: Path, photo: Path) -> str:
+    try:
+        return Path(os.path.relpath(os.path.realpath(photo), os.path.realpath(folder))).as_posix()
+    except ValueError:  # another drive
+        return str(photo.absolute())
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path, durable=False) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _copy(photo: Path, target: Path) -> None:
+    """Copy a file, unless that was done before."""
+    if target.is_file():
+        old, new = target.stat(), photo.stat()
+        if (old.st_size, old.st_mtime) == (new.st_size, new.st_mtime):
+            return
+    with replacing(target, durable=False) as temporary:
+        shutil.copyfile(photo, temporary)
+        shutil.copystat(photo, temporary)
