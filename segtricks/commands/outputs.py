@@ -9,13 +9,12 @@ from pathlib import Path
 from PIL import Image
 
 from segtricks.data import ImageFolder
-from segtricks.data.films import FPS, in_order_of_numbers, is_film, unpack, write_film
+from segtricks.data.films import FPS, in_order_of_numbers, is_film, unpack_film, write_film
 from segtricks.data.images import read_image, read_mask
 from segtricks.errors import UserError
-from segtricks.pseudo_labels.formats import MIN_AREA, Exporter
 from segtricks.pseudo_labels.parts import Share, join_boxes, publish
 from segtricks.pseudo_labels.steady import Steady
-from segtricks.pseudo_labels.writer import FORMATS, MaskWriter
+from segtricks.pseudo_labels.writer import FORMATS, MIN_AREA, MaskWriter
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def find_photographs(photos: Path, output: Path, outputs: Outputs) -> tuple[Imag
     fps = FPS
     if is_film(photos):
         film, photos = photos, output / "frames"
-        found = unpack(film, photos)
+        found = unpack_film(film, photos)
         fps = found.fps
         print(f"{found.frames:,} frames of {film} are in {photos}: {float(fps):.5g} a second, without their sound.")
         if found.frames < found.stated:
@@ -172,9 +171,11 @@ def export(
         work: see :func:`segtricks.pseudo_labels.parts.publish`.
         classes: the largest class id.
     """
-    exporter = Exporter(writer, outputs.formats, outputs.min_area, dataset.white)
-    if not exporter.needed:
+    if outputs.formats == ("masks",):
         return []
+    from segtricks.pseudo_labels.formats import Exporter  # its libraries take part of a second, and masks need none
+
+    exporter = Exporter(writer, outputs.formats, outputs.min_area, dataset.white)
     content = exporter.write(dataset.images, part.of(dataset.images))
     if "coco" in outputs.formats:
         publish(writer.output / "instances.json", part, work, content, join_boxes)

@@ -45,7 +45,7 @@ def in_order_of_numbers(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def unpack(film: Path, folder: Path) -> Film:
+def unpack_film(film: Path, folder: Path) -> Film:
     """Write the frames of a film as ``000001.jpg`` and so on, upright, and what they are of to ``film.json``.
 
     Frames of the same file that are all there are left as they are; others are removed. One frame at a time is held.

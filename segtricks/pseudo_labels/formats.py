@@ -18,12 +18,9 @@ from segtricks.data.label_entry import Entry, Mask, encode_mask, read_entry
 from segtricks.parallel import in_threads
 from segtricks.pseudo_labels.export import annotation_of
 from segtricks.pseudo_labels.outlines import Ring, join_rings, outlines
-from segtricks.pseudo_labels.writer import PNG_LEVEL, THREADS, Described, MaskWriter
+from segtricks.pseudo_labels.writer import MIN_AREA, PNG_LEVEL, THREADS, Described, MaskWriter
 from segtricks.refine.components import connected_components
 from segtricks.runs import replacing
-
-MIN_AREA = 0.001
-"""Share of a photograph below which an object is left out."""
 
 _READ_BY_YOLO = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _LABELME_VERSION = "5.5.0"  # whose fields are written; later ones read the same
@@ -78,11 +75,6 @@ class Exporter:
 
     def __init__(self, writer: MaskWriter, formats: Sequence[str], min_area: float = MIN_AREA, white: int = 65535):
         self.writer, self.formats, self.min_area, self.white = writer, formats, min_area, white
-
-    @property
-    def needed(self) -> bool:
-        """Whether there is anything to write."""
-        return any(name != "masks" for name in self.formats)
 
     def write(self, photos: Sequence[Path], chosen: Sequence[Path]) -> dict[str, Any]:
         """Write the files of the ``chosen`` among all ``photos``; those that have no entry are left out.

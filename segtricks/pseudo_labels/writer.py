@@ -30,6 +30,8 @@ THREADS = min(4, os.cpu_count() or 1)
 """That encode and write; no more than twice as many photographs wait for them or are written."""
 FORMATS = ("masks", "coco", "yolo", "labelme", "cutout")
 """What masks can be written as: pictures, or what other tools read."""
+MIN_AREA = 0.001
+"""Share of a photograph below which an object is left out of the formats of other tools."""
 MANY = 0.05
 """Share of the photographs from which empty or full masks are more than photographs without an object."""
 
