@@ -17,16 +17,8 @@ from torch.utils.data import DataLoader
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, add_page_options
-from segtricks.commands.outputs import (
-    Outputs,
-    add_output_options,
-    export,
-    find_photographs,
-    from_the_first,
-    outputs_of,
-    prepare,
-    write_overlays,
-)
+from segtricks.commands.output_options import Outputs, add_output_options, outputs_of
+from segtricks.commands.outputs import export, find_photographs, from_the_first, prepare, write_overlays
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import RunData
 from segtricks.data.loading import OnHost, WholeItems, collate_lists, finished, make_loader
@@ -37,8 +29,9 @@ from segtricks.methods.foreground import find_sign
 from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.parallel import one_voice, place
 from segtricks.pseudo_labels import Store, write_page
+from segtricks.pseudo_labels.mask_files import warn_one_sided
 from segtricks.pseudo_labels.parts import Share, check_settings, digest, join_boxes, join_indices, publish, share
-from segtricks.pseudo_labels.writer import MaskWriter, warn_one_sided
+from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint
 
@@ -105,7 +98,7 @@ def task_of(options: Namespace, boxes: bool) -> Task:
     if photos.resolve() in output.resolve().parents:
         raise UserError(f"--output {output} lies among the photographs, and would be one of them: pass another one.")
     part = share(options.shard)
-    outputs = outputs_of(options, part)
+    outputs = outputs_of(options, part.count)
     return Task(photos, output, part, options.overwrite, options.page, options.limit, boxes, outputs)
 
 

@@ -17,10 +17,12 @@ from segtricks.data.images import UnreadableImage, read_image, read_mask
 from segtricks.data.label_entry import Entry, Mask, encode_mask, read_entry
 from segtricks.parallel import in_threads
 from segtricks.pseudo_labels.export import annotation_of
+from segtricks.pseudo_labels.mask_files import PNG_LEVEL
 from segtricks.pseudo_labels.outlines import Ring, join_rings, outlines
-from segtricks.pseudo_labels.writer import MIN_AREA, PNG_LEVEL, THREADS, Described, MaskWriter
+from segtricks.pseudo_labels.writer import THREADS, Described, MaskWriter
 from segtricks.refine.components import connected_components
 from segtricks.runs import replacing
+from segtricks.words import MIN_AREA
 
 _READ_BY_YOLO = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _LABELME_VERSION = "5.5.0"  # whose fields are written; later ones read the same
@@ -68,7 +70,7 @@ class Exporter:
 
     Args:
         writer: that wrote the store.
-        formats: some of :data:`segtricks.pseudo_labels.writer.FORMATS`.
+        formats: some of :data:`segtricks.words.FORMATS`.
         min_area: see :func:`objects_of`.
         white: gray value of white in photographs of 16 bits.
     """

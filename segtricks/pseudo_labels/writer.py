@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import numpy as np
 from lightning.pytorch import Callback
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,28 +19,16 @@ from segtricks.data.images import UnreadableImage
 from segtricks.data.label_entry import encode_mask, entry_names, read_entry, write_entry
 from segtricks.data.label_store import FORMAT
 from segtricks.errors import UserError
+from segtricks.pseudo_labels.mask_files import KINDS, count_one_sided, write_pictures
 from segtricks.pseudo_labels.steady import Steady
 from segtricks.refine.components import connected_components
-from segtricks.runs import replacing
+from segtricks.words import FORMATS
 
-PNG_LEVEL = 4
-"""Of zlib: on soft masks a tenth larger than its own 6, in well under half the time."""
 THREADS = min(4, os.cpu_count() or 1)
 """That encode and write; no more than twice as many photographs wait for them or are written."""
-FORMATS = ("masks", "coco", "yolo", "labelme", "cutout")
-"""What masks can be written as: pictures, or what other tools read."""
-MIN_AREA = 0.001
-"""Share of a photograph below which an object is left out of the formats of other tools."""
-MANY = 0.05
-"""Share of the photographs from which empty or full masks are more than photographs without an object."""
 
 Described = tuple[tuple[int, int], list[dict[str, Any]]]
 """Size (H, W) of a photograph, and what its annotations in COCO's form hold."""
-
-_TINT = (1.0, 0.25, 0.1)
-_PROBABILITIES = [value / 255 for value in range(256)]
-_KEPT = [round(255 * (0.55 + 0.45 * p) * (1 - p / 2)) for p in _PROBABILITIES]
-_ADDED = [[round(255 * p / 2 * part) for p in _PROBABILITIES] for part in _TINT]
 
 
 class MaskWriter(Callback):
@@ -60,7 +47,7 @@ class MaskWriter(Callback):
             :class:`segtricks.pseudo_labels.formats.Exporter` makes the other formats of them.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("soft", "binary", "overlay")
+    kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)
     """Of the pictures."""
     formats: ClassVar[tuple[str, ...]] = FORMATS
     """What the predictions can be written as."""
@@ -251,15 +238,7 @@ class MaskWriter(Callback):
 
     def write_files(self, prediction: Any, photo: NDArray[np.uint8], path: Path) -> None:
         """Write the pictures of one photograph (H, W, 3), and then its entry; here of a soft mask (H, W)."""
-        inside = prediction > 0.5
-        soft = np.rint(np.nan_to_num(prediction.clip(0, 1), copy=False) * 255).astype(np.uint8)
-        if "soft" in self.written_kinds:
-            write_png(self.file(path, "soft"), soft)
-        if "binary" in self.written_kinds:
-            write_png(self.file(path, "binary"), inside.astype(np.uint8) * np.uint8(255))
-        if "overlay" in self.written_kinds:
-            with replacing(self.file(path, "overlay")) as temporary:
-                overlay(Image.fromarray(photo), Image.fromarray(soft)).save(temporary, quality=90)
+        inside = write_pictures(prediction, photo, {kind: self.file(path, kind) for kind in self.written_kinds})
         masks = [encode_mask(inside)] if inside.any() else []
         write_entry(self.output, self.name(path), self.relative(path).as_posix(), inside.shape, masks)
 
@@ -330,36 +309,3 @@ class MaskWriter(Callback):
     def summary(self, index: dict[str, Any]) -> str:
         """Return the counts of ``index.json`` in words."""
         return count_one_sided(len(index["empty"]), len(index["full"]))
-
-
-def overlay(photo: Image.Image, mask: Image.Image) -> Image.Image:
-    """Tint the foreground of a photograph (RGB) and darken the background, by its mask (L, 255 at probability 1).
-
-    The tint's share is half the probability. Whole numbers throughout: a value may be off by 2 of 255.
-    """
-    kept, added = mask.point(_KEPT), [mask.point(table) for table in _ADDED]
-    return ImageChops.add(ImageChops.multiply(photo, Image.merge("RGB", [kept] * 3)), Image.merge("RGB", added))
-
-
-def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write a gray picture (H, W), in one step."""
-    with replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, compress_level=PNG_LEVEL)
-
-
-def count_one_sided(empty: int, full: int) -> str:
-    """Return the counts in words."""
-    return f"{empty:,} empty masks, {full:,} of everything"
-
-
-def warn_one_sided(empty: int, full: int, masks: int, why: str) -> None:
-    """Print what is likely wrong where many of the masks are empty or full.
-
-    Args:
-        empty: masks without foreground.
-        full: masks of nothing else.
-        masks: all masks.
-        why: the likely reason, and what to type next.
-    """
-    if masks and empty + full > MANY * masks:
-        print(f"segtricks: warning: {(empty + full) / masks:.0%} of the masks are empty or full. {why}")

@@ -7,7 +7,8 @@ from PIL import Image
 
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
-from segtricks.commands.outputs import Outputs, prepare
+from segtricks.commands.output_options import Outputs
+from segtricks.commands.outputs import prepare
 from segtricks.data.label_store import Store
 from segtricks.errors import UserError
 from segtricks.pseudo_labels.label_maps import LabelWriter

@@ -19,7 +19,8 @@ from segtricks.data.images import read_mask
 from segtricks.data.sample import Instances
 from segtricks.pseudo_labels.formats import Exporter
 from segtricks.pseudo_labels.instances import InstanceWriter, PanopticWriter
-from segtricks.pseudo_labels.writer import FORMATS, MaskWriter
+from segtricks.pseudo_labels.writer import MaskWriter
+from segtricks.words import FORMATS
 
 
 def iou(one, other):
