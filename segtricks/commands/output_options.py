@@ -60,7 +60,8 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="WEIGHT",
         help="of a film: each soft mask is WEIGHT times the average so far and 1 - WEIGHT times its own, such as 0.8; "
-        "the average starts again at a cut, where a frame differs strongly from the one before (default: not steadied)",
+        "the average starts again at a cut, where a frame differs strongly from the one before; what moves is followed "
+        "WEIGHT / (1 - WEIGHT) frames late (default: not steadied)",
     )
 
 

@@ -288,13 +288,13 @@ def _report(
     """Write this part's boxes and index, and the whole ones if it is the last; the first process says what was done."""
     trainer, paths = cli.trainer, dataset.images
     work = digest([str(writer.relative(path)) for path in paths], settings)
+    made = export(task.outputs, writer, dataset, part, work, cli.model.counts.get("K", 0))
     own = writer.index(there) | {"weights": source["weights"], "settings": settings, "source": source}
     if task.boxes:
         broken = {path for path, _ in writer.skipped}
         boxes = writer.coco(paths, [path for path in part.of(paths) if str(path) not in broken])
         own |= writer.counts(boxes)
         publish(task.output / "boxes.json", part, work, boxes, join_boxes)
-    made = export(task.outputs, writer, dataset, part, work, cli.model.counts.get("K", 0))
     path = task.output / "index.json"
     if not trainer.is_global_zero:
         publish(path, part, work, own, join_indices)

@@ -79,7 +79,9 @@ class Exporter:
         self.writer, self.formats, self.min_area, self.white = writer, formats, min_area, white
 
     def write(self, photos: Sequence[Path], chosen: Sequence[Path]) -> dict[str, Any]:
-        """Write the files of the ``chosen`` among all ``photos``; those that have no entry are left out.
+        """Write the files of the ``chosen`` among all ``photos``.
+
+        Those that have no entry are left out. One that cannot be read any more is skipped, as the writer says then.
 
         Returns:
             All their objects in COCO's form, with run-length codes.
@@ -111,15 +113,22 @@ class Exporter:
             objects = objects_of(entry, writer.one_mask, self.min_area)
         except UnreadableImage:
             return None
-        files = writer.exported(photo)
-        with writer.explained(photo):
-            if "yolo" in self.formats:
-                self._write_yolo(photo, entry, objects, files["yolo"])
-            if "labelme" in self.formats:
-                _write_text(files["labelme"], _labelme(photo, entry, objects, files["labelme"].parent))
-            if "cutout" in self.formats:
-                self._write_cutout(photo, entry, files["cutout"])
+        try:
+            with writer.explained(photo):
+                self._write_files(photo, entry, objects)
+        except UnreadableImage as error:
+            writer.skip(error.path, error.reason)
+            return None
         return (entry.height, entry.width), [_annotation(each, entry) for each in objects]
+
+    def _write_files(self, photo: Path, entry: Entry, objects: list[Object]) -> None:
+        files = self.writer.exported(photo)
+        if "yolo" in self.formats:
+            self._write_yolo(photo, entry, objects, files["yolo"])
+        if "labelme" in self.formats:
+            _write_text(files["labelme"], _labelme(photo, entry, objects, files["labelme"].parent))
+        if "cutout" in self.formats:
+            self._write_cutout(photo, entry, files["cutout"])
 
     def _write_yolo(self, photo: Path, entry: Entry, objects: list[Object], label: Path) -> None:
         _write_text(label, "".join(f"{_yolo_line(each, entry)}\n" for each in objects))

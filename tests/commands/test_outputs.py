@@ -1,4 +1,5 @@
 import json
+import shutil
 from fractions import Fraction
 
 import numpy as np
@@ -93,6 +94,16 @@ def test_a_format_alone_needs_no_pictures_and_overwriting_leaves_none_of_other_o
     left = {name.split("/")[0] for name in contents(tmp_path / "out")}
     assert left == {"entries", "instances.json", "settings.json", "yolo"}
     assert not list((tmp_path / "out/yolo/labels").rglob("*.txt"))
+
+
+def test_a_photograph_that_was_damaged_since_is_listed_and_the_others_are_written(predict, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    predict(images=tmp_path / "photos")
+    (tmp_path / "photos/b.png").write_bytes(b"no picture")
+    index = predict("--format", "masks", "coco", "cutout", images=tmp_path / "photos")
+    assert [entry["path"].rsplit("/")[-1] for entry in index["skipped"]] == ["b.png", "broken.png"]
+    assert sorted(path.stem for path in (tmp_path / "out/cutout").rglob("*.png")) == ["a", "a", "c c"]
+    assert len(json.loads((tmp_path / "out/instances.json").read_text())["images"]) == 3
 
 
 def test_maskcut_writes_its_masks_as_they_are_with_scores(photos, tmp_path):
