@@ -37,16 +37,17 @@ def outlines(mask: NDArray[np.bool_]) -> list[Ring]:
 def join_rings(rings: Sequence[Ring]) -> Ring:
     """Return one closed walk along several rings (n, 2): to each of them from the nearest point, and back."""
     walk, left = rings[0], list(rings[1:])
-    nearest = [_nearest(ring, walk) for ring in left]
+    tree = KDTree(walk)
+    nearest = [_nearest(ring, tree) for ring in left]
     while left:
         chosen = min(range(len(left)), key=lambda i: nearest[i][0])
         ring, (_, start, point) = left.pop(chosen), nearest.pop(chosen)
         place = int(np.flatnonzero((walk == point).all(axis=1))[0])
         detour = np.concatenate([ring[start:], ring[: start + 1]])
         walk = np.concatenate([walk[: place + 1], detour, walk[place:]])
-        nearest = [
-            min(before, _nearest(other, ring), key=_distance) for other, before in zip(left, nearest, strict=True)
-        ]
+        tree = KDTree(ring)
+        for i, other in enumerate(left):
+            nearest[i] = min(nearest[i], _nearest(other, tree), key=_distance)
     return walk
 
 
@@ -90,11 +91,11 @@ def _without_doubles(ring: Ring) -> Ring:
     return ring[:1] if same.all() else ring[~same]
 
 
-def _nearest(ring: Ring, others: Ring) -> tuple[float, int, Ring]:
-    """The least distance of two rings, the place in the first where it is, and the point of the second."""
-    distances, places = KDTree(others).query(ring)
+def _nearest(ring: Ring, tree: KDTree) -> tuple[float, int, Ring]:
+    """The least distance of a ring to the points of a tree, the place in the ring where it is, and the point."""
+    distances, places = tree.query(ring)
     start = int(distances.argmin())
-    return float(distances[start]), start, others[places[start]]
+    return float(distances[start]), start, tree.data[places[start]]
 
 
 def _distance(found: tuple[float, int, Ring]) -> float:
