@@ -15,17 +15,19 @@ from segtricks.pseudo_labels.steady import Steady
 from segtricks.pseudo_labels.writer import MaskWriter
 
 
-def find_photographs(photos: Path, output: Path, outputs: Outputs) -> tuple[ImageFolder, Fraction]:
+def find_photographs(
+    photos: Path, output: Path, outputs: Outputs, overwrite: bool = False
+) -> tuple[ImageFolder, Fraction]:
     """Return the photographs, and the frames a second of the film that they are.
 
-    The frames of a film are written to ``frames/`` below ``output``.
+    The frames of a film are written to ``frames/`` below ``output``; to ``overwrite`` those of another one is allowed.
     """
     if not outputs.video:
         return ImageFolder(photos), FPS
     fps = FPS
     if is_film(photos):
         film, photos = photos, output / "frames"
-        found = unpack_film(film, photos)
+        found = unpack_film(film, photos, overwrite)
         fps = found.fps
         print(f"{found.frames:,} frames of {film} are in {photos}: {float(fps):.5g} a second, without their sound.")
         if found.frames < found.stated:

@@ -115,7 +115,7 @@ def write_masks(task: Task, model: Model, title: str) -> None:
     """
     quiet()
     with one_voice():
-        dataset, fps = find_photographs(task.photos, task.output, task.outputs)
+        dataset, fps = find_photographs(task.photos, task.output, task.outputs, task.overwrite)
         cli = SegtricksCLI(
             model.words,
             bar=False,

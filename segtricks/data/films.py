@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -45,13 +45,19 @@ def in_order_of_numbers(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def unpack_film(film: Path, folder: Path) -> Film:
+def unpack_film(film: Path, folder: Path, overwrite: bool = False) -> Film:
     """Write the frames of a film as ``000001.jpg`` and so on, upright, and what they are of to ``film.json``.
 
-    Frames of the same file that are all there are left as they are; others are removed. One frame at a time is held.
+    Frames of the same file that are all there are left as they are. One frame at a time is held.
+
+    Args:
+        film: file to read.
+        folder: to write to.
+        overwrite: remove the frames of another film.
 
     Raises:
-        UserError: there is no such film, it cannot be opened, or holds no frame that can be decoded.
+        UserError: there is no such film, it cannot be opened, or holds no frame that can be decoded; or ``folder``
+            holds the frames of another one.
     """
     av = _av()
     if not film.is_file():
@@ -60,8 +66,13 @@ def unpack_film(film: Path, folder: Path) -> Film:
     known = {"name": film.name, "size": film.stat().st_size, "modified": film.stat().st_mtime}
     with FileLock(folder / ".lock"):
         before = _read_known(folder / "film.json")
-        if before is not None and known.items() <= before.items():
+        if known.items() <= before.items():
             return Film(Fraction(before["fps"]), before["frames"], before["stated"])
+        if before and not overwrite:
+            raise UserError(
+                f"{folder} holds the frames of another film, {before.get('name')}, or of this one before it changed.\n"
+                "Next: pass another --output, or --overwrite."
+            )
         for old in (folder / "film.json", *folder.glob("*.jpg")):
             old.unlink(missing_ok=True)
         try:
@@ -81,22 +92,32 @@ def write_film(pictures: Sequence[Path], path: Path, fps: Fraction) -> tuple[int
     the one before it, one of another size is scaled. One picture at a time is held.
 
     Raises:
-        UserError: not one picture is there.
+        UserError: not one picture is there, or the film cannot be written.
     """
-    av = _av()
     first = next((picture for picture in pictures if picture.is_file()), None)
     if first is None:
         raise UserError(f"{path} was not written: none of its pictures is there.")
     with Image.open(first) as picture:
         size = picture.size
+    width, height = (side + side % 2 for side in size)
+    av = _av()
+    try:
+        _encode(av, _arrays(pictures, first, size), path, (width, height), fps)
+    except av.FFmpegError as error:
+        text = f"{path} could not be written ({error.strerror}).\nNext: correct that and type the same command again."
+        raise UserError(text) from error
+    return width, height
+
+
+def _encode(av: Any, arrays: Iterable[NDArray[np.uint8]], path: Path, size: tuple[int, int], fps: Fraction) -> None:
+    """Write arrays (H, W, 3) as a film of an even width and height."""
     with replacing(path) as temporary, av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps.limit_denominator(1001), options={"crf": _CRF})
-        stream.width, stream.height = (side + side % 2 for side in size)
+        stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        for array in _arrays(pictures, first, size):
+        for array in arrays:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
         container.mux(stream.encode())
-    return stream.width, stream.height
 
 
 def _arrays(pictures: Sequence[Path], first: Path, size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
@@ -142,11 +163,11 @@ def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:
             yield from packet.decode()
 
 
-def _read_known(path: Path) -> dict[str, Any] | None:
+def _read_known(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
-        return None
+        return {}  # not there, since unpacking was stopped
 
 
 def _av() -> Any:

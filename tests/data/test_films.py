@@ -49,7 +49,10 @@ def test_frames_are_written_in_order_and_once(make, tmp_path):
     assert unpack_film(film, tmp_path / "frames") == Film(NTSC, 8, 8)
     assert [file.stat().st_mtime_ns for file in files] == before
     make(frames=3)
-    assert unpack_film(film, tmp_path / "frames").frames == 3
+    with pytest.raises(UserError, match="frames of another film"):
+        unpack_film(film, tmp_path / "frames")
+    assert len(list((tmp_path / "frames").glob("*.jpg"))) == 8
+    assert unpack_film(film, tmp_path / "frames", overwrite=True).frames == 3
     assert len(list((tmp_path / "frames").glob("*.jpg"))) == 3
 
 
@@ -118,6 +121,19 @@ def test_a_film_keeps_its_pace_and_an_odd_size_grows_by_one(tmp_path):
     with pytest.raises(UserError, match="none of its pictures"):
         write_film(pictures[5:], tmp_path / "none.mp4", NTSC)
     assert not (tmp_path / "none.mp4").exists()
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_film(tmp_path, monkeypatch):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+
+    def full(*given):
+        yield np.zeros((32, 32, 3), np.uint8)
+        raise av.FFmpegError(28, "No space left on device")
+
+    monkeypatch.setattr(films, "_arrays", full)
+    with pytest.raises(UserError, match=r"film\.mp4 could not be written \(No space left on device\)"):
+        write_film([tmp_path / "a.png"], tmp_path / "film.mp4", NTSC)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_one_picture_at_a_time_is_held(tmp_path, monkeypatch):
