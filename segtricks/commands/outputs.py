@@ -68,9 +68,7 @@ def from_the_first(missing: Path, frames: list[Path], writer: MaskWriter) -> lis
     return frames[start:]
 
 
-def export(
-    outputs: Outputs, writer: MaskWriter, dataset: ImageFolder, part: Share, work: str, classes: int
-) -> list[str]:
+def export(outputs: Outputs, writer: MaskWriter, dataset: ImageFolder, part: Share, work: str) -> list[str]:
     """Write the other formats of a part of the photographs; return what was written.
 
     Args:
@@ -79,7 +77,6 @@ def export(
         dataset: the photographs.
         part: which of them.
         work: see :func:`segtricks.pseudo_labels.parts.publish`.
-        classes: the largest class id.
     """
     if outputs.formats == ("masks",):
         return []
@@ -89,7 +86,7 @@ def export(
     content = exporter.write(dataset.images, part.of(dataset.images))
     if "coco" in outputs.formats:
         publish(writer.output / "instances.json", part, work, content, join_boxes)
-    return exporter.write_names(classes)
+    return exporter.write_names()
 
 
 def write_overlays(writer: MaskWriter, frames: list[Path], fps: Fraction) -> str:

@@ -124,8 +124,9 @@ def write_masks(task: Task, model: Model, title: str) -> None:
             use_distributed_sampler=False,  # the list is split here
         )
         _make_ready(cli, model, dataset.images)
-        formats = task.outputs.formats
-        writer: MaskWriter = cli.model.writer_class(dataset.root, task.output, dataset.images, formats)
+        writer: MaskWriter = cli.model.writer_class(
+            dataset.root, task.output, dataset.images, formats=task.outputs.formats
+        )
         part = task.shard.split(*_rank(cli.trainer))
         prepare(task.outputs, writer, part)
         dataset.decide_reading()
@@ -288,7 +289,7 @@ def _report(
     """Write this part's boxes and index, and the whole ones if it is the last; the first process says what was done."""
     trainer, paths = cli.trainer, dataset.images
     work = digest([str(writer.relative(path)) for path in paths], settings)
-    made = export(task.outputs, writer, dataset, part, work, cli.model.counts.get("K", 0))
+    made = export(task.outputs, writer, dataset, part, work)
     own = writer.index(there) | {"weights": source["weights"], "settings": settings, "source": source}
     if task.boxes:
         broken = {path for path, _ in writer.skipped}

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 
 from segtricks.data.images import UnreadableImage, read_image, read_mask
 from segtricks.data.label_entry import Entry, Mask, encode_mask, read_entry
+from segtricks.data.label_store import entry_files
 from segtricks.parallel import in_threads
 from segtricks.pseudo_labels.export import annotation_of
 from segtricks.pseudo_labels.mask_files import PNG_LEVEL
@@ -35,11 +37,6 @@ class Object:
 
     pixels: NDArray[np.bool_]
     mask: Mask
-
-    @property
-    def label(self) -> str:
-        """Return its class in words."""
-        return "object" if self.mask.class_id is None else str(self.mask.class_id)
 
 
 def objects_of(entry: Entry, one_mask: bool, min_area: float = MIN_AREA) -> list[Object]:
@@ -92,19 +89,28 @@ class Exporter:
         described: Iterator[Described | None] = in_threads(self._write_one, chosen, THREADS, "formats")
         return self.writer.coco_of(photos, zip(chosen, described, strict=True))
 
-    def write_names(self, classes: int) -> list[str]:
-        """Write what the formats have once for all photographs; ``classes`` is the largest class id.
+    def write_names(self) -> list[str]:
+        """Write what the formats have once for all photographs of the store, those of other parts included.
 
         Returns:
             What was written, for the message.
         """
         if "yolo" in self.formats:
-            names = {number: str(number) for number in range(classes + 1)} if self.writer.classes else {0: "object"}
-            content = {"train": "images", "val": "images", "names": names}
+            content = {"train": "images", "val": "images", "names": self._yolo_names()}
             with replacing(self.writer.output / "yolo" / "data.yaml") as temporary:
                 temporary.write_text(yaml.safe_dump(content, sort_keys=False))
         written = {"coco": "instances.json", "yolo": "yolo/data.yaml", "labelme": "labelme/", "cutout": "cutout/"}
         return [text for name, text in written.items() if name in self.formats]
+
+    def _yolo_names(self) -> dict[int, str]:
+        """Names from 0 to the largest class of the store."""
+        output, largest = self.writer.output, -1
+        for name in entry_files(output / "entries"):
+            with suppress(UnreadableImage):
+                masks = read_entry(output, name).masks
+                largest = max([largest, *(mask.class_id for mask in masks if mask.class_id is not None)])
+        names = {number: self.writer.class_name(number) for number in range(largest + 1)}
+        return names or {0: self.writer.class_name(None)}
 
     def _write_one(self, photo: Path) -> Described | None:
         writer = self.writer
@@ -126,7 +132,7 @@ class Exporter:
         if "yolo" in self.formats:
             self._write_yolo(photo, entry, objects, files["yolo"])
         if "labelme" in self.formats:
-            _write_text(files["labelme"], _labelme(photo, entry, objects, files["labelme"].parent))
+            self._write_labelme(photo, entry, objects, files["labelme"])
         if "cutout" in self.formats:
             self._write_cutout(photo, entry, files["cutout"])
 
@@ -139,6 +145,32 @@ class Exporter:
         pixels = read_image(photo, white=self.white)
         with replacing(image.with_suffix(".png")) as temporary:
             Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(temporary)
+
+    def _write_labelme(self, photo: Path, entry: Entry, objects: list[Object], path: Path) -> None:
+        content: dict[str, Any] = {
+            "version": _LABELME_VERSION,
+            "flags": {},
+            "shapes": [shape for number, each in enumerate(objects, 1) for shape in self._shapes(each, number)],
+            "imagePath": _path_from(path.parent, photo),
+            "imageData": None,
+            "imageHeight": entry.height,
+            "imageWidth": entry.width,
+        }
+        _write_text(path, json.dumps(content, indent=1) + "\n")
+
+    def _shapes(self, found: Object, number: int) -> Iterator[dict[str, Any]]:
+        """A polygon for each part of an object; several share a group."""
+        polygons: list[Ring] = outlines(found.pixels)
+        score = {} if found.mask.score is None else {"score": found.mask.score}
+        for polygon in polygons:
+            yield {
+                "label": self.writer.class_name(found.mask.class_id),
+                "points": polygon.astype(float).tolist(),
+                "group_id": number if len(polygons) > 1 else None,
+                "description": "",
+                "shape_type": "polygon",
+                "flags": {},
+            } | score
 
     def _write_cutout(self, photo: Path, entry: Entry, path: Path) -> None:
         if entry.soft is not None:
@@ -159,35 +191,6 @@ def _yolo_line(found: Object, entry: Entry) -> str:
     """Class and outline, in shares of width and height; parts are joined by lines, as Ultralytics does it."""
     corners = (join_rings(outlines(found.pixels)) + _QUARTER) / (entry.width, entry.height)
     return " ".join([str(found.mask.class_id or 0), *(f"{value:.6f}" for value in corners.ravel())])
-
-
-def _labelme(photo: Path, entry: Entry, objects: list[Object], folder: Path) -> str:
-    shapes = [shape for number, each in enumerate(objects, 1) for shape in _shapes(each, number)]
-    content: dict[str, Any] = {
-        "version": _LABELME_VERSION,
-        "flags": {},
-        "shapes": shapes,
-        "imagePath": _path_from(folder, photo),
-        "imageData": None,
-        "imageHeight": entry.height,
-        "imageWidth": entry.width,
-    }
-    return json.dumps(content, indent=1) + "\n"
-
-
-def _shapes(found: Object, number: int) -> Iterator[dict[str, Any]]:
-    """A polygon for each part of an object; several share a group."""
-    polygons: list[Ring] = outlines(found.pixels)
-    score = {} if found.mask.score is None else {"score": found.mask.score}
-    for polygon in polygons:
-        yield {
-            "label": found.label,
-            "points": polygon.astype(float).tolist(),
-            "group_id": number if len(polygons) > 1 else None,
-            "description": "",
-            "shape_type": "polygon",
-            "flags": {},
-        } | score
 
 
 def _path_from(folder: Path, photo: Path) -> str:

@@ -54,7 +54,7 @@ class MaskWriter(Callback):
     one_mask: ClassVar[bool] = True
     """Whether a photograph has one mask, whose components are its objects; otherwise each of its masks is an object."""
     classes: ClassVar[bool] = False
-    """Whether objects have classes."""
+    """Whether all objects have classes."""
 
     def __init__(self, photos: Path, output: Path, names: list[Path], formats: Sequence[str] = ("masks",)) -> None:
         self.photos, self.output = photos, output
@@ -262,6 +262,7 @@ class MaskWriter(Callback):
         ids = {path: number for number, path in enumerate(photos, start=1)}
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
+        classes: set[int | None] = set()
         for path, found in described:
             if found is None:
                 continue
@@ -271,11 +272,16 @@ class MaskWriter(Callback):
             for item in objects:
                 own = {"id": len(annotations) + 1, "image_id": ids[path], "category_id": 1}
                 annotations.append(own | item | {"iscrowd": 0})
-        categories = [{"id": 1, "name": "object"}]
-        if self.classes:
-            used = sorted({item["category_id"] for item in annotations})
-            categories = [{"id": number, "name": str(number)} for number in used]
+                classes.add(item.get("category_id"))
+        names = {number: self.class_name(number) for number in classes if number is not None}
+        if not self.classes and (None in classes or not names):
+            names[1] = self.class_name(None)
+        categories = [{"id": number, "name": names[number]} for number in sorted(names)]
         return {"images": images, "annotations": annotations, "categories": categories}
+
+    def class_name(self, number: int | None) -> str:
+        """Return what a class is called; None is that of objects without one."""
+        return "object" if number is None else str(number)
 
     def _objects_or_none(self, path: Path) -> Described | None:
         try:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
 from segtricks.data.images import read_mask
+from segtricks.data.label_entry import encode_mask, write_entry
 from segtricks.data.sample import Instances
 from segtricks.pseudo_labels.formats import Exporter
 from segtricks.pseudo_labels.instances import InstanceWriter, PanopticWriter
@@ -47,7 +48,7 @@ def write(folder, masks, writer_class=MaskWriter, formats=FORMATS, min_area=0.0)
         writer.write(mask, photo, path)
     exporter = Exporter(writer, formats, min_area)
     content = exporter.write(paths, paths)
-    exporter.write_names(0)
+    exporter.write_names()
     return writer, paths, content
 
 
@@ -184,15 +185,22 @@ def test_objects_below_the_least_area_are_left_out(odd, tmp_path):
 
 
 def test_classes_have_their_own_numbers_as_names(tmp_path):
-    writer = PanopticWriter(tmp_path, tmp_path / "out", [])
-    Exporter(writer, ("yolo",)).write_names(classes=2)
-    content = yaml.safe_load((tmp_path / "out/yolo/data.yaml").read_text())
-    assert content == {"train": "images", "val": "images", "names": {0: "0", 1: "1", 2: "2"}}
-    described = [(tmp_path / "a.png", ((4, 5), [{"category_id": 1}, {"category_id": 2}]))]
-    assert writer.coco_of([tmp_path / "a.png"], described)["categories"] == [
-        {"id": 1, "name": "1"},
-        {"id": 2, "name": "2"},
-    ]
+    masks = np.zeros((2, 40, 60), bool)
+    masks[0, 5:20, 5:20] = masks[1, 25:35, 30:50] = True
+    writer, _, _ = write(tmp_path, {"a.png": masks[0]}, formats=("masks",))
+    encoded = [encode_mask(mask, 0.5, number) for mask, number in zip(masks, (2, 1), strict=True)]
+    write_entry(writer.output, "a", "a.png", (40, 60), encoded)
+    path = tmp_path / "photos/a.png"
+    several = PanopticWriter(tmp_path / "photos", writer.output, [path])
+    exporter = Exporter(several, ("yolo", "labelme"))
+    content = exporter.write([path], [path])
+    exporter.write_names()
+    assert content["categories"] == [{"id": 1, "name": "1"}, {"id": 2, "name": "2"}]
+    names = yaml.safe_load((writer.output / "yolo/data.yaml").read_text())
+    assert names == {"train": "images", "val": "images", "names": {0: "0", 1: "1", 2: "2"}}
+    lines = several.exported(path)["yolo"].read_text().splitlines()
+    shapes = json.loads(several.exported(path)["labelme"].read_text())["shapes"]
+    assert [line.split()[0] for line in lines] == [shape["label"] for shape in shapes] == ["2", "1"]
 
 
 def test_several_masks_a_photograph_stay_as_they_are(tmp_path):
