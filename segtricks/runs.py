@@ -14,6 +14,7 @@ from segtricks.errors import UserError
 from segtricks.parallel import place
 
 RUNS = Path("runs")
+METRICS = "metrics.csv"
 _CHOSEN = "SEGTRICKS_RUN"
 PREVIOUS = "last-1"
 """The checkpoint that was ``last`` before the last one."""
@@ -209,3 +210,23 @@ def shown_path(path: str | Path) -> str:
     path = Path(path)
     absolute = path.is_absolute() or str(path).startswith("~")
     return f"…/{path.name}" if absolute else "/".join(part for part in path.parts[-2:] if part != "..")
+
+
+def without_folders(content: Any) -> Any:
+    """Plain data whose absolute paths are cut to their last part: a server need not know this machine's folders."""
+    if isinstance(content, dict):
+        return {key: without_folders(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [without_folders(value) for value in content]
+    if isinstance(content, str) and (content.startswith("~") or Path(content).is_absolute()):
+        return shown_path(content)
+    return content
+
+
+def logged_rows(run: Path) -> list[dict[str, float]]:
+    """Return the rows of a run's ``metrics.csv``, without its empty cells."""
+    path = run / METRICS
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

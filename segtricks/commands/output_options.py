@@ -65,8 +65,8 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def outputs_of(options: Namespace, parts: int = 1) -> Outputs:
-    """Return what parsed options ask for, where the photographs are predicted in so many ``parts``.
+def outputs_of(options: Namespace) -> Outputs:
+    """Return what parsed options ask for.
 
     Raises:
         UserError: an option has a value that is not allowed, or does not go with the others.
@@ -86,7 +86,7 @@ def outputs_of(options: Namespace, parts: int = 1) -> Outputs:
         raise UserError("--steady and --fps are for films: pass --images FILM, or a folder of frames and --video.")
     if outputs.steady is not None and not 0 < outputs.steady < 1:
         raise UserError(f"--steady is {outputs.steady}: it lies between 0 and 1, such as 0.8.")
-    if outputs.steady is not None and parts > 1:
+    if outputs.steady is not None and not options.shard.endswith("/1"):
         raise UserError("--steady needs all frames in their order: leave out --shard, or --steady.")
     return outputs
 

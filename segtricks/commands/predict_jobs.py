@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from segtricks.commands.outputs import find_photographs
 from segtricks.commands.predict import add_launcher_options, main
-from segtricks.commands.prediction import Task
+from segtricks.commands.task import Task
 from segtricks.errors import UserError
 from segtricks.experiments.slurm import Requeued, make_executor, submitted
 

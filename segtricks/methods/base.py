@@ -24,8 +24,9 @@ from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.scoring.evaluation import Evaluation
 from segtricks.scoring.evaluator import Evaluator, SaliencyEvaluator, Target
 from segtricks.training.checkpoints import freeze_out, thaw_in
+from segtricks.words import ROWS
 
-PLAIN, REFINED, SOLVED = "mask", "mask + guided filter", "mask + bilateral solver"
+PLAIN, REFINED, SOLVED = ROWS.values()
 
 Refine = Callable[[Tensor, Tensor], Tensor]
 """From a mask (1, 1, H, W) and its image in [0, 1] to the refined mask."""
@@ -183,7 +184,7 @@ class SegmentationModule(lightning.LightningModule):
         A method whose predictions are not soft masks of one object returns an evaluator of its own.
         """
         masks, boxes = dataset.masks is not None, dataset.annotations is not None
-        return SaliencyEvaluator(name, self.protocol, tuple(self.rows), masks, boxes, self.device)
+        return SaliencyEvaluator(name, self.protocol, tuple(self.rows), masks, boxes)
 
     def on_test_start(self) -> None:
         """Make an evaluator for each test set."""
