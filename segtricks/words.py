@@ -22,3 +22,9 @@ ROWS = {"none": "mask", "guided_filter": "mask + guided filter", "bilateral_solv
 
 DISCOVERIES = ("tokencut", "lost", "deep_spectral", "found", "maskcut", "spectral_voting")
 """The training-free methods."""
+
+FORMATS = ("masks", "coco", "yolo", "labelme", "cutout")
+"""What masks can be written as: pictures, or what other tools read."""
+
+MIN_AREA = 0.001
+"""Share of a photograph below which an object is left out of the formats of other tools."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from segtricks.data.images import read_image
 from segtricks.methods.base import SegmentationModule
-from segtricks.pseudo_labels.writer import overlay
+from segtricks.pseudo_labels.mask_files import overlay
 
 _SHOWN = 1200  # pixels of the longer side: a page needs no more, and the sliders stay quick
 _KEPT = 8  # photographs, each with what the network said of it

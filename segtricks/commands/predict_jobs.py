@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from segtricks.commands.outputs import find_photographs
 from segtricks.commands.predict import add_launcher_options, main
 from segtricks.commands.task import Task
-from segtricks.data import ImageFolder
 from segtricks.errors import UserError
 from segtricks.experiments.slurm import Requeued, make_executor, submitted
 
@@ -35,7 +35,9 @@ def submit_shards(task: Task, words: Sequence[str], options: argparse.Namespace)
     """
     if task.shard.count > 1:
         raise UserError("--shard is one part, and --launcher slurm submits all of them.\nNext: pass --jobs N instead.")
-    photographs = len(ImageFolder(task.photos).images)
+    if task.outputs.steady is not None:
+        raise UserError("--steady needs all frames in their order: leave out --launcher slurm, or --steady.")
+    photographs = len(find_photographs(task.photos, task.output, task.outputs, task.overwrite)[0].images)
     count = min(options.jobs, photographs)
     launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_launcher_options(launcher)

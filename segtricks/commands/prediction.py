@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, config_words, run_words
+from segtricks.commands.outputs import export, find_photographs, from_the_first, prepare, write_overlays
 from segtricks.commands.task import Task
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import RunData
@@ -81,9 +83,9 @@ def write_masks(task: Task, model: Model, title: str) -> None:
     Raises:
         UserError: nothing could be read, there is no such model, or ``output`` holds masks of other settings.
     """
-    dataset = ImageFolder(task.photos)
     quiet()
     with one_voice():
+        dataset, fps = find_photographs(task.photos, task.output, task.outputs, task.overwrite)
         cli = SegtricksCLI(
             model.words,
             bar=False,
@@ -92,15 +94,20 @@ def write_masks(task: Task, model: Model, title: str) -> None:
             use_distributed_sampler=False,  # the list is split here
         )
         _make_ready(cli, model, dataset.images)
-        writer: MaskWriter = cli.model.writer_class(dataset.root, task.output, dataset.images)
+        writer: MaskWriter = cli.model.writer_class(
+            dataset.root, task.output, dataset.images, formats=task.outputs.formats
+        )
+        part = task.shard.split(*_rank(cli.trainer))
+        prepare(task.outputs, writer, part)
         dataset.decide_reading()
         dataset.warn_of_reading(dataset.name)
         settings = _settings(cli, model)
+        if task.outputs.steady is not None:
+            settings["steady"] = task.outputs.steady
         if not task.overwrite:
             check_settings(task.output, settings)
-        part = task.shard.split(*_rank(cli.trainer))
         there = _predict(cli, task, model, dataset, writer, part, settings, title)
-        _report(cli, task, dataset.images, writer, part, settings, _source(cli, model), there)
+        _report(cli, task, dataset, writer, part, settings, _source(cli, model), there, fps)
         if task.page and cli.trainer.is_global_zero and (task.output / "index.json").is_file():
             write_page(Store.open(task.output), dataset.images, task.output / "page.html", dataset.root, task.limit)
 
@@ -155,10 +162,13 @@ def _predict(
     """Write the masks of this process's part that are not there; return how many were."""
     trainer, chosen = cli.trainer, part.of(dataset.images)
     todo = [path for path in chosen if task.overwrite or not writer.exists(path)]
+    if writer.steady is not None and todo:
+        todo = from_the_first(todo[0], chosen, writer)
     callbacks = [writer, _Begin(writer, todo if task.overwrite else [], settings)]
     trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
-        batches = _EqualSizes(_loader(todo, dataset, cli.run_data), cli.run_data.eval_batch_size)
+        loader = _loader(todo, dataset, cli.run_data)
+        batches = _EqualSizes(loader, cli.run_data.eval_batch_size, in_order=task.outputs.video)
         with writer.at_work(len(todo), title, cli.wants_bar and trainer.is_global_zero):
             ckpt = None if model.checkpoint is None else str(model.checkpoint)
             trainer.predict(cli.model, batches, ckpt_path=ckpt, return_predictions=False, weights_only=True)
@@ -196,10 +206,11 @@ class _EqualSizes:
     Args:
         loader: of single photographs.
         size: photographs of a batch.
+        in_order: keep their order, also where sizes differ.
     """
 
-    def __init__(self, loader: DataLoader[Any], size: int) -> None:
-        self.loader, self.size = loader, size
+    def __init__(self, loader: DataLoader[Any], size: int, in_order: bool = False) -> None:
+        self.loader, self.size, self.in_order = loader, size, in_order
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         waiting: dict[tuple[int, ...], list[tuple[Tensor, Tensor, str]]] = defaultdict(list)
@@ -208,6 +219,8 @@ class _EqualSizes:
                 yield _batch([], single["skipped"])
                 continue
             (image,), (photo,), (path,) = single["image"], single["photo"], single["path"]
+            if self.in_order and waiting and tuple(image.shape) not in waiting:
+                yield _batch(waiting.popitem()[1])
             waiting[tuple(image.shape)].append((_own(image), _own(photo), path))
             longest = max(waiting, key=lambda shape: len(waiting[shape]))
             held = sum(map(len, waiting.values()))
@@ -235,16 +248,18 @@ def _own(tensor: Tensor) -> Tensor:
 def _report(
     cli: SegtricksCLI,
     task: Task,
-    paths: list[Path],
+    dataset: ImageFolder,
     writer: MaskWriter,
     part: Share,
     settings: dict[str, Any],
     source: dict[str, str],
     there: int,
+    fps: Fraction,
 ) -> None:
     """Write this part's boxes and index, and the whole ones if it is the last; the first process says what was done."""
-    trainer = cli.trainer
+    trainer, paths = cli.trainer, dataset.images
     work = digest([str(writer.relative(path)) for path in paths], settings)
+    made = export(task.outputs, writer, dataset, part, work)
     own = writer.index(there) | {"weights": source["weights"], "settings": settings, "source": source}
     if task.boxes:
         broken = {path for path, _ in writer.skipped}
@@ -263,20 +278,30 @@ def _report(
         print(f"skipped {entry['path']}: {entry['reason']}")
     if not index["images"] + index["already_there"] and of:
         raise UserError(f"None of the {len(of):,} files could be read; see {task.output / f'index{suffix}.json'}.")
-    _print_counts(cli, task, writer, index, len(of), suffix)
+    if whole is not None and task.outputs.video:
+        made.append(write_overlays(writer, paths, fps))
+    _print_counts(cli, task, writer, index, len(of), suffix, made)
 
 
 def _print_counts(
-    cli: SegtricksCLI, task: Task, writer: MaskWriter, index: dict[str, Any], photographs: int, suffix: str
+    cli: SegtricksCLI,
+    task: Task,
+    writer: MaskWriter,
+    index: dict[str, Any],
+    photographs: int,
+    suffix: str,
+    made: list[str],
 ) -> None:
     world = cli.trainer.world_size
     pace = f" {writer.pace()}" if writer.written else ""
     first = f" in the first of {world} processes" if pace and world > 1 else ""
     before = f", {index['already_there']:,} were there" if index["already_there"] else ""
-    boxes = f"boxes{suffix}.json, " if task.boxes else ""
+    files = [*(f"{kind}/" for kind in writer.written_kinds), *made]
+    if task.boxes:
+        files.append(f"boxes{suffix}.json")
     print(
         f"{index['images']:,} of {photographs:,} photographs written to {task.output}{pace}{first}{before}: "
-        f"{', '.join(f'{kind}/' for kind in writer.kinds)}, {boxes}index{suffix}.json; {writer.summary(index)}"
+        f"{', '.join([*files, f'index{suffix}.json'])}; {writer.summary(index)}"
     )
     empty, full = len(index["empty"]), len(index["full"])
     warn_one_sided(empty, full, index["images"] + index["already_there"], cli.model.why_one_sided())

@@ -13,9 +13,11 @@ USAGE = """--masks MASKS --images PHOTOS --output OUT [--method NAME] [--preset 
 
   --masks DIR      folder of masks, or what segtricks predict or discover wrote
   --images DIR     their photographs, of the same names
-  --output DIR     where to write the refined soft masks
+  --output DIR     where to write the refined masks
   --method NAME    guided_filter, bilateral_solver or dense_crf
   --preset NAME    a published choice of its options
+  --layout NAME    folders: soft/, binary/, overlay/ and an index, as predict writes them; flat: soft masks alone;
+                   same (default): folders where MASKS has soft/, else flat
   --polarity RULE  first turn a mask over if its mean (image), or its mean along the border (border), exceeds 0.5
   --workers N      masks refined at once
 
@@ -41,6 +43,7 @@ def _parser() -> OptionParser:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--method", choices=tuple(REFINERS), default="guided_filter")
     parser.add_argument("--preset")
+    parser.add_argument("--layout", choices=("same", "flat", "folders"), default="same")
     parser.add_argument("--polarity", choices=("none", "image", "border"), default="none")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
     for name in _OPTIONS:

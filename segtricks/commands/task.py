@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segtricks.commands.options import add_page_options
+from segtricks.commands.output_options import Outputs, add_output_options, outputs_of
 from segtricks.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ class Task:
     page: bool
     limit: int
     boxes: bool
+    outputs: Outputs
 
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a :class:`Task`."""
-    parser.add_argument("--images", required=True, metavar="PHOTOS", help="folder or text list of photographs")
-    parser.add_argument("--output", required=True, metavar="MASKS", help="folder for soft/, binary/ and overlay/")
+    photos = "folder or text list of photographs, or a film"
+    parser.add_argument("--images", required=True, metavar="PHOTOS", help=photos)
+    parser.add_argument("--output", required=True, metavar="MASKS", help="folder to write to")
+    add_output_options(parser)
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="write only this part of the photographs")
     parser.add_argument("--overwrite", action="store_true", help="make masks again that are there")
     add_page_options(parser)
@@ -39,13 +43,15 @@ def task_of(options: Namespace, boxes: bool) -> Task:
     """Return the task of parsed options.
 
     Raises:
-        UserError: the masks would lie among the photographs, or the shard is not a part.
+        UserError: the masks would lie among the photographs, or an option has a value that is not allowed.
     """
     photos, output = Path(options.images), Path(options.output)
     if output.resolve() == photos.resolve():
         raise UserError(f"--output {output} is the folder of the photographs: pass another one.")
     if photos.resolve() in output.resolve().parents:
         raise UserError(f"--output {output} lies among the photographs, and would be one of them: pass another one.")
+    outputs = outputs_of(options)
     from segtricks.pseudo_labels.parts import share  # torch takes seconds, and reading the options needs none
 
-    return Task(photos, output, share(options.shard), options.overwrite, options.page, options.limit, boxes)
+    part = share(options.shard)
+    return Task(photos, output, part, options.overwrite, options.page, options.limit, boxes, outputs)

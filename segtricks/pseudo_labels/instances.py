@@ -13,7 +13,7 @@ from segtricks.data.sample import Instances
 from segtricks.pseudo_labels.export import annotation_of
 from segtricks.pseudo_labels.merge import PanopticPrediction, semantic_target
 from segtricks.pseudo_labels.pictures import painted
-from segtricks.pseudo_labels.writer import MaskWriter
+from segtricks.pseudo_labels.writer import Described, MaskWriter
 from segtricks.runs import replacing
 
 
@@ -24,6 +24,7 @@ class InstanceWriter(MaskWriter):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("overlay",)
+    one_mask: ClassVar[bool] = False
 
     def write(self, instances: Instances, photo: Tensor, path: Path) -> None:  # type: ignore[override]
         """Write the files of one photograph: its instances on the CPU, and ``photo`` (3, H, W) uint8.
@@ -38,13 +39,14 @@ class InstanceWriter(MaskWriter):
     def write_files(self, prediction: Any, photo: NDArray[np.uint8], path: Path) -> None:
         """Write the overlay of one photograph (H, W, 3), and then its entry."""
         masks, scores = prediction
-        with replacing(self.file(path, "overlay")) as temporary:
-            painted(Image.fromarray(photo), masks, range(len(masks))).save(temporary, quality=90)
+        if self.written_kinds:
+            with replacing(self.file(path, "overlay")) as temporary:
+                painted(Image.fromarray(photo), masks, range(len(masks))).save(temporary, quality=90)
         encoded = [encode_mask(mask, score) for mask, score in zip(masks, scores, strict=True)]
         size = (photo.shape[0], photo.shape[1])
         write_entry(self.output, self.name(path), self.relative(path).as_posix(), size, encoded)
 
-    def objects(self, path: Path) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
+    def objects(self, path: Path) -> Described:
         """Return the size (H, W) of a photograph that was written, and box, area, code and score of each mask.
 
         And its class, if it has one.
@@ -75,6 +77,7 @@ class PanopticWriter(InstanceWriter):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("overlay", "labels", "panoptic")
+    classes: ClassVar[bool] = True
 
     def write(self, prediction: PanopticPrediction, photo: Tensor, path: Path) -> None:  # type: ignore[override]
         """Write the files of one photograph: what was found in it, on the CPU, and ``photo`` (3, H, W) uint8.
@@ -91,6 +94,14 @@ class PanopticWriter(InstanceWriter):
     def write_files(self, prediction: Any, photo: NDArray[np.uint8], path: Path) -> None:
         """Write the pictures of one photograph (H, W, 3), and then its entry."""
         masks, classes, scores, segments, categories, labels = prediction
+        if self.written_kinds:
+            self._write_pictures(photo, path, (segments, categories, labels))
+        encoded = [encode_mask(*each) for each in zip(masks, scores.tolist(), classes.tolist(), strict=True)]
+        size = (photo.shape[0], photo.shape[1])
+        write_entry(self.output, self.name(path), self.relative(path).as_posix(), size, encoded)
+
+    def _write_pictures(self, photo: NDArray[np.uint8], path: Path, maps: tuple[NDArray[Any], ...]) -> None:
+        segments, categories, labels = maps
         shown = segments == np.arange(1, len(categories) + 1)[:, None, None]
         with replacing(self.file(path, "overlay")) as temporary:
             painted(Image.fromarray(photo), shown, categories.tolist()).save(temporary, quality=90)
@@ -99,6 +110,3 @@ class PanopticWriter(InstanceWriter):
         colours = np.stack([codes // 256**place % 256 for place in range(3)], axis=-1)
         with replacing(self.file(path, "panoptic")) as temporary:
             Image.fromarray(colours.astype(np.uint8)).save(temporary)
-        encoded = [encode_mask(*each) for each in zip(masks, scores.tolist(), classes.tolist(), strict=True)]
-        size = (photo.shape[0], photo.shape[1])
-        write_entry(self.output, self.name(path), self.relative(path).as_posix(), size, encoded)

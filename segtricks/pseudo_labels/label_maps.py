@@ -23,6 +23,8 @@ class LabelWriter(MaskWriter):
     """
 
     kinds = ("labels", "overlay")
+    formats = ("masks",)
+    one_mask = False
 
     def write(self, labels: Tensor, photo: Tensor, path: Path) -> None:
         """Write the files of one photograph: ``labels`` (H, W) integers on the CPU, ``photo`` (3, H, W) uint8.

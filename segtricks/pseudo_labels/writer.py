@@ -12,25 +12,23 @@ from typing import Any, ClassVar
 import numpy as np
 from lightning.pytorch import Callback
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
 from torch import Tensor
 from tqdm import tqdm
 
-from segtricks.data.images import UnreadableImage, read_mask
-from segtricks.data.label_entry import encode_mask, entry_names, write_entry
+from segtricks.data.images import UnreadableImage
+from segtricks.data.label_entry import encode_mask, entry_names, read_entry, write_entry
 from segtricks.data.label_store import FORMAT
 from segtricks.errors import UserError
-from segtricks.pseudo_labels.mask_files import count_one_sided, write_png
+from segtricks.pseudo_labels.mask_files import KINDS, count_one_sided, write_pictures
+from segtricks.pseudo_labels.steady import Steady
 from segtricks.refine.components import connected_components
-from segtricks.runs import replacing
+from segtricks.words import FORMATS
 
 THREADS = min(4, os.cpu_count() or 1)
 """That encode and write; no more than twice as many photographs wait for them or are written."""
 
-_TINT = (1.0, 0.25, 0.1)
-_PROBABILITIES = [value / 255 for value in range(256)]
-_KEPT = [round(255 * (0.55 + 0.45 * p) * (1 - p / 2)) for p in _PROBABILITIES]
-_ADDED = [[round(255 * p / 2 * part) for p in _PROBABILITIES] for part in _TINT]
+Described = tuple[tuple[int, int], list[dict[str, Any]]]
+"""Size (H, W) of a photograph, and what its annotations in COCO's form hold."""
 
 
 class MaskWriter(Callback):
@@ -38,20 +36,32 @@ class MaskWriter(Callback):
 
     Soft masks are 8-bit PNG (0..255), binary ones 0/255 at probability 0.5, overlays JPEG; all at the photograph's own
     size. Of photographs that differ in their suffix alone, the masks keep it (``a.jpg.png``). A photograph counts as
-    written once all three pictures and its entry have their names: ``output`` is a store of pseudo-labels.
+    written once all its pictures and its entry have their names: ``output`` is a store of pseudo-labels.
     Other predictions than a soft mask are written by a subclass.
 
     Args:
         photos: folder of the photographs.
         output: folder to write to.
         names: all photographs, to find the names that collide, and for the order of the index.
+        formats: some of ``FORMATS``. Pictures are left out that none of them needs; entries are always written, and
+            :class:`segtricks.pseudo_labels.formats.Exporter` makes the other formats of them.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("soft", "binary", "overlay")
+    kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)
     """Of the pictures."""
+    formats: ClassVar[tuple[str, ...]] = FORMATS
+    """What the predictions can be written as."""
+    one_mask: ClassVar[bool] = True
+    """Whether a photograph has one mask, whose components are its objects; otherwise each of its masks is an object."""
+    classes: ClassVar[bool] = False
+    """Whether all objects have classes."""
 
-    def __init__(self, photos: Path, output: Path, names: list[Path]) -> None:
+    def __init__(self, photos: Path, output: Path, names: list[Path], formats: Sequence[str] = ("masks",)) -> None:
         self.photos, self.output = photos, output
+        needed = set(self.kinds) if "masks" in formats else set()
+        if "cutout" in formats:
+            needed.add("soft")
+        self.written_kinds = tuple(kind for kind in self.kinds if kind in needed)
         relative = [self.relative(path) for path in names]
         self._names = entry_names(relative)
         self._places = {str(name): place for place, name in enumerate(relative)}
@@ -61,6 +71,8 @@ class MaskWriter(Callback):
         """Photographs whose mask has no foreground."""
         self.full: list[str] = []
         """Photographs whose mask has nothing else."""
+        self.steady: Steady | None = None
+        """What steadies the masks of a film, whose frames then come in order."""
         self.seconds = 0.0
         """That the last :meth:`at_work` took."""
         self._bar: Any = tqdm(disable=True)
@@ -101,6 +113,8 @@ class MaskWriter(Callback):
         Raises:
             UserError: they, or those of an earlier photograph, cannot be written.
         """
+        if self.steady is not None:
+            mask = self.steady(mask, photo)
         pixels = mask[0].float().cpu().numpy()
         inside = pixels > 0.5
         self.count(path, empty=not inside.any(), full=bool(inside.all()))
@@ -138,7 +152,7 @@ class MaskWriter(Callback):
     def discard(self, paths: Iterable[Path]) -> None:
         """Remove the pictures of photographs that will be made again, so that none of another origin stays behind."""
         for path in paths:
-            for file in self._files(path):
+            for file in (*self._files(path, self.kinds), *self.exported(path).values()):
                 file.unlink(missing_ok=True)
 
     def file(self, path: Path, kind: str) -> Path:
@@ -147,7 +161,16 @@ class MaskWriter(Callback):
 
     def exists(self, path: Path) -> bool:
         """Whether all pictures of a photograph and its entry are there."""
-        return all(file.is_file() for file in self._files(path))
+        return all(file.is_file() for file in self._files(path, self.written_kinds))
+
+    def exported(self, path: Path) -> dict[str, Path]:
+        """Return where a photograph's own file of each of the other formats goes."""
+        name = self.name(path)
+        return {
+            "yolo": self.output / "yolo" / "labels" / f"{name}.txt",
+            "labelme": self.output / "labelme" / f"{name}.json",
+            "cutout": self.output / "cutout" / f"{name}.png",
+        }
 
     def index(self, already_there: int) -> dict[str, Any]:
         """Return the content of ``index.json``: what was written, what was skipped, and how many were there before.
@@ -180,8 +203,8 @@ class MaskWriter(Callback):
         relative = self.relative(path)
         return self._names.get(relative, relative.with_suffix("").as_posix())
 
-    def _files(self, path: Path) -> list[Path]:
-        pictures = [self.file(path, kind) for kind in self.kinds]
+    def _files(self, path: Path, kinds: Iterable[str]) -> list[Path]:
+        pictures = [self.file(path, kind) for kind in kinds]
         return [*pictures, self.output / "entries" / f"{self.name(path)}.json"]
 
     def _finish(self, most: int) -> None:
@@ -199,8 +222,14 @@ class MaskWriter(Callback):
         return self._places.get(name, len(self._places))
 
     def _write(self, prediction: Any, photo: NDArray[np.uint8], path: Path) -> None:
-        try:
+        with self.explained(path):
             self.write_files(prediction, photo, path)
+
+    @contextmanager
+    def explained(self, path: Path) -> Iterator[None]:
+        """Raise a ``UserError`` where the files of a photograph cannot be written."""
+        try:
+            yield
         except OSError as error:
             raise UserError(
                 f"The masks of {path} could not be written to {self.output} ({error.strerror or error}).\n"
@@ -209,52 +238,71 @@ class MaskWriter(Callback):
 
     def write_files(self, prediction: Any, photo: NDArray[np.uint8], path: Path) -> None:
         """Write the pictures of one photograph (H, W, 3), and then its entry; here of a soft mask (H, W)."""
-        inside = prediction > 0.5
-        soft = np.rint(np.nan_to_num(prediction.clip(0, 1), copy=False) * 255).astype(np.uint8)
-        write_png(self.file(path, "soft"), soft)
-        write_png(self.file(path, "binary"), inside.astype(np.uint8) * np.uint8(255))
-        with replacing(self.file(path, "overlay")) as temporary:
-            overlay(Image.fromarray(photo), Image.fromarray(soft)).save(temporary, quality=90)
+        inside = write_pictures(prediction, photo, {kind: self.file(path, kind) for kind in self.written_kinds})
         masks = [encode_mask(inside)] if inside.any() else []
         write_entry(self.output, self.name(path), self.relative(path).as_posix(), inside.shape, masks)
 
     def coco(self, photos: Sequence[Path], chosen: Sequence[Path]) -> dict[str, Any]:
         """Return ``images``, ``annotations`` and ``categories`` of the ``chosen`` among all ``photos``.
 
-        Image ids are 1 + the place among all photographs, the same in every shard. Photographs without their files are
-        left out.
+        Photographs without their files are left out.
+        """
+        bar = tqdm(chosen, desc="boxes", unit=" images", disable=None, leave=False, delay=2)
+        return self.coco_of(photos, ((path, self._objects_or_none(path)) for path in bar))
+
+    def coco_of(self, photos: Sequence[Path], described: Iterable[tuple[Path, Described | None]]) -> dict[str, Any]:
+        """Return ``images``, ``annotations`` and ``categories`` in COCO's form.
+
+        Image ids are 1 + the place among all photographs, the same in every shard.
+
+        Args:
+            photos: all photographs.
+            described: some of them with their size and what their annotations hold; None leaves one out.
         """
         ids = {path: number for number, path in enumerate(photos, start=1)}
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        for path in tqdm(chosen, desc="boxes", unit=" images", disable=None, leave=False, delay=2):
-            try:
-                (height, width), objects = self.objects(path)
-            except UnreadableImage:
+        classes: set[int | None] = set()
+        for path, found in described:
+            if found is None:
                 continue
+            (height, width), objects = found
             name = str(self.relative(path))
             images.append({"id": ids[path], "file_name": name, "width": width, "height": height})
             for item in objects:
                 own = {"id": len(annotations) + 1, "image_id": ids[path], "category_id": 1}
                 annotations.append(own | item | {"iscrowd": 0})
-        classes = sorted({item["category_id"] for item in annotations} - {1})
-        categories = [{"id": 1, "name": "object"}, *({"id": number, "name": str(number)} for number in classes)]
+                classes.add(item.get("category_id"))
+        names = {number: self.class_name(number) for number in classes if number is not None}
+        if not self.classes and (None in classes or not names):
+            names[1] = self.class_name(None)
+        categories = [{"id": number, "name": names[number]} for number in sorted(names)]
         return {"images": images, "annotations": annotations, "categories": categories}
 
-    def objects(self, path: Path) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
-        """Return the size (H, W) of a photograph that was written, and what its annotations hold.
+    def class_name(self, number: int | None) -> str:
+        """Return what a class is called; None is that of objects without one."""
+        return "object" if number is None else str(number)
+
+    def _objects_or_none(self, path: Path) -> Described | None:
+        try:
+            return self.objects(path)
+        except UnreadableImage:
+            return None
+
+    def objects(self, path: Path) -> Described:
+        """Return the size of a photograph that was written, and what its annotations hold.
 
         That is ``bbox`` x, y, width and height in pixels, and ``area``, of the largest 4-connected component of its
-        binary mask.
+        mask.
         """
-        mask = read_mask(self.file(path, "binary"))[0] > 127
-        components = connected_components(mask.numpy())
-        largest = components.largest()
-        if largest is None:
-            return tuple(mask.shape), []
+        entry = read_entry(self.output, self.name(path))
+        if not entry.masks:
+            return (entry.height, entry.width), []
+        components = connected_components(entry.array(0))
+        largest = int(components.area.argmax())
         left, top, right, bottom = components.boxes[largest].tolist()
         box = [left, top, right - left, bottom - top]
-        return tuple(mask.shape), [{"bbox": box, "area": int(components.area[largest])}]
+        return (entry.height, entry.width), [{"bbox": box, "area": int(components.area[largest])}]
 
     def counts(self, boxes: dict[str, Any]) -> dict[str, Any]:
         """Return what ``index.json`` says of all photographs in :meth:`coco`, those written before included."""
@@ -267,12 +315,3 @@ class MaskWriter(Callback):
     def summary(self, index: dict[str, Any]) -> str:
         """Return the counts of ``index.json`` in words."""
         return count_one_sided(len(index["empty"]), len(index["full"]))
-
-
-def overlay(photo: Image.Image, mask: Image.Image) -> Image.Image:
-    """Tint the foreground of a photograph (RGB) and darken the background, by its mask (L, 255 at probability 1).
-
-    The tint's share is half the probability. Whole numbers throughout: a value may be off by 2 of 255.
-    """
-    kept, added = mask.point(_KEPT), [mask.point(table) for table in _ADDED]
-    return ImageChops.add(ImageChops.multiply(photo, Image.merge("RGB", [kept] * 3)), Image.merge("RGB", added))

@@ -3,11 +3,13 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import segtricks
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
+from segtricks.commands.prediction import _EqualSizes
 from segtricks.data.label_store import Store
 from segtricks.pseudo_labels.writer import MaskWriter
 
@@ -185,3 +187,13 @@ def test_mistakes_are_named(trained, monkeypatch, capsys, words, said):
     monkeypatch.chdir(trained)
     assert main(["predict", "--run", "runs/small", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_frames_of_a_film_stay_in_order_where_sizes_change():
+    sizes = [8, 8, 8, 16, 8, 8]
+    loader = [
+        {"skipped": [], "image": [torch.zeros(3, side, side)], "photo": [torch.zeros(3, 2, 2)], "path": [number]}
+        for number, side in enumerate(sizes)
+    ]
+    found = [batch["path"] for batch in _EqualSizes(loader, 2, in_order=True)]
+    assert found == [[0, 1], [2], [3], [4, 5]]

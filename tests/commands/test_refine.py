@@ -6,6 +6,11 @@ import torch
 from PIL import Image
 
 from segtricks.cli import main
+from segtricks.data.images import read_image, read_mask
+from segtricks.data.label_store import Store
+from segtricks.data.sample import Instances
+from segtricks.pseudo_labels.instances import InstanceWriter
+from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.refine import GuidedFilter, bilateral_solver, guided_filter
 
 
@@ -118,3 +123,55 @@ def test_photographs_of_12_bits_in_16_guide_as_those_of_16_do(folders, capsys):
         refined.append(np.asarray(Image.open(out / str(scale) / "a.png")).astype(int))
     assert np.abs(refined[0] - refined[1]).max() <= 1
     assert capsys.readouterr().out.count("photographs of 16 bits hold no value above 4095") == 1
+
+
+@pytest.fixture
+def predicted(folders, tmp_path):
+    """What predict writes of these photographs and masks: a folder with soft/."""
+    masks, photos, out = folders
+    paths = sorted(photos.rglob("*.jpg"))
+    writer = MaskWriter(photos, tmp_path / "predicted", paths)
+    for path in paths:
+        mask = read_mask((masks / path.relative_to(photos)).with_suffix(".png"))
+        writer.write(mask / 255, read_image(path), path)
+    return tmp_path / "predicted", photos, out
+
+
+def _files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_predict_wrote_is_refined_to_the_same_folders_and_a_store(predicted, folders):
+    assert _refine(predicted) == 0
+    out = predicted[2]
+    assert _files(out) == sorted([*_files(predicted[0]), "index.json", "settings.json"])
+    assert _refine((*folders[:2], out.with_name("flat"))) == 0
+    for name in ("a", "sub/b"):
+        soft, flat = (np.asarray(Image.open(path / f"{name}.png")) for path in (out / "soft", out.with_name("flat")))
+        assert np.abs(soft.astype(int) - flat).max() <= 1
+        binary = np.asarray(Image.open(out / f"binary/{name}.png"))
+        assert ((binary > 0) == (soft > 127)).mean() > 0.99
+        assert (Store.open(out).entry(name).arrays().any(0) == (binary > 0)).all()
+    index = json.loads((out / "index.json").read_text())
+    assert (index["images"], index["masks"], index["written"]) == (2, 2, ["a.jpg", "sub/b.jpg"])
+    assert index["refiner"]["method"] == "guided_filter" and index["settings"]["polarity"] == "none"
+    again = out.with_name("again")
+    assert _refine((out, predicted[1], again)) == 0, "the result is refined again as it is"
+    assert (again / "soft/sub/b.png").is_file()
+
+
+@pytest.mark.parametrize(("layout", "kind"), [("flat", ""), ("folders", "soft/")])
+def test_the_layout_is_chosen(folders, predicted, layout, kind):
+    for source in (folders, predicted):
+        out = source[2] / layout / source[0].name
+        assert _refine((*source[:2], out), "--layout", layout) == 0
+        assert (out / f"{kind}sub/b.png").is_file()
+        assert (out / "overlay").is_dir() == (layout == "folders")
+
+
+def test_masks_that_are_not_one_a_photograph_are_refused(folders, tmp_path, capsys):
+    writer = InstanceWriter(folders[1], tmp_path / "several", [folders[1] / "a.jpg"])
+    nothing = Instances(torch.zeros(0, 40, 50, dtype=torch.bool), torch.zeros(0), torch.zeros(0))
+    writer.write(nothing, torch.zeros(3, 40, 50, dtype=torch.uint8), folders[1] / "a.jpg")
+    assert _refine((tmp_path / "several", *folders[1:])) == 2
+    assert "holds no soft/" in capsys.readouterr().err

@@ -1,0 +1,178 @@
+"""Films: their frames as files, and pictures as a film. Needs the extra ``video``."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from segtricks.errors import UserError
+from segtricks.runs import replacing, write_json
+
+FILM_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+FPS = Fraction(25)
+"""Frames a second where nothing says how many."""
+
+_NEXT = "Next: see whether a player shows it."
+_QUALITY = 95  # of frames, which were compressed more strongly before
+_CRF = "20"  # of x264, hardly to be told from what went in
+
+
+class Film(NamedTuple):
+    """What was unpacked: frames a second, the number of frames, and how many the film says that it has."""
+
+    fps: Fraction
+    frames: int
+    stated: int
+
+
+def is_film(path: Path) -> bool:
+    """Tell whether a path is that of a film."""
+    return path.suffix.lower() in FILM_SUFFIXES and not path.is_dir()
+
+
+def in_order_of_numbers(path: Path) -> list[tuple[int, str]]:
+    """Return a key to sort by: ``frame2.png`` comes before ``frame10.png``."""
+    parts = re.split(r"(\d+)", path.as_posix())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def unpack_film(film: Path, folder: Path, overwrite: bool = False) -> Film:
+    """Write the frames of a film as ``000001.jpg`` and so on, upright, and what they are of to ``film.json``.
+
+    Frames of the same file that are all there are left as they are. One frame at a time is held.
+
+    Args:
+        film: file to read.
+        folder: to write to.
+        overwrite: remove the frames of another film.
+
+    Raises:
+        UserError: there is no such film, it cannot be opened, or holds no frame that can be decoded; or ``folder``
+            holds the frames of another one.
+    """
+    av = _av()
+    if not film.is_file():
+        raise UserError(f"No film {film} (looked from {Path.cwd()}).")
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {"name": film.name, "size": film.stat().st_size, "modified": film.stat().st_mtime}
+    with FileLock(folder / ".lock"):
+        before = _read_known(folder / "film.json")
+        if known.items() <= before.items():
+            return Film(Fraction(before["fps"]), before["frames"], before["stated"])
+        if before and not overwrite:
+            raise UserError(
+                f"{folder} holds the frames of another film, {before.get('name')}, or of this one before it changed.\n"
+                "Next: pass another --output, or --overwrite."
+            )
+        for old in (folder / "film.json", *folder.glob("*.jpg")):
+            old.unlink(missing_ok=True)
+        try:
+            found = _write_frames(av, film, folder)
+        except av.FFmpegError as error:
+            raise UserError(f"{film} is not a film, or is damaged: {error.strerror}.\n{_NEXT}") from error
+        if not found.frames:
+            raise UserError(f"{film} holds no frame that can be decoded.\n{_NEXT}")
+        write_json(folder / "film.json", known | {**found._asdict(), "fps": str(found.fps)})
+    return found
+
+
+def write_film(pictures: Sequence[Path], path: Path, fps: Fraction) -> tuple[int, int]:
+    """Write pictures as an H.264 film of the size of the first one; return its width and height.
+
+    H.264 has even sides: an odd one gets its last column or row once more. A picture that is not there is replaced by
+    the one before it, one of another size is scaled. One picture at a time is held.
+
+    Raises:
+        UserError: not one picture is there, or the film cannot be written.
+    """
+    first = next((picture for picture in pictures if picture.is_file()), None)
+    if first is None:
+        raise UserError(f"{path} was not written: none of its pictures is there.")
+    with Image.open(first) as picture:
+        size = picture.size
+    width, height = (side + side % 2 for side in size)
+    av = _av()
+    try:
+        _encode(av, _arrays(pictures, first, size), path, (width, height), fps)
+    except av.FFmpegError as error:
+        text = f"{path} could not be written ({error.strerror}).\nNext: correct that and type the same command again."
+        raise UserError(text) from error
+    return width, height
+
+
+def _encode(av: Any, arrays: Iterable[NDArray[np.uint8]], path: Path, size: tuple[int, int], fps: Fraction) -> None:
+    """Write arrays (H, W, 3) as a film of an even width and height."""
+    with replacing(path) as temporary, av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=fps.limit_denominator(1001), options={"crf": _CRF})
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        for array in arrays:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _arrays(pictures: Sequence[Path], first: Path, size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
+    shown = first
+    for path in tqdm(pictures, desc="film", unit=" frames", disable=None, leave=False, delay=2):
+        shown = path if path.is_file() else shown
+        with Image.open(shown) as picture:
+            colours = picture.convert("RGB")
+        if colours.size != size:
+            colours = colours.resize(size)
+        yield np.pad(np.asarray(colours), ((0, size[1] % 2), (0, size[0] % 2), (0, 0)), "edge")
+
+
+def _write_frames(av: Any, film: Path, folder: Path) -> Film:
+    with av.open(str(film)) as container:
+        if not container.streams.video:
+            return Film(FPS, 0, 0)
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        fps = Fraction(stream.average_rate or stream.guessed_rate or FPS)
+        stated = stream.frames or round((container.duration or 0) / av.time_base * fps)
+        count = 0
+        bar = tqdm(total=stated or None, desc=film.name, unit=" frames", disable=None, leave=False)
+        with bar:
+            for count, frame in enumerate(_decoded(av, container, stream), start=1):
+                picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{count:06}.jpg", quality=_QUALITY)
+                bar.update()
+    return Film(fps, count, stated)
+
+
+def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:
+    """The frames, without those that cannot be decoded."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:  # nothing can be read any more
+            return
+        if packet is None:
+            return
+        with suppress(av.FFmpegError):
+            yield from packet.decode()
+
+
+def _read_known(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}  # not there, since unpacking was stopped
+
+
+def _av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise UserError('Films need PyAV.\nNext: pip install "segtricks[video]"') from error
+    return av
