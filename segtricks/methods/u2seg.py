@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import FrozenBatchNorm2d
 
+from segtricks.data.copy_paste import copy_paste
 from segtricks.data.sample import Instances, Panoptic, SegmentationDataset, TargetKind
 from segtricks.data.transforms import VOID
 from segtricks.errors import UserError
@@ -36,7 +37,7 @@ Schedule = Literal["steps", "cosine", "constant"]
 _FIRST_FACTOR = 1e-3
 _DECAYS = (7 / 9, 25 / 27)
 _DECAY = 0.02
-_HELD_OUT = 1  # sets the draws of validation apart from those of training
+_HELD_OUT, _PASTED = 1, 2  # set the draws of validation and of copy-paste apart from those of training
 _NORMS = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm, FrozenBatchNorm2d)
 
 
@@ -61,6 +62,7 @@ class U2Seg(Trainable, SegmentationModule):
         backbone_checkpoint: a local file with the ResNet's weights, such as DINO's ResNet-50; without, it starts at
             random.
         drop_loss: do not learn that a proposal far from every instance is background (CutLER).
+        copy_paste: share of the training photographs that get objects of another one of their batch (CutLER, 1.0).
         semantic_weight: of the loss of stuff; the others weigh 1.
         warmup_steps: over which the learning rate rises.
         schedule: then steps multiplies it by 0.02 after 7/9 and again after 25/27 of all steps, cosine lets it fall to
@@ -93,6 +95,7 @@ class U2Seg(Trainable, SegmentationModule):
         norm: Norm = "batch",
         backbone_checkpoint: str | None = None,
         drop_loss: bool = False,
+        copy_paste: float = 0.0,
         semantic_weight: float = 0.5,
         warmup_steps: int = 1000,
         schedule: Schedule = "steps",
@@ -104,6 +107,9 @@ class U2Seg(Trainable, SegmentationModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not 0 <= copy_paste <= 1:
+            raise UserError(f"model.copy_paste is {copy_paste}: pass a share from 0 to 1, for example 0.5.")
+        self.copy_paste = copy_paste
         self.network = PanopticFPN(num_things, num_stuff, size, norm, backbone_checkpoint, drop_loss)
         self.labels = labels
         self.norm, self.semantic_weight, self.seed = norm, semantic_weight, seed
@@ -134,7 +140,7 @@ class U2Seg(Trainable, SegmentationModule):
         """Return the objective of a batch of normalised images and their pseudo-labels."""
         if len(batch["image"]) == 0:
             return self.no_loss()
-        losses = self._losses_of(batch, self.global_step)
+        losses = self._losses_of(self._augmented(batch), self.global_step)
         self.log_step(losses.total, self._terms(losses), batch["path"])
         return losses.total
 
@@ -144,6 +150,13 @@ class U2Seg(Trainable, SegmentationModule):
             return self.log_held_out({}, 0)
         losses = self._losses_of(batch, batch_idx, _HELD_OUT)
         return self.log_held_out(self._terms(losses) | {"loss": losses.total}, len(batch["image"]))
+
+    def _augmented(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if not self.copy_paste:
+            return batch
+        with drawn_by(self.seed, self.global_step, _PASTED, device=self.device):
+            images, targets = copy_paste(batch["image"], batch["target"], self.copy_paste)
+        return batch | {"image": images, "target": targets}
 
     def _losses_of(self, batch: Mapping[str, Any], *place: int) -> PanopticLosses:
         targets: list[Panoptic] = batch["target"]

@@ -134,7 +134,7 @@ def test_classes_that_the_network_does_not_have_are_named(data, tmp_path, monkey
 
 
 def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, whole_and_resumed):
-    words = _words(data, "--trainer.max_epochs", "2", "--save_every", "1")
+    words = _words(data, "--trainer.max_epochs", "2", "--save_every", "1", "--model.copy_paste", "0.7")
     whole, resumed = whole_and_resumed(U2Seg, words)
     torch.testing.assert_close(resumed["state_dict"], whole["state_dict"], rtol=0, atol=0)
 
