@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
 from segtricks.commands.demo import demo_explained
+from segtricks.commands.earlier_run import with_earlier_run
 from segtricks.commands.helping import show_help, wants_help
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import (
@@ -55,6 +56,7 @@ def main(words: Sequence[str]) -> None:
     options, rest = parser.parse_known_args(words)
     if options.rounds is not None or is_in_rounds(options.name):
         return train_in_rounds(options, configs, rest)
+    configs, rest = with_earlier_run(configs, rest)
     with one_voice():
         run, resume = _choose(options.name, options.resume, configs)
         checkpoint = None

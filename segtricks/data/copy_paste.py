@@ -81,7 +81,8 @@ def apply_paste(
     below, right = height - paste.top - paste.size[0], width - paste.left - paste.size[1]
     around = (paste.left, right, paste.top, below)
     small = interpolate(donor[None], paste.size, mode="bilinear", antialias=True)[0]
-    masks = pad(resize_target(objects.masks[paste.objects], *paste.size), around)
+    resized: Tensor = resize_target(objects.masks[paste.objects], *paste.size)  # type: ignore[assignment]
+    masks = pad(resized, around)
     covered = masks.any(dim=0)
     under = target.instances.masks & ~covered
     labels = torch.cat([target.instances.labels, objects.labels[paste.objects]])

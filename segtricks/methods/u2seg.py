@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,20 +25,24 @@ from segtricks.errors import UserError
 from segtricks.heads.combine import combine_panoptic
 from segtricks.heads.panoptic_fpn import NetworkSize, Norm, PanopticFPN, PanopticLosses
 from segtricks.methods.base import PLAIN, Refine, SegmentationModule
+from segtricks.methods.earlier_run import load_earlier_run
 from segtricks.methods.trainable import Trainable
 from segtricks.pseudo_labels.instances import PanopticWriter
 from segtricks.pseudo_labels.merge import PanopticMap, PanopticPrediction
 from segtricks.pseudo_labels.stages import LabelStage, PseudoLabels, label_stages
+from segtricks.scoring.classed import ClassedEvaluator
 from segtricks.scoring.evaluator import Evaluator, Target
 from segtricks.scoring.panoptic import PanopticEvaluator
 from segtricks.scoring.panoptic_protocol import get_panoptic_protocol
 
-Schedule = Literal["steps", "cosine", "constant"]
+Schedule = Literal["steps", "few_shot", "cosine", "constant"]
 
 _FIRST_FACTOR = 1e-3
-_DECAYS = (7 / 9, 25 / 27)
+_DECAYS = {"steps": (7 / 9, 25 / 27), "few_shot": (2 / 3, 8 / 9)}
 _DECAY = 0.02
 _HELD_OUT, _PASTED = 1, 2  # set the draws of validation and of copy-paste apart from those of training
+_THINGS = ("network.objects.box_predictor.", "network.objects.mask_predictor.mask_fcn_logits.")
+_PREDICTORS = {"num_things classes": _THINGS, "num_stuff": ("network.semantic.predict.",)}
 _NORMS = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm, FrozenBatchNorm2d)
 
 
@@ -46,6 +51,7 @@ class U2Seg(Trainable, SegmentationModule):
 
     The store has the masks of instances with their classes from 1 and, where there is one, a label map of each
     photograph: 0 on instances, 1 and above for stuff, 255 where nothing is known. Photographs may be without instances.
+    With ``from_run`` and ``classes`` it goes on from such a training with true classes of a few labelled photographs.
 
     ``predict`` gives a :class:`segtricks.pseudo_labels.merge.PanopticPrediction`, and writes a store of the same kind.
     ``test`` scores it against instances of a COCO JSON file, or against a store that holds the truth.
@@ -65,14 +71,18 @@ class U2Seg(Trainable, SegmentationModule):
         copy_paste: share of the training photographs that get objects of another one of their batch (CutLER, 1.0).
         semantic_weight: of the loss of stuff; the others weigh 1.
         warmup_steps: over which the learning rate rises.
-        schedule: then steps multiplies it by 0.02 after 7/9 and again after 25/27 of all steps, cosine lets it fall to
-            0, constant keeps it.
+        schedule: then steps multiplies it by 0.02 after 7/9 and again after 25/27 of all steps, few_shot after 2/3 and
+            8/9, cosine lets it fall to 0, constant keeps it.
         min_score: of a detection in a panoptic map.
         min_stuff_area: of a segment of stuff in it, in pixels of the photograph.
         optimizer: any torch optimiser; left out, SGD with lr 0.01, momentum 0.9 and weight decay 5e-5, which norms are
             spared.
         protocol: how ``test`` finds the classes of clusters: strict, or u2seg as published.
         labels: how ``fit`` makes the pseudo-labels that ``data.masks`` does not have.
+        from_run: start from the weights of this run, without those that predict classes if the classes are others.
+        classes: name of each class id of instances, of labels that are no pseudo-labels; their number is then
+            num_things.
+        predictor_lr: learning rate of what predicts classes, boxes and masks, as a multiple of the others'.
         seed: of the draws.
 
     Source: Niu et al., "Unsupervised Universal Image Segmentation", CVPR 2024.
@@ -83,7 +93,7 @@ class U2Seg(Trainable, SegmentationModule):
         "init_args": {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-5},
     }
     loss_names = (*PanopticLosses._fields[1:], "loss")
-    training_options = (*Trainable.training_options, "labels")
+    training_options = (*Trainable.training_options, "labels", "copy_paste", "from_run", "predictor_lr")
     target_kind: ClassVar[TargetKind | None] = "panoptic"
     writer_class: ClassVar = PanopticWriter
 
@@ -104,13 +114,24 @@ class U2Seg(Trainable, SegmentationModule):
         optimizer: OptimizerCallable | None = None,
         protocol: Literal["strict", "u2seg"] = "strict",
         labels: PseudoLabels = PseudoLabels(),  # noqa: B008 - frozen
+        from_run: str | None = None,
+        classes: dict[int, str] | None = None,
+        predictor_lr: float = 1.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= copy_paste <= 1:
-            raise UserError(f"model.copy_paste is {copy_paste}: pass a share from 0 to 1, for example 0.5.")
+        if not 0 <= copy_paste <= 1 or predictor_lr < 0:
+            raise UserError(
+                "model.copy_paste is a share from 0 to 1 and model.predictor_lr not negative, got "
+                f"{copy_paste} and {predictor_lr}."
+            )
         self.copy_paste = copy_paste
-        self.network = PanopticFPN(num_things, num_stuff, size, norm, backbone_checkpoint, drop_loss)
+        self.from_run, self.predictor_lr = from_run, predictor_lr
+        self.classes = classes
+        if classes:
+            self.writer_class = partial(PanopticWriter, class_names=classes)  # type: ignore[misc,assignment]
+        self.class_ids = sorted(classes or range(1, num_things + 1))
+        self.network = PanopticFPN(len(self.class_ids), num_stuff, size, norm, backbone_checkpoint, drop_loss)
         self.labels = labels
         self.norm, self.semantic_weight, self.seed = norm, semantic_weight, seed
         self.warmup_steps, self.schedule = warmup_steps, schedule
@@ -120,6 +141,8 @@ class U2Seg(Trainable, SegmentationModule):
 
     def stages(self, masks: str | None, run: Path, on_cpu: bool) -> list[LabelStage]:
         """Return the commands that find masks, cluster them, and add stuff, as far as ``masks`` lacks these."""
+        if self.classes:
+            return []
         network = self.network
         options = {"num_things": network.num_things, "num_stuff": network.num_stuff, "seed": self.seed}
         return label_stages(self.labels, masks, run, on_cpu=on_cpu, **options)
@@ -130,11 +153,16 @@ class U2Seg(Trainable, SegmentationModule):
         return {PLAIN: None}
 
     def trained_parameters(self) -> Iterator[dict[str, Any]]:
-        """Yield all parameters but those of norms, and those, without weight decay."""
+        """Yield parameters, those of norms without weight decay, and what predicts objects if at another rate."""
         norms = [part for module in self.modules() if isinstance(module, _NORMS) for part in module.parameters()]
-        names = set(map(id, norms))
-        yield {"params": [part for part in self.parameters() if id(part) not in names]}
+        predictors = [part for name, part in self.named_parameters() if name.startswith(_THINGS)]
+        if self.predictor_lr == 1:
+            predictors = []
+        apart = set(map(id, [*norms, *predictors]))
+        yield {"params": [part for part in self.parameters() if id(part) not in apart]}
         yield {"params": norms, "weight_decay": 0.0}
+        if predictors:
+            yield {"params": predictors, "lr_factor": self.predictor_lr}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Return the objective of a batch of normalised images and their pseudo-labels."""
@@ -162,7 +190,7 @@ class U2Seg(Trainable, SegmentationModule):
         targets: list[Panoptic] = batch["target"]
         for target, path in zip(targets, batch["path"], strict=True):
             self._check(target, path)
-        instances = [target.instances for target in targets]
+        instances = [self._numbered(target.instances) for target in targets]
         semantic = torch.cat([target.semantic for target in targets])
         with drawn_by(self.seed, *place, device=self.device):
             return self.network.losses(batch["image"], instances, semantic, self.semantic_weight)
@@ -170,8 +198,16 @@ class U2Seg(Trainable, SegmentationModule):
     def _check(self, target: Panoptic, path: str) -> None:
         """Raise a ``UserError`` for classes that the network does not have."""
         labels, known = target.instances.labels, target.semantic[target.semantic != VOID]
+        others = set(labels.tolist()) - set(self.class_ids)
+        if self.classes and others:
+            raise UserError(
+                f"The labels of {path} have the class {min(others)}, which is none of model.classes.\n"
+                "Next: list it among the categories of the file that is passed as --data.masks."
+            )
+        if 0 in others:
+            raise UserError(f"An instance of {path} has the class 0, and classes of instances count from 1.")
         wanted = {
-            "num_things": (int(labels.max()) if len(labels) else 1, self.network.num_things),
+            "num_things": (max(others, default=0), self.network.num_things),
             "num_stuff": (int(known.max()) if len(known) else 0, self.network.num_stuff),
         }
         for name, (highest, most) in wanted.items():
@@ -180,8 +216,11 @@ class U2Seg(Trainable, SegmentationModule):
                     f"The pseudo-labels of {path} have the class {highest}, and model.{name} is {most}.\n"
                     f"Next: pass --model.{name} with the number of their classes, {highest} or more."
                 )
-        if len(labels) and int(labels.min()) < 1:
-            raise UserError(f"An instance of {path} has the class 0, and classes of instances count from 1.")
+
+    def _numbered(self, instances: Instances) -> Instances:
+        """The instances with classes from 1 to K in place of their ids."""
+        ids = torch.tensor(self.class_ids, device=instances.labels.device)
+        return instances._replace(labels=torch.searchsorted(ids, instances.labels) + 1)
 
     def _terms(self, losses: PanopticLosses) -> dict[str, Tensor]:
         terms = losses._asdict()
@@ -223,9 +262,10 @@ class U2Seg(Trainable, SegmentationModule):
         boxes = found.boxes * scale
         masks = paste_masks_in_image(found.masks, boxes, size)[:, 0] > 0.5
         semantic = interpolate(logits, size, mode="bilinear").argmax(dim=1)[0].cpu()
-        detected = Instances(masks.cpu(), found.labels.cpu(), found.scores.float().cpu(), boxes=boxes.float().cpu())
+        labels = torch.tensor(self.class_ids)[found.labels.cpu() - 1]
+        detected = Instances(masks.cpu(), labels, found.scores.float().cpu(), boxes=boxes.float().cpu())
         instances = detected.select(detected.masks.flatten(1).any(dim=1))
-        return PanopticPrediction(instances, self._combined(instances, semantic), self.network.num_things)
+        return PanopticPrediction(instances, self._combined(instances, semantic), self.class_ids[-1])
 
     def _combined(self, instances: Instances, semantic: Tensor) -> PanopticMap:
         choices = self.panoptic_protocol
@@ -238,17 +278,19 @@ class U2Seg(Trainable, SegmentationModule):
             max_overlap=choices.max_overlap,
             min_stuff_area=choices.min_stuff_area,
         )
-        return PanopticMap(segments, torch.where(is_thing, categories, categories + self.network.num_things))
+        return PanopticMap(segments, torch.where(is_thing, categories, categories + self.class_ids[-1]))
 
     def setup(self, stage: str) -> None:
-        """Let test sets hand out objects and stuff."""
+        """Let test sets hand out objects and stuff; start a new training from an earlier run."""
+        if stage == "fit" and self.from_run is not None and not self.trainer.ckpt_path:
+            load_earlier_run(self, self.from_run, self.identity(), _PREDICTORS)
         if stage == "test":
             self.trainer.datamodule.read_tests_as("panoptic")  # type: ignore[attr-defined]
 
     def make_evaluator(self, dataset: SegmentationDataset, name: str) -> Evaluator:
-        """Return what scores a test set: AP and AR without classes, and PQ where there is stuff."""
-        network = self.network
-        return PanopticEvaluator(name, network.num_things, network.num_stuff, self.panoptic_protocol, PLAIN)
+        """Return what scores a test set: AP and AR, by class where these are known, and PQ where there is stuff."""
+        kind = ClassedEvaluator if self.classes else PanopticEvaluator
+        return kind(name, self.class_ids[-1], self.network.num_stuff, self.panoptic_protocol, PLAIN)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:
         """Score a batch; return for pictures the highest score of an object at each pixel."""
@@ -266,6 +308,7 @@ class U2Seg(Trainable, SegmentationModule):
         size = dataclasses.asdict(network.size)
         own = {name: size[name] for name in ("depth", "channels", "semantic_channels", "hidden")}
         own |= {"num_things": network.num_things, "num_stuff": network.num_stuff, "norm": self.norm}
+        own |= {"classes": sorted(self.classes)} if self.classes else {}
         return super().identity() | own
 
     @property
@@ -291,9 +334,7 @@ def decay(schedule: Schedule, share: float) -> float:
     """Factor of the learning rate after a share of all steps."""
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    if schedule == "steps":
-        return float(_DECAY ** sum(share >= place for place in _DECAYS))
-    return 1.0
+    return float(_DECAY ** sum(share >= place for place in _DECAYS.get(schedule, ())))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,13 +48,16 @@ class MaskWriter(Callback):
         photos: folder of the photographs.
         output: folder to write to.
         names: all photographs, to find the names that collide, and for the order of the index.
+        class_names: of the class ids, where masks have true classes.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("soft", "binary", "overlay")
     """Of the pictures."""
 
-    def __init__(self, photos: Path, output: Path, names: list[Path]) -> None:
-        self.photos, self.output = photos, output
+    def __init__(
+        self, photos: Path, output: Path, names: list[Path], class_names: Mapping[int, str] | None = None
+    ) -> None:
+        self.photos, self.output, self.class_names = photos, output, class_names
         relative = [self.relative(path) for path in names]
         self._names = entry_names(relative)
         self._places = {str(name): place for place, name in enumerate(relative)}
@@ -240,8 +243,9 @@ class MaskWriter(Callback):
             for item in objects:
                 own = {"id": len(annotations) + 1, "image_id": ids[path], "category_id": 1}
                 annotations.append(own | item | {"iscrowd": 0})
-        classes = sorted({item["category_id"] for item in annotations} - {1})
-        categories = [{"id": 1, "name": "object"}, *({"id": number, "name": str(number)} for number in classes)]
+        numbers = {item["category_id"] for item in annotations}
+        names = self.class_names or {number: str(number) for number in numbers} | {1: "object"}
+        categories = [{"id": number, "name": names[number]} for number in sorted(names)]
         return {"images": images, "annotations": annotations, "categories": categories}
 
     def objects(self, path: Path) -> tuple[tuple[int, ...], list[dict[str, Any]]]:
