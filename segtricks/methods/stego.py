@@ -18,13 +18,14 @@ from segtricks.backbones.registry import last_feature
 from segtricks.data.neighbour_datamodule import NeighbourDataModule
 from segtricks.data.neighbours import nearest, read_neighbours, write_neighbours
 from segtricks.data.sample import SegmentationDataset
-from segtricks.data.transforms import VOID, fit_short_side, to_input
+from segtricks.data.transforms import VOID, denormalize, fit_short_side, resize_target, to_input
 from segtricks.errors import UserError
 from segtricks.heads import ClusterProbe, StegoHead
 from segtricks.losses import correspondence_loss, sample_points
 from segtricks.methods.base import PLAIN, SegmentationModule
 from segtricks.methods.trainable import Trainable
 from segtricks.pseudo_labels.label_maps import LabelWriter
+from segtricks.refine import dense_crf_labels
 from segtricks.scoring.evaluator import Target
 from segtricks.scoring.label_maps import LabelMapEvaluator, LabelMapProtocol, Segmented
 
@@ -82,13 +83,14 @@ class Stego(Trainable, SegmentationModule):
         linear_probe: also train a linear probe, on the label maps of data.masks.
         probe_lr: learning rate of the probes, as a multiple of the head's.
         test_size: short side at which photographs are seen in ``test`` and ``predict``, rounded to whole patches.
+        crf: there, refine maps by a dense CRF at that size, which takes many seconds a photograph on a CPU.
         optimizer: any torch optimiser; left out, Adam with lr 5e-4.
         semantic: every choice of the scores on label maps.
         seed: unused, a step draws from torch's own numbers, which a run seeds.
 
     Source: Hamilton et al., "Unsupervised Semantic Segmentation by Distilling Feature Correspondences", ICLR 2022, and
-    its published code. There the mean features of the neighbours are taken with the channel dropout left on, and the
-    maps are refined by a dense CRF; here they are not.
+    its published code. There the mean features of the neighbours are taken with the channel dropout left on; here
+    without.
     """
 
     default_optimizer: ClassVar = {"class_path": "torch.optim.Adam", "init_args": {"lr": 5e-4}}
@@ -117,6 +119,7 @@ class Stego(Trainable, SegmentationModule):
         linear_probe: bool = False,
         probe_lr: float = 10.0,
         test_size: int = 320,
+        crf: bool = False,
         optimizer: OptimizerCallable | None = None,
         semantic: LabelMapProtocol = LabelMapProtocol(),  # noqa: B008 - frozen
         seed: int = 0,
@@ -142,7 +145,7 @@ class Stego(Trainable, SegmentationModule):
         self.shifts = _three("shifts", shifts, chosen.shifts)
         self.points, self.negatives = points, negatives
         self.variant = {"pointwise": pointwise, "zero_clamp": zero_clamp, "stabilize": stabilize}
-        self.probe_lr, self.test_size, self.semantic = probe_lr, test_size, semantic
+        self.probe_lr, self.test_size, self.crf, self.semantic = probe_lr, test_size, crf, semantic
         self.predicted_row = PLAIN
         self._cosines: dict[str, Tensor] = {}
         self.use_optimizer(optimizer)
@@ -305,10 +308,22 @@ class Stego(Trainable, SegmentationModule):
         image = to_input(fit_short_side(photo, self.test_size, self.backbone.patch_size).to(self.device))
         code, mirrored = self(torch.stack([image, image.flip(-1)]))
         code = ((code + mirrored.flip(-1)) / 2)[None]
+        if self.crf:
+            return self._segment_by_crf(code, image, size)
         # Cosines with the centres, but for the length of the code, which is the same for all.
         alike = torch.einsum("bchw,kc->bkhw", code, normalize(self.cluster_probe.clusters, dim=1))[0]
         classes = None if self.linear_probe is None else largest_of(self.linear_probe(code)[0], size)
         return Segmented(largest_of(alike, size), classes)
+
+    def _segment_by_crf(self, code: Tensor, image: Tensor, size: tuple[int, int]) -> Segmented:
+        code = interpolate(code, image.shape[-2:], mode="bilinear", align_corners=False)
+        likely = [self.cluster_probe.log_probabilities(code)[0]]
+        if self.linear_probe is not None:
+            likely.append(self.linear_probe(code)[0].log_softmax(dim=0))
+        maps = [dense_crf_labels(each, denormalize(image)) for each in likely]
+        kind = torch.uint8 if max(map(len, likely)) <= 256 else torch.int32
+        clusters, *classes = (resize_target(each, *size).to("cpu", kind) for each in maps)
+        return Segmented(clusters, classes[0] if classes else None)
 
     @torch.no_grad()
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:

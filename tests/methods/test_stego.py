@@ -14,6 +14,7 @@ from segtricks.data.transforms import to_input
 from segtricks.errors import UserError
 from segtricks.methods import Stego
 from segtricks.methods.stego import PRESETS, largest_of, others_of
+from segtricks.refine import dense_crf_labels
 from segtricks.scoring.label_maps import LabelMapProtocol
 
 TINY = {"backbone": "vit_tiny_patch16_224", "pretrained": False}
@@ -95,6 +96,20 @@ def test_a_map_is_the_nearest_centre_of_the_enlarged_mean_of_code_and_mirrored_c
     assert (classes == module.linear_probe(large)[0].argmax(dim=0)).float().mean() > 0.99
     assert found.dtype == torch.uint8
     assert largest_of(torch.randn(300, 2, 2), (4, 4)).dtype == torch.int32
+
+
+def test_with_the_crf_a_map_is_that_of_the_enlarged_codes_and_the_photograph():
+    module = _small(linear_probe=True, semantic=LabelMapProtocol(3), crf=True).eval()
+    photo = torch.randint(256, (3, 32, 48), dtype=torch.uint8)
+    image = to_input(photo)[None]
+    code = (module(image) + module(image.flip(-1)).flip(-1)) / 2
+    large = interpolate(code, (32, 48), mode="bilinear", align_corners=False)
+    found, classes = module.segment(photo, (64, 96))
+    cosines = torch.einsum("bchw,kc->bkhw", normalize(large, dim=1), normalize(module.cluster_probe.clusters, dim=1))
+    for ours, likely in ((found, 2 * cosines), (classes, module.linear_probe(large))):
+        expected = dense_crf_labels(likely[0].log_softmax(dim=0), photo / 255)
+        assert ours.dtype == torch.uint8
+        assert torch.equal(ours.long(), expected.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1))
 
 
 @pytest.mark.parametrize(
