@@ -92,8 +92,7 @@ class Detections(NamedTuple):
 class PanopticFPN(nn.Module):
     """A ResNet with a feature pyramid, torchvision's Mask R-CNN on it, and a semantic head.
 
-    Two parts of the published U2Seg are not there: the cascade of three box heads, and box regression that is shared
-    by all classes. The regression's loss is smooth as in torchvision.
+    The published U2Seg's cascade of three box heads is not there. The regression's loss is smooth as in torchvision.
 
     Args:
         num_things: classes of instances, 1 to K.
@@ -105,6 +104,7 @@ class PanopticFPN(nn.Module):
             random.
         drop_loss: proposals that are near no instance of their image do not learn that they are background (CutLER's
             DropLoss, here by the proposal instead of its refined box); those of an image without instances do.
+        shared_boxes: one box regression for all classes, as published, in place of one for each.
 
     Raises:
         UserError: an impossible size, or weights that do not fit.
@@ -121,13 +121,14 @@ class PanopticFPN(nn.Module):
         norm: Norm = "group",
         checkpoint: str | None = None,
         drop_loss: bool = False,
+        shared_boxes: bool = False,
     ) -> None:
         super().__init__()
         _check(num_things, num_stuff, size, norm, checkpoint)
         self.num_things, self.num_stuff, self.size = num_things, num_stuff, size
         self.pyramid = _pyramid(size, norm, checkpoint)
         self.proposer = _proposer(size)
-        self.objects = _object_heads(num_things, size, drop_loss)
+        self.objects = _object_heads(num_things, size, drop_loss, shared_boxes)
         self.semantic = SemanticHead(size.channels, size.semantic_channels, num_stuff + 1)
 
     def losses(
@@ -223,6 +224,19 @@ class _ObjectHeads(RoIHeads):
         return tuple([each[near] for each, near in zip(part, kept, strict=True)] for part in samples)
 
 
+class _SharedBoxPredictor(FastRCNNPredictor):
+    """Scores of classes, and one correction of the box that is the same for all of them."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__(in_channels, num_classes)
+        self.bbox_pred = nn.Linear(in_channels, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, in_channels) to scores (n, C) and corrections (n, 4 C)."""
+        scores, corrections = super().forward(x)
+        return scores, corrections.repeat(1, scores.shape[1])
+
+
 def _near(boxes: Tensor, instances: Tensor) -> Tensor:
     if not len(instances):
         return torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
@@ -265,13 +279,14 @@ def _proposer(size: NetworkSize) -> RegionProposalNetwork:
     )
 
 
-def _object_heads(num_things: int, size: NetworkSize, drop_loss: bool) -> RoIHeads:
+def _object_heads(num_things: int, size: NetworkSize, drop_loss: bool, shared_boxes: bool) -> RoIHeads:
     levels = list(_LEVELS)
+    predictor = _SharedBoxPredictor if shared_boxes else FastRCNNPredictor
     heads = _ObjectHeads if drop_loss else RoIHeads
     return heads(
         box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
         box_head=TwoMLPHead(size.channels * 7**2, size.hidden),
-        box_predictor=FastRCNNPredictor(size.hidden, num_things + 1),
+        box_predictor=predictor(size.hidden, num_things + 1),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
         batch_size_per_image=size.samples,

@@ -1,6 +1,5 @@
 """Weights of an earlier run to start a training from, whose classes may be others."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,13 +8,13 @@ from torch import Tensor, nn
 from segtricks.runs import checkpoint_of, existing_run
 from segtricks.training.checkpoints import check_identity, read_checkpoint
 
-log = logging.getLogger(__name__)
-
 
 def load_earlier_run(
     module: nn.Module, run: str, identity: Mapping[str, Any], predictors: Mapping[str, Sequence[str]]
 ) -> None:
-    """Load the best checkpoint of a run, or the last one, without the predictors of classes that are others now.
+    """Load the best checkpoint of a run, or the last one, but not what predicts classes that are others now.
+
+    Nor what is of another shape for that.
 
     Args:
         module: gets the weights.
@@ -27,16 +26,16 @@ def load_earlier_run(
     Raises:
         UserError: there is no such run or checkpoint, or it is of another network.
     """
-    path = checkpoint_of(existing_run(run))
-    content = read_checkpoint(path)
+    content = read_checkpoint(checkpoint_of(existing_run(run)))
     of_classes = {key for keys in predictors for key in keys.split()}
     check_identity(content, {key: value for key, value in identity.items() if key not in of_classes})
     before = content["segtricks"]
     changed = [keys for keys in predictors if any(before.get(key) != identity.get(key) for key in keys.split())]
     replaced = tuple(name for keys in changed for name in predictors[keys])
-    state: dict[str, Tensor] = {
-        name: value for name, value in content["state_dict"].items() if not name.startswith(replaced)
+    state: dict[str, Tensor] = content["state_dict"]
+    kept = {
+        name: state[name]
+        for name, own in module.state_dict().items()
+        if name in state and state[name].shape == own.shape and not name.startswith(replaced)
     }
-    module.load_state_dict(state, strict=False)
-    new = f"; new are {', '.join(replaced)}" if replaced else ""
-    log.info("starts from %s%s", path, new)
+    module.load_state_dict(kept, strict=False)

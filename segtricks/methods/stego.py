@@ -40,7 +40,7 @@ PAIRS = ("self", "knn", "rand")
 
 Preset = Literal["measured", "coco_s", "coco_b", "cityscapes_b", "potsdam_s", "own"]
 
-SHARES = (0.8, 0.8, 0.1)
+SHARES = (0.5, 0.5, 0.05)
 """Of the pairs of points, in the order of :data:`PAIRS`, whose codes the preset ``measured`` draws together."""
 
 SHIFTS_FILE = "shifts.json"

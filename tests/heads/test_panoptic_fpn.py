@@ -57,6 +57,15 @@ def test_every_part_learns_and_an_image_without_instances_is_allowed():
     assert [name for name, part in network.named_parameters() if part.grad is None] == []
 
 
+def test_shared_boxes_are_corrected_alike_whatever_the_class():
+    torch.manual_seed(0)
+    predictor = PanopticFPN(3, 2, TINY, shared_boxes=True).objects.box_predictor
+    scores, corrections = predictor(torch.randn(5, 16))
+    assert scores.shape == (5, 4) and sum(part.numel() for part in predictor.bbox_pred.parameters()) == 4 * 16 + 4
+    shared = corrections.reshape(5, 4, 4)  # as torchvision's loss and boxes read it: by class
+    assert torch.equal(shared, shared[:, :1].expand(5, 4, 4)) and len(shared[:, 0].unique(dim=0)) == 5
+
+
 def test_losses_leave_eval_mode_and_are_finite_without_any_instance():
     network = PanopticFPN(3, 2, TINY, drop_loss=True).eval()
     with torch.no_grad():
