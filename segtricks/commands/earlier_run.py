@@ -21,7 +21,7 @@ def with_earlier_run(configs: Sequence[str], words: Sequence[str]) -> tuple[list
     """
     run = _value_of(_FROM, words)
     for config in reversed(configs):
-        run = run or flat(read_yaml(find_config(config), "model: …")).get(_FROM[2:])
+        run = run or flat(read_yaml(find_config(config), "trainer: {max_epochs: 5}")).get(_FROM[2:])
     if run is None:
         return list(configs), list(words)
     return [str(existing_run(run) / "config.yaml"), *configs], [*_class_words(_value_of(_LABELS, words)), *words]
