@@ -41,10 +41,8 @@ _FIRST_FACTOR = 1e-3
 _DECAYS = {"steps": (7 / 9, 25 / 27), "few_shot": (2 / 3, 8 / 9)}
 _DECAY = 0.02
 _HELD_OUT, _PASTED = 1, 2  # set the draws of validation and of copy-paste apart from those of training
-_BOXES, _KINDS = "network.objects.box_predictor.bbox_pred.", "network.objects.box_predictor.cls_score."
-_MASKS = "network.objects.mask_predictor.mask_fcn_logits."
-_THINGS = (_BOXES, _KINDS, _MASKS)
-_PREDICTORS = {"num_things classes": (_KINDS, _MASKS), "num_stuff": ("network.semantic.predict.",)}
+_OF_THINGS = {"cls_score", "mask_fcn_logits"}
+_PREDICTORS = {"num_things classes": _OF_THINGS, "num_stuff": {"predict"}}
 _NORMS = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm, FrozenBatchNorm2d)
 
 
@@ -59,8 +57,8 @@ class U2Seg(Trainable, SegmentationModule):
     ``test`` scores it against instances of a COCO JSON file, or against a store that holds the truth.
 
     Which anchors and proposals a step learns from is a function of seed and step, so that a resumed run draws what it
-    would have drawn. Of the published recipe, the cascade, several sizes of one photograph and statistics of BatchNorm
-    that are computed again at the end are not there.
+    would have drawn. Of the published recipe, several sizes of one photograph and statistics of BatchNorm that are
+    computed again at the end are not there.
 
     Args:
         num_things: K, classes of the instances: 1 to K.
@@ -70,7 +68,8 @@ class U2Seg(Trainable, SegmentationModule):
         backbone_checkpoint: a local file with the ResNet's weights, such as DINO's ResNet-50; without, it starts at
             random.
         drop_loss: do not learn that a proposal far from every instance is background (CutLER).
-        shared_boxes: one box regression for all classes, as published, in place of one for each.
+        shared_boxes: one box regression for all classes, in place of one for each.
+        cascade: three box heads that correct boxes one after the other, as published, with shared boxes.
         copy_paste: share of the training photographs that get objects of another one of their batch (CutLER, 1.0).
         semantic_weight: of the loss of stuff; the others weigh 1.
         warmup_steps: over which the learning rate rises.
@@ -109,6 +108,7 @@ class U2Seg(Trainable, SegmentationModule):
         backbone_checkpoint: str | None = None,
         drop_loss: bool = False,
         shared_boxes: bool = False,
+        cascade: bool = False,
         copy_paste: float = 0.0,
         semantic_weight: float = 0.5,
         warmup_steps: int = 1000,
@@ -135,11 +135,12 @@ class U2Seg(Trainable, SegmentationModule):
         if classes:
             self.writer_class = partial(PanopticWriter, class_names=classes)  # type: ignore[misc,assignment]
         self.class_ids = sorted(classes or range(1, num_things + 1))
-        self.network = PanopticFPN(
-            len(self.class_ids), num_stuff, size, norm, backbone_checkpoint, drop_loss, shared_boxes
-        )
+        variants = {"shared_boxes": shared_boxes, "cascade": cascade}
+        options = (size, norm, backbone_checkpoint, drop_loss, shared_boxes, cascade)
+        self.network = PanopticFPN(len(self.class_ids), num_stuff, *options)
         self.labels = labels
-        self.shared_boxes, self.norm, self.semantic_weight, self.seed = shared_boxes, norm, semantic_weight, seed
+        self.variants = [name for name, wanted in variants.items() if wanted]
+        self.norm, self.semantic_weight, self.seed = norm, semantic_weight, seed
         self.warmup_steps, self.schedule = warmup_steps, schedule
         self.panoptic_protocol = get_panoptic_protocol(protocol, min_score=min_score, min_stuff_area=min_stuff_area)
         self.predicted_row = PLAIN
@@ -161,9 +162,9 @@ class U2Seg(Trainable, SegmentationModule):
     def trained_parameters(self) -> Iterator[dict[str, Any]]:
         """Yield parameters, those of norms without weight decay, and what predicts objects if at another rate."""
         norms = [part for module in self.modules() if isinstance(module, _NORMS) for part in module.parameters()]
-        predictors = [part for name, part in self.named_parameters() if name.startswith(_THINGS)]
-        if self.predictor_lr == 1:
-            predictors = []
+        names = {*_OF_THINGS, "bbox_pred"} if self.predictor_lr != 1 else set()
+        heads = self.network.objects.named_parameters()
+        predictors = [part for name, part in heads if names & set(name.split("."))]
         apart = set(map(id, [*norms, *predictors]))
         yield {"params": [part for part in self.parameters() if id(part) not in apart]}
         yield {"params": norms, "weight_decay": 0.0}
@@ -315,7 +316,7 @@ class U2Seg(Trainable, SegmentationModule):
         own = {name: size[name] for name in ("depth", "channels", "semantic_channels", "hidden")}
         own |= {"num_things": network.num_things, "num_stuff": network.num_stuff, "norm": self.norm}
         own |= {"classes": sorted(self.classes)} if self.classes else {}
-        own |= {"shared_boxes": True} if self.shared_boxes else {}
+        own |= dict.fromkeys(self.variants, True)
         return super().identity() | own
 
     @property

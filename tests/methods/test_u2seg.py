@@ -103,7 +103,7 @@ def _words(data, *more):
     words += ["--data.masks", str(data / "store"), "--data.size", "64", "--data.resize", "64", "--data.held_out", "2"]
     words += ["--data.batch_size", "3", "--model.num_things", "3", "--model.num_stuff", "3"]
     words += ["--model.size", json.dumps(SMALL), "--model.min_stuff_area", "16", "--model.warmup_steps", "2"]
-    words += ["--model.shared_boxes", "true"]
+    words += ["--model.cascade", "true"]
     return [*words, "--trainer.log_every_n_steps", "1", *more]
 
 
@@ -175,7 +175,7 @@ def test_a_few_labelled_photographs_give_a_run_new_heads_of_their_classes(data, 
         for path in (checkpoint_of(run), tmp_path / "runs/few/checkpoints/last.ckpt")
     )
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
-    heads = ("box_predictor.cls_score", "mask_predictor.mask_fcn_logits")
+    heads = {f"box_predictor.{stage}.cls_score" for stage in range(3)} | {"mask_predictor.mask_fcn_logits"}
     assert {name.rpartition(".")[0] for name in changed} == {f"network.objects.{head}" for head in heads}
     config = yaml.safe_load((tmp_path / "runs/few/config.yaml").read_text())["model"]["init_args"]
     assert config["num_things"] == 3 and config["size"]["channels"] == 32, "the network is that of the run"
