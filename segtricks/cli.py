@@ -32,6 +32,7 @@ segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, gu
   segtricks compare  runs/A runs/B …                              a table and a figure
   segtricks report   runs/NAME                                    one HTML page
   segtricks experiment table3 [--dry-run]                         a table of the paper
+  segtricks app                                                  a page in the browser to try a model
 
 Any option can be given on the command line, and beats the YAML:
   --data.root DIR  --data.batch_size 4  --model.backbone dino_vits16  --model.tau 0.3  --trainer.max_epochs 5
@@ -58,6 +59,7 @@ COMMANDS = (
     "compare",
     "report",
     "experiment",
+    "app",
 )
 
 

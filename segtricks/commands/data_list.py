@@ -31,6 +31,8 @@ def _examples() -> str:
 
 
 def _size(kind: Kind) -> str:
+    if any(archive.account for archive in kind.archives):
+        return "by hand"
     sizes = [archive.size for archive in kind.archives]
     return "-" if None in sizes else in_words(sum(sizes))
 

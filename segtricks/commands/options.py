@@ -77,11 +77,16 @@ def add_page_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``: by default the first GPU, of several processes on a machine each its own."""
+    """Add ``--device``, by default :func:`default_device`."""
+    default = default_device()
+    parser.add_argument("--device", default=default, help=f"where to compute (default here: {default})")
+
+
+def default_device() -> str:
+    """Return the name of the first GPU, of several processes on a machine each its own; ``cpu`` where there is none."""
     import torch  # it takes seconds, and other commands need none
 
-    default = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", default=default, help=f"where to compute (default here: {default})")
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
 def checked_device(name: str) -> "torch.device":

@@ -145,10 +145,13 @@ class SegmentationModule(lightning.LightningModule):
 
     def prediction_of(self, photo: Tensor) -> Any:
         """Return what :meth:`predict_step` makes of one photograph uint8 (3, H, W)."""
+        return self.predict_step(self.batch_of(photo), 0)[0]
+
+    def batch_of(self, photo: Tensor) -> dict[str, Any]:
+        """Return one photograph uint8 (3, H, W) as a batch of :meth:`predict_step`."""
         multiple = self.input_multiple or int(getattr(getattr(self, "backbone", None), "patch_size", 1))
         image = to_input(fit_short_side(photo, self.input_size, multiple).to(self.device))
-        batch = {"image": [image], "photo": [photo], "path": [""], "skipped": []}
-        return self.predict_step(batch, 0)[0]
+        return {"image": [image], "photo": [photo], "path": [""], "skipped": []}
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded: plain data by name.
@@ -237,15 +240,30 @@ class SegmentationModule(lightning.LightningModule):
         probs = self.probabilities(batch, polarity)
         for prob, image, photo, size in zip(probs, batch["image"], batch["photo"], sizes, strict=True):
             for row, refine in refiners.items():
-                if refine is None:
-                    rows[row].append(fit(prob, size, interpolation)[0])
-                else:
-                    rows[row].append(self._refined(refine, prob, image, photo, size, interpolation)[0])
+                rows[row].append(self.refined(refine, prob, image, photo, size, interpolation)[0])
         return rows
 
-    def _refined(
-        self, refine: Refine, prob: Tensor, image: Tensor, photo: Tensor, size: tuple[int, ...], interpolation: str
+    def refined(
+        self,
+        refine: Refine | None,
+        prob: Tensor,
+        image: Tensor,
+        photo: Tensor,
+        size: tuple[int, ...],
+        interpolation: str = "bilinear",
     ) -> Tensor:
+        """Return a mask of :meth:`probabilities` at another size (1, 1, H, W), refined where ``refine_at`` says.
+
+        Args:
+            refine: what refines it, or None.
+            prob: the mask (1, 1, h, w).
+            image: the normalised image (3, h, w) that the network saw.
+            photo: uint8 (3, H, W).
+            size: H and W.
+            interpolation: by which it is enlarged.
+        """
+        if refine is None:
+            return fit(prob, size, interpolation)
         if self.refine_at == "model":
             return fit(refine(prob, denormalize(image[None])).clamp(0, 1), size, interpolation)
         guidance = photo[None].to(prob.device).float() / 255
