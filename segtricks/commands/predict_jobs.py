@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from segtricks.commands.predict import add_launcher_options, main
-from segtricks.commands.prediction import Task
+from segtricks.commands.task import Task
 from segtricks.data import ImageFolder
 from segtricks.errors import UserError
 from segtricks.experiments.slurm import Requeued, make_executor, submitted

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from segtricks.commands.options import checked_device, default_device
+from segtricks.commands.options import checked_device
 from segtricks.commands.run_loading import load_released, load_run
 from segtricks.errors import UserError
 from segtricks.methods.base import PLAIN, REFINED, SegmentationModule
@@ -65,7 +65,7 @@ class Predictor:
             guided_filter=guided_filter,
         )
         self.threshold = threshold
-        self.model = load_soft(run, checkpoint).to(checked_device(device or default_device()))
+        self.model = load_soft(run, checkpoint).to(checked_device(device))
         if isinstance(guided_filter, GuidedFilter):
             self.model.refiner, self.model.predicted_row = guided_filter, REFINED
         elif not guided_filter:

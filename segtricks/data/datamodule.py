@@ -22,9 +22,7 @@ from segtricks.data.loading import (
     collate_stacked,
     finished,
     make_loader,
-    processors,
 )
-from segtricks.data.orientation import Orientation
 from segtricks.data.sample import SegmentationDataset, TargetKind
 from segtricks.data.sampler import EpochPlace, EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
 from segtricks.data.store import ImageCache
@@ -38,6 +36,8 @@ from segtricks.data.transforms import (
     to_input,
 )
 from segtricks.errors import UserError, path_hint
+from segtricks.parallel import processors
+from segtricks.words import Orientation
 
 TEST_SETS = ["duts-te", "dut-omron", "ecssd"]
 DETECTION_SETS = ["voc07", "voc12", "coco20k"]

@@ -24,8 +24,9 @@ from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.scoring.evaluation import Evaluation
 from segtricks.scoring.evaluator import Evaluator, SaliencyEvaluator, Target
 from segtricks.training.checkpoints import freeze_out, thaw_in
+from segtricks.words import ROWS
 
-PLAIN, REFINED, SOLVED = "mask", "mask + guided filter", "mask + bilateral solver"
+PLAIN, REFINED, SOLVED = ROWS.values()
 
 Refine = Callable[[Tensor, Tensor], Tensor]
 """From a mask (1, 1, H, W) and its image in [0, 1] to the refined mask."""
@@ -183,7 +184,12 @@ class SegmentationModule(lightning.LightningModule):
         A method whose predictions are not soft masks of one object returns an evaluator of its own.
         """
         masks, boxes = dataset.masks is not None, dataset.annotations is not None
-        return SaliencyEvaluator(name, self.protocol, tuple(self.rows), masks, boxes, self.device)
+        return SaliencyEvaluator(name, self.protocol, tuple(self.rows), masks, boxes)
+
+    @property
+    def scoring_device(self) -> torch.device:
+        """Where masks are scored: not on Metal, which has no float64."""
+        return torch.device("cpu") if self.device.type == "mps" else self.device
 
     def on_test_start(self) -> None:
         """Make an evaluator for each test set."""
@@ -209,10 +215,11 @@ class SegmentationModule(lightning.LightningModule):
         for i, path in enumerate(batch["path"]):
             target = Target(
                 path,
-                batch["mask"][i][None] if "mask" in batch else None,
+                batch["mask"][i][None].to(self.scoring_device) if "mask" in batch else None,
                 batch["boxes"][i] if "boxes" in batch else None,
             )
-            verdicts = evaluator.add(target, {row: _finite(masks[i], row, path) for row, masks in outputs.items()})
+            found = {row: _finite(masks[i], row, path).to(self.scoring_device) for row, masks in outputs.items()}
+            verdicts = evaluator.add(target, found)
             for row, verdict in verdicts.items():
                 self.batch_scores[row].append(verdict.scores)
         return outputs

@@ -17,7 +17,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_the_config_of_the_run_comes_before_all_others(run):
-    for words in (["--model.from_run", "nowhere", "--model.from_run", run], [f"--model.from_run={run}"]):
+    for words in (["--model.from_run", "nowhere", "--model.from_run", run], [f"--model.from-run={run}"]):
         assert with_earlier_run(["demo"], words) == (["runs/old/config.yaml", "demo"], words)
     assert with_earlier_run(["demo"], ["--data.train", run]) == (["demo"], ["--data.train", run])
 

@@ -24,11 +24,11 @@ from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.datasets.voc import VOC, VOC07, VOC12
 from segtricks.data.datasets.voc_labels import VOC12Labels, VOC12Train, VOC12TrainAug, VOC12Val
 from segtricks.data.label_store import is_store
-from segtricks.data.orientation import Orientation
 from segtricks.data.pairing import by_ending, check_matched
 from segtricks.data.sample import SegmentationDataset
 from segtricks.data.targets import WithTargets
 from segtricks.errors import UserError
+from segtricks.words import Orientation
 
 _Published = PairedDataset | VOC | VOC12Labels | COCO20K | COCO17 | COCO17Panoptic | COCOStuff27 | Cityscapes
 
