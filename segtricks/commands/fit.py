@@ -10,6 +10,9 @@ USAGE = "--config CONFIG [--name NAME] [--resume] [--rounds N] [--any.option val
 UNTIL = 0.95
 """Agreement of the masks with those of the round before at which rounds end."""
 
+SCORES = (0.7, 0.65)
+"""Of a detection that the next round learns: after the first round, and after later ones (CutLER)."""
+
 
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
@@ -25,22 +28,27 @@ def main(words: Sequence[str]) -> None:
     options, rest = parser.parse_known_args(words)
     check_words("fit", rest, configs)
     # Later than the options: Lightning takes seconds.
+    from segtricks.commands.earlier_run import with_earlier_run
     from segtricks.commands.rounds import is_in_rounds, train_in_rounds
     from segtricks.commands.training import train
 
     if options.rounds is not None or is_in_rounds(options.name):
         return train_in_rounds(options, configs, rest)
-    train(options, configs, rest, USAGE)
+    train(options, *with_earlier_run(configs, rest), USAGE)
 
 
 def _add_round_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--rounds`` and ``--until``."""
+    """Add ``--rounds``, ``--until`` and ``--keep``."""
     parser.add_argument(
         "--rounds", type=count, metavar="N", help="train up to N times, each time on the masks of the one before"
     )
     parser.add_argument(
         "--until", type=_share, metavar="IOU",
         help=f"end the rounds when masks agree so far with those of the round before (default {UNTIL})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep", type=_share, metavar="SCORE",
+        help=f"score of a detection that the next round learns (default {SCORES[0]}, later {SCORES[1]})",
     )  # fmt: skip
 
 
@@ -50,5 +58,5 @@ def _share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an IoU above 0 and at most 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and at most 1")
     return value

@@ -22,6 +22,7 @@ from segtricks.backbones.weights import load_strictly, read_weights
 from segtricks.data.sample import Instances
 from segtricks.data.transforms import VOID
 from segtricks.errors import UserError
+from segtricks.heads.cascade import CascadeHeads, of_each_stage
 
 STRIDE = 32
 """Images are padded to multiples of it."""
@@ -35,7 +36,7 @@ _NEAR = 0.01
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """How large the network is; the default is the published one, but for its cascade.
+    """How large the network is; the default is the published one.
 
     Args:
         depth: layers of the ResNet.
@@ -92,8 +93,7 @@ class Detections(NamedTuple):
 class PanopticFPN(nn.Module):
     """A ResNet with a feature pyramid, torchvision's Mask R-CNN on it, and a semantic head.
 
-    Two parts of the published U2Seg are not there: the cascade of three box heads, and box regression that is shared
-    by all classes. The regression's loss is smooth as in torchvision.
+    The loss of boxes is smooth as in torchvision.
 
     Args:
         num_things: classes of instances, 1 to K.
@@ -105,6 +105,8 @@ class PanopticFPN(nn.Module):
             random.
         drop_loss: proposals that are near no instance of their image do not learn that they are background (CutLER's
             DropLoss, here by the proposal instead of its refined box); those of an image without instances do.
+        shared_boxes: one box regression for all classes, in place of one for each.
+        cascade: three box heads that correct boxes one after the other, as published, with shared boxes.
 
     Raises:
         UserError: an impossible size, or weights that do not fit.
@@ -121,13 +123,15 @@ class PanopticFPN(nn.Module):
         norm: Norm = "group",
         checkpoint: str | None = None,
         drop_loss: bool = False,
+        shared_boxes: bool = False,
+        cascade: bool = False,
     ) -> None:
         super().__init__()
         _check(num_things, num_stuff, size, norm, checkpoint)
         self.num_things, self.num_stuff, self.size = num_things, num_stuff, size
         self.pyramid = _pyramid(size, norm, checkpoint)
         self.proposer = _proposer(size)
-        self.objects = _object_heads(num_things, size, drop_loss)
+        self.objects = _object_heads(num_things, size, drop_loss, shared_boxes, cascade)
         self.semantic = SemanticHead(size.channels, size.semantic_channels, num_stuff + 1)
 
     def losses(
@@ -213,7 +217,7 @@ def semantic_loss(logits: Tensor, target: Tensor) -> Tensor:
     return total / (target != VOID).sum().clamp_min(1)
 
 
-class _ObjectHeads(RoIHeads):
+class _DropLoss(RoIHeads):
     """Mask R-CNN's heads, with CutLER's DropLoss."""
 
     def select_training_samples(self, proposals: list[Tensor], targets: Any) -> Any:
@@ -221,6 +225,32 @@ class _ObjectHeads(RoIHeads):
         samples = super().select_training_samples(proposals, targets)
         kept = [_near(boxes, target["boxes"]) for boxes, target in zip(samples[0], targets, strict=True)]
         return tuple([each[near] for each, near in zip(part, kept, strict=True)] for part in samples)
+
+
+class _DropLossCascade(_DropLoss, CascadeHeads):
+    """The cascade, whose stages all leave out the same samples."""
+
+
+_HEADS: dict[tuple[bool, bool], type[RoIHeads]] = {
+    (False, False): RoIHeads,
+    (True, False): _DropLoss,
+    (False, True): CascadeHeads,
+    (True, True): _DropLossCascade,
+}
+"""By whether DropLoss and the cascade are wanted."""
+
+
+class _SharedBoxPredictor(FastRCNNPredictor):
+    """Scores of classes, and one correction of the box that is the same for all of them."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__(in_channels, num_classes)
+        self.bbox_pred = nn.Linear(in_channels, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, in_channels) to scores (n, C) and corrections (n, 4 C)."""
+        scores, corrections = super().forward(x)
+        return scores, corrections.repeat(1, scores.shape[1])
 
 
 def _near(boxes: Tensor, instances: Tensor) -> Tensor:
@@ -265,13 +295,16 @@ def _proposer(size: NetworkSize) -> RegionProposalNetwork:
     )
 
 
-def _object_heads(num_things: int, size: NetworkSize, drop_loss: bool) -> RoIHeads:
+def _object_heads(num_things: int, size: NetworkSize, drop_loss: bool, shared_boxes: bool, cascade: bool) -> RoIHeads:
     levels = list(_LEVELS)
-    heads = _ObjectHeads if drop_loss else RoIHeads
+    kind = _SharedBoxPredictor if shared_boxes or cascade else FastRCNNPredictor
+    head = partial(TwoMLPHead, size.channels * 7**2, size.hidden)
+    predictor = partial(kind, size.hidden, num_things + 1)
+    heads: Callable[..., RoIHeads] = _HEADS[drop_loss, cascade]
     return heads(
         box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
-        box_head=TwoMLPHead(size.channels * 7**2, size.hidden),
-        box_predictor=FastRCNNPredictor(size.hidden, num_things + 1),
+        box_head=of_each_stage(head) if cascade else head(),
+        box_predictor=of_each_stage(predictor) if cascade else predictor(),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
         batch_size_per_image=size.samples,

@@ -1,7 +1,7 @@
 """The loss stack as pure functions of tensors. Every loss is a mean over the batch, in float32."""
 
 from segtricks.losses.consistency import multiscale_consistency_loss, self_consistency_loss
-from segtricks.losses.correspondence import correspondence_loss, sample_points
+from segtricks.losses.correspondence import correspondence_loss, feature_cosines, sample_points
 from segtricks.losses.normalized_cut import affinity, normalized_cut_loss
 from segtricks.losses.prototypes import balanced_bce_loss, mask_contrastive_loss, mask_prototypes
 from segtricks.losses.query import RankingOrder, SelfMaskLoss, query_dice_loss, query_ranking_loss, selfmask_loss
@@ -16,6 +16,7 @@ __all__ = [
     "affinity",
     "balanced_bce_loss",
     "correspondence_loss",
+    "feature_cosines",
     "feature_tv_loss",
     "image_tv_loss",
     "mask_contrastive_loss",

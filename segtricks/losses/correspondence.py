@@ -50,16 +50,22 @@ def correspondence_loss(
     Source: Hamilton et al., "Unsupervised Semantic Segmentation by Distilling Feature Correspondences", ICLR 2022,
     section 3.2, and its published code.
     """
-    with torch.no_grad():
-        alike = _cosines(features, other_features)
-        if pointwise:
-            mean = alike.mean()
-            alike = alike - alike.mean(dim=2, keepdim=True)
-            alike = alike - alike.mean() + mean
+    alike = feature_cosines(features, other_features, pointwise)
     cosines = _cosines(code, other_code)
     if zero_clamp or stabilize:
         cosines = cosines.clamp(0 if zero_clamp else None, _HIGHEST if stabilize else None)
     return -(cosines * (alike - shift)).mean()
+
+
+@torch.no_grad()
+def feature_cosines(features: Tensor, other_features: Tensor, pointwise: bool = True) -> Tensor:
+    """Return f in :func:`correspondence_loss`, (B, n·m, n'·m'), of its first two arguments."""
+    alike = _cosines(features, other_features)
+    if pointwise:
+        mean = alike.mean()
+        alike = alike - alike.mean(dim=2, keepdim=True)
+        alike = alike - alike.mean() + mean
+    return alike
 
 
 def _cosines(maps: Tensor, others: Tensor) -> Tensor:

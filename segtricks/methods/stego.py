@@ -1,7 +1,8 @@
 """STEGO: a map of clusters of each photograph, learned from how alike frozen features are within and across images."""
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -15,17 +16,20 @@ from tqdm import tqdm
 from segtricks.backbones import create_backbone
 from segtricks.backbones.fingerprint import fingerprint
 from segtricks.backbones.registry import last_feature
+from segtricks.data.datamodule import spread
 from segtricks.data.neighbour_datamodule import NeighbourDataModule
 from segtricks.data.neighbours import nearest, read_neighbours, write_neighbours
 from segtricks.data.sample import SegmentationDataset
-from segtricks.data.transforms import VOID, fit_short_side, to_input
+from segtricks.data.transforms import VOID, denormalize, fit_short_side, resize_target, to_input
 from segtricks.errors import UserError
 from segtricks.heads import ClusterProbe, StegoHead
-from segtricks.losses import correspondence_loss, sample_points
+from segtricks.losses import correspondence_loss, feature_cosines, sample_points
 from segtricks.methods.base import PLAIN, SegmentationModule
 from segtricks.methods.mapping import mapping_batches
 from segtricks.methods.trainable import Trainable
 from segtricks.pseudo_labels.label_maps import LabelWriter
+from segtricks.refine import dense_crf_labels
+from segtricks.runs import write_json
 from segtricks.scoring.evaluator import Target
 from segtricks.scoring.label_maps import LabelMapEvaluator, LabelMapProtocol, Segmented
 
@@ -35,7 +39,15 @@ log = logging.getLogger(__name__)
 PAIRS = ("self", "knn", "rand")
 """What is compared with a photograph: itself, a neighbour, and other photographs of the batch."""
 
-Preset = Literal["coco_s", "coco_b", "cityscapes_b", "potsdam_s", "own"]
+Preset = Literal["measured", "coco_s", "coco_b", "cityscapes_b", "potsdam_s", "own"]
+
+SHARES = (0.5, 0.5, 0.05)
+"""Of the pairs of points, in the order of :data:`PAIRS`, whose codes the preset ``measured`` draws together."""
+
+SHIFTS_FILE = "shifts.json"
+"""In the run folder: what they are with these features."""
+
+_MEASURED = 64  # photographs, and a neighbour of each
 
 
 class Correspondence(NamedTuple):
@@ -46,13 +58,17 @@ class Correspondence(NamedTuple):
 
 
 PRESETS: dict[Preset, Correspondence] = {
+    "measured": Correspondence((0.67, 0.25, 0.63), ()),
     "coco_s": Correspondence((0.67, 0.25, 0.63), (0.08, 0.02, 0.66)),
     "coco_b": Correspondence((0.10, 1.0, 0.154), (0.12, 0.20, 1.0)),
     "cityscapes_b": Correspondence((1.0, 0.577, 0.906), (0.458, 0.175, 0.314)),
     "potsdam_s": Correspondence((0.67, 0.25, 0.63), (0.08, 0.02, 0.46)),
     "own": Correspondence((0.67, 0.25, 0.63), (0.18, 0.12, 0.46)),
 }
-"""As published: data set and size of the ViT; ``own`` is their advice for other photographs."""
+"""As published: data set and size of the ViT; ``own`` is their advice for other photographs.
+
+The shifts of ``measured`` are found from the features, so that each is exceeded by a share of the pairs of points.
+"""
 
 
 class Stego(Trainable, SegmentationModule):
@@ -72,7 +88,7 @@ class Stego(Trainable, SegmentationModule):
         code_dim: channels of the codes.
         dropout: share of the channels that each look at the features leaves out in training.
         num_clusters: clusters of the codes.
-        preset: published weights and shifts of the losses.
+        preset: weights and shifts of the losses, measured on the features of the photographs or as published.
         weights: of the losses self, knn and rand; left out, the preset's.
         shifts: cosine of features above which codes are drawn together, in the same order; left out, the preset's.
         points: an image is sampled at the square of this number of points.
@@ -83,13 +99,14 @@ class Stego(Trainable, SegmentationModule):
         linear_probe: also train a linear probe, on the label maps of data.masks.
         probe_lr: learning rate of the probes, as a multiple of the head's.
         test_size: short side at which photographs are seen in ``test`` and ``predict``, rounded to whole patches.
+        crf: there, refine maps by a dense CRF at that size, which takes many seconds a photograph on a CPU.
         optimizer: any torch optimiser; left out, Adam with lr 5e-4.
         semantic: every choice of the scores on label maps.
         seed: unused, a step draws from torch's own numbers, which a run seeds.
 
     Source: Hamilton et al., "Unsupervised Semantic Segmentation by Distilling Feature Correspondences", ICLR 2022, and
-    its published code. There the mean features of the neighbours are taken with the channel dropout left on, and the
-    maps are refined by a dense CRF; here they are not.
+    its published code. There the mean features of the neighbours are taken with the channel dropout left on; here
+    without.
     """
 
     default_optimizer: ClassVar = {"class_path": "torch.optim.Adam", "init_args": {"lr": 5e-4}}
@@ -107,7 +124,7 @@ class Stego(Trainable, SegmentationModule):
         code_dim: int = 70,
         dropout: float = 0.1,
         num_clusters: int = 27,
-        preset: Preset = "own",
+        preset: Preset = "measured",
         weights: list[float] | None = None,
         shifts: list[float] | None = None,
         points: int = 11,
@@ -118,6 +135,7 @@ class Stego(Trainable, SegmentationModule):
         linear_probe: bool = False,
         probe_lr: float = 10.0,
         test_size: int = 320,
+        crf: bool = False,
         optimizer: OptimizerCallable | None = None,
         semantic: LabelMapProtocol = LabelMapProtocol(),  # noqa: B008 - frozen
         seed: int = 0,
@@ -143,7 +161,7 @@ class Stego(Trainable, SegmentationModule):
         self.shifts = _three("shifts", shifts, chosen.shifts)
         self.points, self.negatives = points, negatives
         self.variant = {"pointwise": pointwise, "zero_clamp": zero_clamp, "stabilize": stabilize}
-        self.probe_lr, self.test_size, self.semantic = probe_lr, test_size, semantic
+        self.probe_lr, self.test_size, self.crf, self.semantic = probe_lr, test_size, crf, semantic
         self.predicted_row = PLAIN
         self._cosines: dict[str, Tensor] = {}
         self.use_optimizer(optimizer)
@@ -229,6 +247,42 @@ class Stego(Trainable, SegmentationModule):
         table = read_neighbours(folder, key)
         assert table is not None
         data.use_neighbours(table)
+        if not self.shifts:
+            self._use_measured_shifts(folder / SHIFTS_FILE, key, data, table)
+
+    def _use_measured_shifts(self, path: Path, key: str, data: NeighbourDataModule, table: Tensor) -> None:
+        if self.trainer.is_global_zero and not _read_shifts(path, key):
+            found = [round(shift, 3) for shift in self.find_shifts(data, table)]
+            write_json(path, {"key": key, "shifts": dict(zip(PAIRS, found, strict=True))})
+            print(f"Shifts of the losses ({', '.join(PAIRS)}): {', '.join(map(str, found))}", flush=True)
+        self.trainer.strategy.barrier()
+        self.shifts = _read_shifts(path, key)
+
+    @torch.no_grad()
+    def find_shifts(self, data: NeighbourDataModule, table: Tensor) -> list[float]:
+        """Return what a share :data:`SHARES` of the cosines that the losses compare with a shift is above.
+
+        Measured at random points of up to 64 photographs, each with itself, its nearest neighbour and another one.
+
+        Args:
+            data: of the photographs.
+            table: of :meth:`find_neighbours`.
+        """
+        places = [place for place in range(len(table)) if table[place, 0] != place]
+        places = [places[i] for i in spread(len(places), _MEASURED)]
+        features, near = (self._features_at(data, some) for some in (places, table[places, 0].tolist()))
+        generator = Generator().manual_seed(0)
+        here, there = (self._points(len(places), generator).to(features.device) for _ in range(2))
+        own = sample_points(features, here)
+        others = (own, sample_points(near, there), sample_points(features.roll(1, dims=0), there))
+        return [
+            float(feature_cosines(own, other, self.variant["pointwise"]).flatten().quantile(1 - share))
+            for other, share in zip(others, SHARES, strict=True)
+        ]
+
+    def _features_at(self, data: NeighbourDataModule, places: Sequence[int]) -> Tensor:
+        items = data.middles().dataset
+        return torch.cat([self.backbone(to_input(items[i]["image"][None]).to(self.device)).float() for i in places])
 
     @torch.no_grad()
     def find_neighbours(self, data: NeighbourDataModule) -> Tensor:
@@ -306,10 +360,22 @@ class Stego(Trainable, SegmentationModule):
         image = to_input(fit_short_side(photo, self.test_size, self.backbone.patch_size).to(self.device))
         code, mirrored = self(torch.stack([image, image.flip(-1)]))
         code = ((code + mirrored.flip(-1)) / 2)[None]
+        if self.crf:
+            return self._segment_by_crf(code, image, size)
         # Cosines with the centres, but for the length of the code, which is the same for all.
         alike = torch.einsum("bchw,kc->bkhw", code, normalize(self.cluster_probe.clusters, dim=1))[0]
         classes = None if self.linear_probe is None else largest_of(self.linear_probe(code)[0], size)
         return Segmented(largest_of(alike, size), classes)
+
+    def _segment_by_crf(self, code: Tensor, image: Tensor, size: tuple[int, int]) -> Segmented:
+        code = interpolate(code, image.shape[-2:], mode="bilinear", align_corners=False)
+        likely = [self.cluster_probe.log_probabilities(code)[0]]
+        if self.linear_probe is not None:
+            likely.append(self.linear_probe(code)[0].log_softmax(dim=0))
+        maps = [dense_crf_labels(each, denormalize(image)) for each in likely]
+        kind = torch.uint8 if max(map(len, likely)) <= 256 else torch.int32
+        clusters, *classes = (resize_target(each.to("cpu", kind), *size) for each in maps)
+        return Segmented(clusters, classes[0] if classes else None)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def predict_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> list[Tensor]:
@@ -392,6 +458,12 @@ class Stego(Trainable, SegmentationModule):
             "photographs: see train/codes_self, codes_knn and codes_rand in metrics.csv.\n"
             "Next: train longer, or with other --model.shifts."
         )
+
+
+def _read_shifts(path: Path, key: str) -> tuple[float, ...]:
+    """The shifts of a run; none where they are not there, or belong to other photographs or features."""
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return tuple(content["shifts"].values()) if content.get("key") == key else ()
 
 
 def others_of(count: int, generator: Generator | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +45,7 @@ class MaskWriter(Callback):
         names: all photographs, to find the names that collide, and for the order of the index.
         formats: some of ``FORMATS``. Pictures are left out that none of them needs; entries are always written, and
             :class:`segtricks.pseudo_labels.formats.Exporter` makes the other formats of them.
+        class_names: of the class ids, where masks have true classes.
     """
 
     kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)
@@ -56,8 +57,15 @@ class MaskWriter(Callback):
     classes: ClassVar[bool] = False
     """Whether all objects have classes."""
 
-    def __init__(self, photos: Path, output: Path, names: list[Path], formats: Sequence[str] = ("masks",)) -> None:
-        self.photos, self.output = photos, output
+    def __init__(
+        self,
+        photos: Path,
+        output: Path,
+        names: list[Path],
+        formats: Sequence[str] = ("masks",),
+        class_names: Mapping[int, str] | None = None,
+    ) -> None:
+        self.photos, self.output, self.class_names = photos, output, class_names or {}
         needed = set(self.kinds) if "masks" in formats else set()
         if "cutout" in formats:
             needed.add("soft")
@@ -273,7 +281,7 @@ class MaskWriter(Callback):
                 own = {"id": len(annotations) + 1, "image_id": ids[path], "category_id": 1}
                 annotations.append(own | item | {"iscrowd": 0})
                 classes.add(item.get("category_id"))
-        names = {number: self.class_name(number) for number in classes if number is not None}
+        names = {number: self.class_name(number) for number in {*classes, *self.class_names} if number is not None}
         if not self.classes and (None in classes or not names):
             names[1] = self.class_name(None)
         categories = [{"id": number, "name": names[number]} for number in sorted(names)]
@@ -281,7 +289,7 @@ class MaskWriter(Callback):
 
     def class_name(self, number: int | None) -> str:
         """Return what a class is called; None is that of objects without one."""
-        return "object" if number is None else str(number)
+        return "object" if number is None else self.class_names.get(number, str(number))
 
     def _objects_or_none(self, path: Path) -> Described | None:
         try:

@@ -82,13 +82,10 @@ class PanopticEvaluator:
             raise ValueError(f"{target.name} has no panoptic truth")
         prediction = predictions[self.row]
         rows = {self.row: prediction.instances} | object_floors((truth.semantic.shape[-2], truth.semantic.shape[-1]))
-        objects = truth.instances
-        truths = {"boxes": _boxes(objects), "masks": objects.masks, "iscrowd": _crowd(objects)}
-        truths["area"] = objects.masks.flatten(1).sum(dim=1)
+        truths = true_objects(truth.instances, self.device)
         for row, instances in rows.items():
-            found = {"boxes": _boxes(instances), "masks": instances.masks, "scores": instances.scores}
             for metric in self._ap[row].values():
-                metric.update([_on(found, self.device)], [_on(truths, self.device)])
+                metric.update([detected(instances, self.device)], [truths])
         self._found.append(self._keep(target.name, prediction, truth))
         self._has_stuff |= bool(((truth.semantic > 0) & (truth.semantic != VOID)).any())
         return {self.row: Verdict()}
@@ -110,7 +107,7 @@ class PanopticEvaluator:
         for row, score in rows.items():
             for kind, metric in self._ap[row].items():
                 figures = metric.compute()
-                score.metrics |= _existing({f"{kind}_{key}": figures[key] for key in ("ap", "ap50", "ar100")})
+                score.metrics |= existing({f"{kind}_{key}": figures[key] for key in ("ap", "ap50", "ar100")})
         own = rows[self.row]
         own.details = {each.name: {"detections": len(each.boxes), "objects": len(each.true_boxes)} for each in found}
         if any(gathered([self._has_stuff])):
@@ -142,7 +139,7 @@ class PanopticEvaluator:
         for segments in mapped:
             quality.add(segments)
         figures = quality.compute()
-        score.metrics |= _existing({key: figures[key] for key in ("pq", "sq", "rq", "pq_things", "pq_stuff")})
+        score.metrics |= existing({key: figures[key] for key in ("pq", "sq", "rq", "pq_things", "pq_stuff")})
         true_things, true_stuff = _classes(found)
         score.per_class["pq"] = [figures["per_class"].get(kind, (0.0,))[0] for kind in (*true_things, *true_stuff)]
         self._add_semantic(score, found, mapping, stuff)
@@ -264,9 +261,19 @@ def _crowd(instances: Instances) -> Tensor:
     return torch.zeros(len(instances.masks), dtype=torch.bool, device=instances.masks.device)
 
 
-def _on(values: Mapping[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:
-    return {key: value.to(device) for key, value in values.items()}
+def detected(instances: Instances, device: torch.device | str) -> dict[str, Tensor]:
+    """Return what :class:`segtricks.metrics.ClassAgnosticAP` takes of the predictions of an image."""
+    found = {"boxes": _boxes(instances), "masks": instances.masks, "scores": instances.scores}
+    return {key: value.to(device) for key, value in found.items()}
 
 
-def _existing(figures: Mapping[str, Tensor]) -> dict[str, float]:
+def true_objects(instances: Instances, device: torch.device | str) -> dict[str, Tensor]:
+    """Return what it takes of the truth."""
+    found = {"boxes": _boxes(instances), "masks": instances.masks, "iscrowd": _crowd(instances)}
+    found["area"] = instances.masks.flatten(1).sum(dim=1)
+    return {key: value.to(device) for key, value in found.items()}
+
+
+def existing(figures: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the figures that are not nan."""
     return {key: float(value) for key, value in figures.items() if not value.isnan()}

@@ -46,9 +46,10 @@ def test_the_semantic_head_brings_all_levels_to_the_size_of_the_image():
     assert ups == [0, 1, 2, 3]
 
 
-def test_every_part_learns_and_an_image_without_instances_is_allowed():
+@pytest.mark.parametrize("cascade", [False, True])
+def test_every_part_learns_and_an_image_without_instances_is_allowed(cascade):
     torch.manual_seed(0)
-    network = PanopticFPN(3, 2, TINY)
+    network = PanopticFPN(3, 2, TINY, cascade=cascade)
     instances = [_instances((8, 8, 40, 40)), _instances()]
     losses = network.losses(torch.randn(2, 3, 64, 64), instances, torch.ones(2, 64, 64, dtype=torch.int64))
     assert all(term > 0 for term in losses)
@@ -57,17 +58,28 @@ def test_every_part_learns_and_an_image_without_instances_is_allowed():
     assert [name for name, part in network.named_parameters() if part.grad is None] == []
 
 
-def test_losses_leave_eval_mode_and_are_finite_without_any_instance():
-    network = PanopticFPN(3, 2, TINY, drop_loss=True).eval()
+def test_shared_boxes_are_corrected_alike_whatever_the_class():
+    torch.manual_seed(0)
+    predictor = PanopticFPN(3, 2, TINY, shared_boxes=True).objects.box_predictor
+    scores, corrections = predictor(torch.randn(5, 16))
+    assert scores.shape == (5, 4) and sum(part.numel() for part in predictor.bbox_pred.parameters()) == 4 * 16 + 4
+    shared = corrections.reshape(5, 4, 4)  # as torchvision's loss and boxes read it: by class
+    assert torch.equal(shared, shared[:, :1].expand(5, 4, 4)) and len(shared[:, 0].unique(dim=0)) == 5
+
+
+@pytest.mark.parametrize("cascade", [False, True])
+def test_losses_leave_eval_mode_and_are_finite_without_any_instance(cascade):
+    network = PanopticFPN(3, 2, TINY, drop_loss=True, cascade=cascade).eval()
     with torch.no_grad():
         losses = network.losses(torch.randn(1, 3, 64, 64), [_instances()], torch.full((1, 64, 64), 255))
     assert torch.stack(losses).isfinite().all()
     assert not any(part.training for part in network.modules())
 
 
-def test_images_of_any_size_give_detections_within_them_and_logits_of_their_size():
+@pytest.mark.parametrize("cascade", [False, True])
+def test_images_of_any_size_give_detections_within_them_and_logits_of_their_size(cascade):
     torch.manual_seed(0)
-    network = PanopticFPN(3, 2, TINY).eval()
+    network = PanopticFPN(3, 2, TINY, cascade=cascade).eval()
     with torch.no_grad():
         (found,), logits = network(torch.randn(1, 3, 40, 70))
     assert logits.shape == (1, 3, 40, 70)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.nn.functional import cross_entropy, interpolate, normalize
+from torch.nn.functional import cross_entropy, grid_sample, interpolate, normalize
 
 from segtricks import load_run
 from segtricks.cli import main
@@ -14,6 +14,7 @@ from segtricks.data.transforms import to_input
 from segtricks.errors import UserError
 from segtricks.methods import Stego
 from segtricks.methods.stego import PRESETS, largest_of, others_of
+from segtricks.refine import dense_crf_labels
 from segtricks.scoring.label_maps import LabelMapProtocol
 
 TINY = {"backbone": "vit_tiny_patch16_224", "pretrained": False}
@@ -25,7 +26,7 @@ def _small(**options):
 
 def test_losses_equal_the_first_implementation(golden, monkeypatch):
     given = {name: torch.from_numpy(array) for name, array in np.load(golden / "u2seg_stego.npz").items()}
-    module = Stego("descriptor", dropout=0.0, negatives=3)
+    module = Stego("descriptor", dropout=0.0, negatives=3, preset="own")
     assert PRESETS["own"] == (module.weights, module.shifts) == ((0.67, 0.25, 0.63), (0.18, 0.12, 0.46))
     codes = torch.cat([given["code"], given["code_pos"]])
     monkeypatch.setattr(module.head, "forward", lambda features: codes)
@@ -63,7 +64,7 @@ def test_no_photograph_is_its_own_random_other():
 
 
 def test_codes_that_are_all_alike_are_a_warning_with_the_cosines_of_the_features(caplog):
-    module = _small()
+    module = _small(preset="own")
     module.on_train_end()  # no step was taken
     module._cosines = {"codes_rand": torch.tensor(0.5), "features_rand": torch.tensor(0.5)}
     module.on_train_end()
@@ -71,6 +72,32 @@ def test_codes_that_are_all_alike_are_a_warning_with_the_cosines_of_the_features
     module._cosines["codes_rand"] = torch.tensor(0.97)
     module.on_train_end()
     assert "0.97" in caplog.text and "it is 0.46, and that of the features is 0.5" in caplog.text
+
+
+def test_measured_shifts_are_exceeded_by_their_shares_of_the_centred_cosines(monkeypatch):
+    module = _small()
+    features = torch.randn(24, 8, 6, 6) + torch.randn(24, 8, 1, 1)
+    table = torch.stack([torch.arange(24).roll(3), torch.arange(24)], dim=1)
+    table[5] = 5  # a photograph that cannot be read
+    monkeypatch.setattr(module, "_features_at", lambda data, places: features[places])
+    shifts = module.find_shifts(None, table)
+
+    places = [place for place in range(24) if place != 5]
+    generator = torch.Generator().manual_seed(0)
+    here, there = (2 * torch.rand(23, 11, 11, 2, generator=generator) - 1 for _ in range(2))
+    own = _points(features[places], here)
+    others = (own, _points(features[table[places, 0]], there), _points(features[places].roll(1, 0), there))
+    for shift, other, share in zip(shifts, others, (0.5, 0.5, 0.05), strict=True):
+        cosines = np.einsum("bnc,bmc->bnm", own, other)
+        centred = cosines - cosines.mean(axis=2, keepdims=True)
+        centred = centred - centred.mean() + cosines.mean()
+        assert (centred > shift).mean() == pytest.approx(share, abs=1e-3)
+
+
+def _points(maps, points):
+    """Unit vectors (B, n, C) of maps at points."""
+    found = grid_sample(maps, points, align_corners=True, padding_mode="border").flatten(2)
+    return normalize(found, dim=1).mT.numpy()
 
 
 def test_rates_are_the_published_ones_and_the_backbone_is_frozen():
@@ -95,6 +122,20 @@ def test_a_map_is_the_nearest_centre_of_the_enlarged_mean_of_code_and_mirrored_c
     assert (classes == module.linear_probe(large)[0].argmax(dim=0)).float().mean() > 0.99
     assert found.dtype == torch.uint8
     assert largest_of(torch.randn(300, 2, 2), (4, 4)).dtype == torch.int32
+
+
+def test_with_the_crf_a_map_is_that_of_the_enlarged_codes_and_the_photograph():
+    module = _small(linear_probe=True, semantic=LabelMapProtocol(3), crf=True).eval()
+    photo = torch.randint(256, (3, 32, 48), dtype=torch.uint8)
+    image = to_input(photo)[None]
+    code = (module(image) + module(image.flip(-1)).flip(-1)) / 2
+    large = interpolate(code, (32, 48), mode="bilinear", align_corners=False)
+    found, classes = module.segment(photo, (64, 96))
+    cosines = torch.einsum("bchw,kc->bkhw", normalize(large, dim=1), normalize(module.cluster_probe.clusters, dim=1))
+    for ours, likely in ((found, 2 * cosines), (classes, module.linear_probe(large))):
+        expected = dense_crf_labels(likely[0].log_softmax(dim=0), photo / 255)
+        assert ours.dtype == torch.uint8
+        assert torch.equal(ours.long(), expected.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1))
 
 
 @pytest.mark.parametrize(
@@ -177,8 +218,10 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(da
     words += ["--model.linear_probe", "true", "--data.masks", str(data / "labels")]
     find, found = Stego.find_neighbours, []
     monkeypatch.setattr(Stego, "find_neighbours", lambda module, data: found.append(1) or find(module, data))
+    measure = Stego.find_shifts
+    monkeypatch.setattr(Stego, "find_shifts", lambda *args: found.append(2) or measure(*args))
     whole, resumed = whole_and_resumed(Stego, words)
-    assert found == [1, 1]  # once in each run, before its first step
+    assert found == [1, 2, 1, 2]  # once in each run, before its first step
     assert resumed["global_step"] == whole["global_step"] == 8
     assert not any(name.startswith("backbone.") for name in whole["state_dict"])
     for name, tensor in whole["state_dict"].items():

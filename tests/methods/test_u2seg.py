@@ -1,10 +1,12 @@
 """U2Seg: its schedule and draws, and a run from a store to scores and a store of predictions."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import nn
 
@@ -16,7 +18,9 @@ from segtricks.errors import UserError
 from segtricks.heads.panoptic_fpn import NetworkSize
 from segtricks.methods import U2Seg
 from segtricks.methods.u2seg import decay, drawn_by
-from segtricks.pseudo_labels import Store
+from segtricks.pseudo_labels import Store, to_coco
+from segtricks.runs import checkpoint_of
+from segtricks.training.checkpoints import read_checkpoint
 
 SMALL = {
     "depth": 18,
@@ -64,6 +68,18 @@ def test_norms_are_spared_weight_decay():
     assert sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
 
 
+def test_predictors_of_objects_have_the_published_multiple_of_the_rate_when_shots_are_few():
+    module = _module(predictor_lr=4.0)
+    groups = module.new_optimizer().param_groups
+    assert [group["lr"] for group in groups] == pytest.approx([0.01, 0.01, 0.04])
+    heads = module.network.objects
+    expected = [*heads.box_predictor.parameters(), *heads.mask_predictor.mask_fcn_logits.parameters()]
+    assert {id(part) for part in groups[2]["params"]} == {id(part) for part in expected}
+    assert sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
+    shares = [0, 2_399, 2_400, 3_199, 3_200]
+    assert [decay("few_shot", step / 3_600) for step in shares] == pytest.approx([1, 1, 0.02, 0.02, 0.0004])
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Photographs of drawn scenes, and their truth as a store; one has no instance, and one no label map."""
@@ -87,13 +103,22 @@ def _words(data, *more):
     words += ["--data.masks", str(data / "store"), "--data.size", "64", "--data.resize", "64", "--data.held_out", "2"]
     words += ["--data.batch_size", "3", "--model.num_things", "3", "--model.num_stuff", "3"]
     words += ["--model.size", json.dumps(SMALL), "--model.min_stuff_area", "16", "--model.warmup_steps", "2"]
+    words += ["--model.cascade", "true"]
     return [*words, "--trainer.log_every_n_steps", "1", *more]
 
 
-def test_fit_test_and_predict_from_a_store(data, tmp_path, monkeypatch, capsys):
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A run on the store."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["fit", *_words(data, "--trainer.max_epochs", "2")]) == 0
+    return folder / "runs/run"
+
+
+def test_fit_test_and_predict_from_a_store(data, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", *_words(data, "--trainer.max_epochs", "2")]) == 0
-    run = tmp_path / "runs/run"
     header = (run / "metrics.csv").read_text().splitlines()[0].split(",")
     terms = {"objectness", "proposals", "classes", "boxes", "masks", "semantic", "loss"}
     assert {f"{stage}/{term}" for stage in ("train", "val") for term in terms} <= set(header)
@@ -126,6 +151,59 @@ def test_fit_test_and_predict_from_a_store(data, tmp_path, monkeypatch, capsys):
     assert used <= {kind["id"] for kind in boxes["categories"]}
 
 
+_NAMES = {2: "square", 5: "disc", 9: "star"}
+
+
+def _few(data, folder):
+    """A COCO file of the photographs, with the ids 2, 5 and 9 in place of 1, 2 and 3."""
+    content = to_coco(Store.open(data / "store"), sorted((data / "photos").iterdir()))
+    for item in content["annotations"]:
+        item["category_id"] = list(_NAMES)[item["category_id"] - 1]
+    content["categories"] = [{"id": number, "name": name} for number, name in _NAMES.items()]
+    (folder / "few.json").write_text(json.dumps(content))
+    return str(folder / "few.json")
+
+
+def test_a_few_labelled_photographs_give_a_run_new_heads_of_their_classes(data, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few, photos = _few(data, tmp_path), str(data / "photos")
+    words = ["fit", "--config", "u2seg_fewshot", "--model.from_run", str(run), "--data.train", f"{photos}[3:]"]
+    words += ["--data.masks", few, "--name", "few", "--data.held_out", "1", "--trainer.max_steps", "2"]
+    assert main([*words, "--model.optimizer.lr", "0"]) == 0
+    before, after = (
+        read_checkpoint(path)["state_dict"]
+        for path in (checkpoint_of(run), tmp_path / "runs/few/checkpoints/last.ckpt")
+    )
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    heads = {f"box_predictor.{stage}.cls_score" for stage in range(3)} | {"mask_predictor.mask_fcn_logits"}
+    assert {name.rpartition(".")[0] for name in changed} == {f"network.objects.{head}" for head in heads}
+    config = yaml.safe_load((tmp_path / "runs/few/config.yaml").read_text())["model"]["init_args"]
+    assert config["num_things"] == 3 and config["size"]["channels"] == 32, "the network is that of the run"
+
+    shutil.rmtree(tmp_path / "runs/few/checkpoints")
+    assert main([*words, "--resume", "--trainer.max_steps", "4"]) == 0, "it starts again from the earlier run"
+    assert main(["test", "--run", "runs/few", "--data", photos, "--data.masks", few]) == 0
+    (result,) = (tmp_path / "runs/few/test").glob("*.json")
+    assert {"class_box_ap", "class_mask_ap50", "box_ap"} <= set(json.loads(result.read_text())["metrics"])
+    assert main(["predict", "--run", "runs/few", "--images", photos, "--output", "out", "--boxes"]) == 0
+    boxes = json.loads((tmp_path / "out/boxes.json").read_text())
+    assert {kind["id"]: kind["name"] for kind in boxes["categories"]} == _NAMES
+    assert {item["category_id"] for item in boxes["annotations"]} <= set(_NAMES)
+
+
+def test_unlisted_classes_and_runs_of_another_network_are_refused(data, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", "--config", "u2seg_fewshot", "--data.train", str(data / "photos"), "--data.batch_size", "3"]
+    words += ["--data.masks", _few(data, tmp_path), "--test", "none"]
+    assert main(words) == 2
+    assert "No run at NAME" in capsys.readouterr().err
+    words += ["--model.from_run", str(run)]
+    assert main([*words, "--model.classes", '{"2": "square", "4": "other"}']) == 2
+    assert "none of model.classes" in capsys.readouterr().err
+    assert main([*words, "--model.size.hidden", "32"]) == 2
+    assert "hidden 16 (here 32)" in capsys.readouterr().err
+
+
 def test_classes_that_the_network_does_not_have_are_named(data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("num_things", "num_stuff"):
@@ -134,7 +212,7 @@ def test_classes_that_the_network_does_not_have_are_named(data, tmp_path, monkey
 
 
 def test_a_run_stopped_within_an_epoch_ends_with_the_weights_of_one_in_one_go(data, whole_and_resumed):
-    words = _words(data, "--trainer.max_epochs", "2", "--save_every", "1")
+    words = _words(data, "--trainer.max_epochs", "2", "--save_every", "1", "--model.copy_paste", "0.7")
     whole, resumed = whole_and_resumed(U2Seg, words)
     torch.testing.assert_close(resumed["state_dict"], whole["state_dict"], rtol=0, atol=0)
 

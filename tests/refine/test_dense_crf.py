@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from segtricks.errors import UserError
-from segtricks.refine import DenseCRF, dense_crf
+from segtricks.refine import DenseCRF, dense_crf, dense_crf_labels
+from segtricks.refine.permutohedral import PermutohedralLattice
 from segtricks.refine.registry import create_refiner
 
 
@@ -27,6 +28,41 @@ def test_a_hard_case_equals_pydensecrf_after_each_number_of_iterations(published
     mask = torch.from_numpy(published["hard_mask"])[None, None].float()
     ours = create_refiner("dense_crf", options={"iterations": str(iterations)})(mask, _image(published["hard_image"]))
     np.testing.assert_array_equal(ours[0, 0].numpy(), published[f"hard_crf_{iterations}"])
+
+
+def test_two_labels_are_the_mask_of_pydensecrf(published):
+    mask, image = torch.from_numpy(published["hard_mask"]).float(), _image(published["hard_image"])[0]
+    options = {"sigma_smooth": 3, "weight_smooth": 7, "sigma_spatial": 50, "sigma_color": 5, "weight_color": 10}
+    ours = dense_crf_labels(torch.stack([1 - mask, mask]).log_softmax(dim=0), image, **options)
+    np.testing.assert_array_equal(ours.numpy(), published["hard_crf_10"])
+
+
+def _mean_field(prior, image, iterations):
+    """The formula, pixel by pixel, with dense kernels (N, N) that are normalised on both sides; STEGO's options."""
+    rows, columns = np.mgrid[: image.shape[1], : image.shape[2]]
+    places = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    colors = np.rint(image.reshape(3, -1).T * 255)
+    kernels = []
+    for points, weight in ((places / 1, 3), (np.concatenate([places / 67, colors / 3], axis=1), 4)):
+        lattice = PermutohedralLattice(torch.from_numpy(points).float())
+        dense = lattice.filter(torch.eye(len(points))).numpy()
+        scale = 1 / np.sqrt(dense.sum(axis=1))
+        kernels.append(weight * scale[:, None] * dense * scale)
+    unary = -prior.reshape(len(prior), -1).T
+    probabilities = np.exp(-unary) / np.exp(-unary).sum(axis=1, keepdims=True)
+    for _ in range(iterations):
+        energies = np.exp(-unary + sum(kernel @ probabilities for kernel in kernels))
+        probabilities = energies / energies.sum(axis=1, keepdims=True)
+    return probabilities.argmax(axis=1).reshape(image.shape[1:])
+
+
+def test_several_labels_follow_the_formula_of_mean_field():
+    rng = np.random.default_rng(0)
+    image = np.repeat(rng.random((3, 1, 4)), 4, axis=2).repeat(9, axis=1) + rng.random((3, 9, 16)) / 50
+    prior = rng.normal(size=(5, 9, 16))
+    ours = dense_crf_labels(torch.from_numpy(prior), torch.from_numpy(image).float().clamp(0, 1)).numpy()
+    np.testing.assert_array_equal(ours, _mean_field(prior, image.clip(0, 1), 10))
+    assert (ours != prior.argmax(axis=0)).mean() > 0.2
 
 
 def test_images_of_a_batch_equal_each_alone():
