@@ -1,7 +1,6 @@
 """The dense conditional random field: a mask whose pixels agree with all others of like place and colour."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -99,7 +98,8 @@ def dense_crf_labels(
 
     Source: Krähenbühl and Koltun, NeurIPS 2011. The defaults are those of MaskContrast's linear probe and of STEGO.
     """
-    _check(logits[:1, None], image[None], (sigma_smooth, sigma_spatial, sigma_color), (weight_smooth, weight_color))
+    weights = (weight_smooth, weight_color, iterations)
+    _check(logits[:1, None], image[None], (sigma_smooth, sigma_spatial, sigma_color), weights)
     kernels = _kernels(image, (sigma_smooth, weight_smooth), (sigma_spatial, sigma_color, weight_color))
     prior = logits.float().softmax(dim=0).clamp_min(_LEAST).log().flatten(1).T
     scores = prior
@@ -108,40 +108,6 @@ def dense_crf_labels(
         for weight, kernel in kernels:
             scores = scores + weight * kernel(probabilities)
     return scores.argmax(dim=1).view(image.shape[-2:])
-
-
-@dataclass(frozen=True)
-class DenseCRF:
-    """:func:`dense_crf` with its options bound, callable as ``(mask, image)``.
-
-    Args:
-        sigma_smooth: of the kernel of position, in pixels.
-        weight_smooth: its weight.
-        sigma_spatial: of the kernel of position and colour, in pixels.
-        sigma_color: the same in the colours, of 255.
-        weight_color: its weight.
-        iterations: of mean field.
-    """
-
-    sigma_smooth: float = 3
-    weight_smooth: float = 7
-    sigma_spatial: float = 50
-    sigma_color: float = 5
-    weight_color: float = 10
-    iterations: int = 10
-
-    def __call__(self, mask: Tensor, image: Tensor) -> Tensor:
-        """Refine ``mask`` (B, 1, H, W) by ``image`` (B, 3, H, W) or (1, 3, H, W) in [0, 1]."""
-        return dense_crf(
-            mask,
-            image,
-            sigma_smooth=self.sigma_smooth,
-            weight_smooth=self.weight_smooth,
-            sigma_spatial=self.sigma_spatial,
-            sigma_color=self.sigma_color,
-            weight_color=self.weight_color,
-            iterations=self.iterations,
-        )
 
 
 class _Kernel:
