@@ -137,7 +137,7 @@ def _cut(experiment: Experiment) -> Iterator[str]:
     for run in experiment.plan.runs.values():
         limit = option_pairs(run.words).get("data.test_limit")
         for data, content in experiment.results(run).items() if experiment.is_finished(run) else ():
-            images = content["images"] + len(content.get("skipped", ()))
+            images = content["images"] + sum("of" not in entry for entry in content.get("skipped", ()))
             # Of a smaller set all images were scored.
             if str(images) == limit and not is_whole(data, images):
                 limits[data].add(images)

@@ -10,6 +10,7 @@ from segtricks.data.problems import warn_of_left_out
 from segtricks.data.sample import SegmentationDataset
 from segtricks.methods.base import PLAIN, SegmentationModule
 from segtricks.metrics.protocols import fit
+from segtricks.scoring.evaluation import Score
 from segtricks.scoring.evaluator import Evaluator, Target, gathered
 from segtricks.scoring.linear_probe import ProbeRecipe, score_linear_probe, train_linear_probe
 from segtricks.scoring.semantic import Embedded, SemanticEvaluator
@@ -97,7 +98,10 @@ class SemanticModule(SegmentationModule):
                 predictions = self.embedded(photo)
                 for evaluator in evaluators:
                     evaluator.add_to_bank(Target(path, labels=labels), predictions)
-        warn_of_left_out(f"data.bank {self.trainer.datamodule.bank}", gathered(skipped))  # type: ignore[attr-defined]
+        left_out = gathered(skipped)
+        for evaluator in evaluators:
+            evaluator.left_out["data.bank"] = left_out
+        warn_of_left_out(f"data.bank {self.trainer.datamodule.bank}", left_out)  # type: ignore[attr-defined]
 
     # Lightning tests in inference mode, whose tensors cannot be trained with.
     @torch.inference_mode(False)
@@ -109,17 +113,26 @@ class SemanticModule(SegmentationModule):
             return
         recipe = dataclasses.replace(self.probe, size=self.test_side)
         options = {"device": self.device, "workers": self.trainer.datamodule.num_workers}  # type: ignore[attr-defined]
+        classes, left_out = self.semantic.num_classes, dict[str, str]()
         probe = train_linear_probe(
-            self.probe_features, self.probe_dim, dataset, self.semantic.num_classes, recipe, **options
+            self.probe_features, self.probe_dim, dataset, classes, recipe, **options, left_out=left_out
         )
         tests = self.trainer.datamodule.test_datasets  # type: ignore[attr-defined]
         for evaluation, test in zip(self.evaluations, tests, strict=True):
-            if test.target_kind == "labels":
-                scores, _ = score_linear_probe(self.probe_features, probe, test, recipe.size, **options)
-                score = evaluation.rows[PLAIN]
-                score.metrics["linear_miou"] = float(scores["miou"])
-                score.metrics["linear_miou_present"] = float(scores["miou_present"])
-                score.per_class["linear_miou"] = scores["per_class"].tolist()
+            if test.target_kind != "labels":
+                continue
+            evaluation.left_out["data.probe"] = list(left_out.items())
+            scores, _ = score_linear_probe(self.probe_features, probe, test, recipe.size, **options)
+            _add(evaluation.rows[PLAIN], "linear", scores)
+            if recipe.crf:
+                scores, _ = score_linear_probe(self.probe_features, probe, test, recipe.size, **options, crf=True)
+                _add(evaluation.rows[PLAIN], "linear_crf", scores)
+
+
+def _add(score: Score, name: str, scores: dict[str, Tensor]) -> None:
+    score.metrics[f"{name}_miou"] = float(scores["miou"])
+    score.metrics[f"{name}_miou_present"] = float(scores["miou_present"])
+    score.per_class[f"{name}_miou"] = scores["per_class"].tolist()
 
 
 def _of_data(module: SegmentationModule, name: str) -> Any:

@@ -55,6 +55,8 @@ _ALL = (
     Measure("cluster_accuracy_published", "cluster acc, published", per_image=False, of="labels"),
     Measure("linear_miou", "linear mIoU", headline=True, per_image=False, of="labels"),
     Measure("linear_miou_present", "linear mIoU, strict", per_image=False, of="labels"),
+    Measure("linear_crf_miou", "linear + CRF mIoU", headline=True, per_image=False, of="labels"),
+    Measure("linear_crf_miou_present", "linear + CRF mIoU, strict", per_image=False, of="labels"),
     Measure("box_ap", "box AP", per_image=False, of="instances"),
     Measure("box_ap50", "box AP50", headline=True, per_image=False, of="instances"),
     Measure("box_ar100", "box AR100", headline=True, per_image=False, of="instances"),

@@ -8,6 +8,9 @@ from torch import Tensor
 from segtricks.errors import UserError
 from segtricks.refine.permutohedral import PermutohedralLattice
 
+_LEAST = 1e-5
+"""The smallest prior probability, as in pydensecrf."""
+
 
 @torch.no_grad()
 def dense_crf(
@@ -52,7 +55,7 @@ def dense_crf(
 
     def solve(part: slice) -> Tensor:
         pixels = image[part if len(image) > 1 else slice(None)][0]
-        kernels = _kernels(pixels, sigma_smooth, weight_smooth, sigma_spatial, sigma_color, weight_color)
+        kernels = _kernels(pixels, (sigma_smooth, weight_smooth), (sigma_spatial, sigma_color, weight_color))
         return _mean_field(mask[part], kernels, iterations)
 
     if len(image) == 1 or not len(mask):
@@ -63,7 +66,7 @@ def dense_crf(
 
 @torch.no_grad()
 def dense_crf_labels(
-    log_probabilities: Tensor,
+    logits: Tensor,
     image: Tensor,
     *,
     sigma_smooth: float = 1,
@@ -73,43 +76,38 @@ def dense_crf_labels(
     weight_color: float = 4,
     iterations: int = 10,
 ) -> Tensor:
-    """Return the most likely of any number of labels at each pixel, (H, W) int64; else as :func:`dense_crf`.
+    """Return the most likely class of each pixel after some iterations of mean field, as :func:`dense_crf` does of two.
+
+    The classes' prior probabilities are the softmax of the logits, at least 1e-5.
 
     Args:
-        log_probabilities: (L, H, W), of each label before.
-        image: (3, H, W) in [0, 1].
-        sigma_smooth: see :func:`dense_crf`, as the others.
-        weight_smooth: of the kernel of position.
-        sigma_spatial: in pixels.
-        sigma_color: of 255.
-        weight_color: of the kernel of position and colour.
+        logits: (C, H, W).
+        image: (3, H, W) in [0, 1], which is rounded to 8 bits.
+        sigma_smooth: of the kernel of position, in pixels.
+        weight_smooth: its weight.
+        sigma_spatial: of the other kernel, in pixels.
+        sigma_color: the same in the colours, of 255.
+        weight_color: its weight.
         iterations: of mean field.
 
-    Source: as there; the defaults are STEGO's.
+    Returns:
+        (H, W) int64.
+
+    Raises:
+        UserError: sizes that differ, or an option that is out of range.
+
+    Source: Krähenbühl and Koltun, NeurIPS 2011. The defaults are those of MaskContrast's linear probe and of STEGO.
     """
-    prior = log_probabilities.float().flatten(1).T
-    kernels = _kernels(image, sigma_smooth, weight_smooth, sigma_spatial, sigma_color, weight_color)
-    logits = prior
+    weights = (weight_smooth, weight_color, iterations)
+    _check(logits[:1, None], image[None], (sigma_smooth, sigma_spatial, sigma_color), weights)
+    kernels = _kernels(image, (sigma_smooth, weight_smooth), (sigma_spatial, sigma_color, weight_color))
+    prior = logits.float().softmax(dim=0).clamp_min(_LEAST).log().flatten(1).T
+    scores = prior
     for _ in range(iterations):
-        probabilities = logits.softmax(dim=1)
-        logits = prior
+        probabilities, scores = scores.softmax(dim=1), prior
         for weight, kernel in kernels:
-            logits = logits + weight * kernel(probabilities)
-    return logits.argmax(dim=1).view(image.shape[-2:])
-
-
-def _kernels(
-    image: Tensor,
-    sigma_smooth: float,
-    weight_smooth: float,
-    sigma_spatial: float,
-    sigma_color: float,
-    weight_color: float,
-) -> "list[tuple[float, _Kernel]]":
-    """Weight and kernel of position, and of position and colour, of an image (3, H, W)."""
-    places = _places(image)
-    alike = torch.cat([places / sigma_spatial, _colors(image) / sigma_color], dim=1)
-    return [(weight_smooth, _Kernel(places / sigma_smooth)), (weight_color, _Kernel(alike))]
+            scores = scores + weight * kernel(probabilities)
+    return scores.argmax(dim=1).view(image.shape[-2:])
 
 
 class _Kernel:
@@ -123,6 +121,21 @@ class _Kernel:
 
     def __call__(self, values: Tensor) -> Tensor:
         return self._scale * self._lattice.filter(self._scale * values)
+
+
+def _kernels(
+    image: Tensor, smooth: tuple[float, float], color: tuple[float, float, float]
+) -> list[tuple[float, _Kernel]]:
+    """Weight and kernel of position, and of position and colour, of an image (3, H, W).
+
+    Args:
+        image: in [0, 1].
+        smooth: standard deviation and weight.
+        color: standard deviations of position and of colour, and weight.
+    """
+    places, colors = _places(image), _colors(image)
+    both = torch.cat([places / color[0], colors / color[1]], dim=1)
+    return [(smooth[1], _Kernel(places / smooth[0])), (color[2], _Kernel(both))]
 
 
 def _mean_field(mask: Tensor, kernels: list[tuple[float, _Kernel]], iterations: int) -> Tensor:

@@ -80,12 +80,14 @@ class Evaluation:
         protocol: every choice.
         rows: by name.
         skipped: path and reason of what was not scored.
+        left_out: by option of the data, path and reason of what could not be used of sets that are not scored.
     """
 
     dataset: str
     protocol: Choices
     rows: dict[str, Score]
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    left_out: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -108,8 +110,11 @@ class Evaluation:
         return ""
 
     def listed(self) -> list[dict[str, str]]:
-        """Return what was left out, as result files list it."""
-        return [{"path": path, "reason": reason} for path, reason in self.skipped]
+        """Return what was left out, as result files list it; ``of`` is the option of a set that is not scored."""
+        listed = [{"path": path, "reason": reason} for path, reason in self.skipped]
+        for option, skipped in self.left_out.items():
+            listed += [{"path": path, "reason": reason, "of": option} for path, reason in skipped]
+        return listed
 
     def as_dict(self, main: str, refine_at: str, **about: Any) -> dict[str, Any]:
         """Return the content of a result file.

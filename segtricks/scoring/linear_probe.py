@@ -20,6 +20,7 @@ from segtricks.data.problems import warn_of_left_out
 from segtricks.data.sample import SegmentationDataset
 from segtricks.data.transforms import to_input
 from segtricks.metrics.semantic import SemanticIoU
+from segtricks.refine import dense_crf_labels
 
 Features = Callable[[Tensor], Tensor]
 """From normalised images (B, 3, size, size) to features (B, D, h, w), frozen and in eval mode."""
@@ -40,6 +41,7 @@ class ProbeRecipe:
         angle: largest rotation, in degrees.
         scales: range of the scaling.
         seed: of the weights, the order and the views.
+        crf: also score the maps refined by a dense CRF, which takes some seconds a photograph.
 
     Source: Van Gansbeke et al., ICCV 2021; their code.
     """
@@ -52,6 +54,7 @@ class ProbeRecipe:
     angle: float = 5.0
     scales: tuple[float, float] = (0.75, 1.25)
     seed: int = 0
+    crf: bool = False
 
 
 def train_linear_probe(
@@ -62,10 +65,12 @@ def train_linear_probe(
     recipe: ProbeRecipe | None = None,
     device: torch.device | str = "cpu",
     workers: int = 0,
+    left_out: dict[str, str] | None = None,
 ) -> nn.Conv2d:
     """Train a probe on a dataset with label maps; broken files are left out with a warning.
 
-    Pixels of 255 do not count, and what rotation and scaling bring in from outside is black and labelled 0.
+    Pixels of 255 do not count, and what rotation and scaling bring in from outside is black and labelled 0. Paths and
+    reasons of broken files are added to ``left_out``.
     """
     recipe = recipe or ProbeRecipe()
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -75,7 +80,7 @@ def train_linear_probe(
     optimizer = torch.optim.SGD(probe.parameters(), recipe.lr, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [recipe.decay_after + 1])
     items = _ProbeItems(dataset, recipe.size, recipe)
-    skipped: dict[str, str] = {}
+    skipped = {} if left_out is None else left_out
     for epoch in tqdm(range(recipe.epochs), desc="linear probe", unit=" epochs", disable=None, leave=False):
         items.epoch = epoch
         order = RandomSampler(items, generator=generator)
@@ -102,25 +107,42 @@ def score_linear_probe(
     size: int = 512,
     device: torch.device | str = "cpu",
     workers: int = 0,
+    crf: bool = False,
 ) -> tuple[dict[str, Tensor], list[tuple[str, str]]]:
-    """Score a probe at each photograph's own size, its labels enlarged by the nearest pixel.
+    """Score a probe at each photograph's own size.
+
+    Its labels are enlarged by the nearest pixel. With ``crf``, its logits are enlarged bilinearly instead, and refined
+    by :func:`segtricks.refine.dense_crf_labels`.
 
     Returns:
         What :meth:`SemanticIoU.compute` does, and path and reason of the files that could not be read.
     """
     metric = SemanticIoU(probe.out_channels).to(device)
     skipped: list[tuple[str, str]] = []
-    for batch in make_loader(_ProbeItems(dataset, size), _collate, workers, batch_size=1):
+    for batch in make_loader(_ProbeItems(dataset, size), _collate_whole, workers, batch_size=1):
         skipped += batch["skipped"]
-        for image, target in zip(batch["image"], batch["labels"], strict=True):
-            labels = _logits(probe, features, [image], device).argmax(dim=1, keepdim=True)
-            pred = interpolate(labels.float(), size=target.shape, mode="nearest")[0].long()
-            metric.update(pred, target[None].to(device))
+        for image, photo, target in zip(batch["image"], batch["photo"], batch["labels"], strict=True):
+            logits = _logits(probe, features, [image], device)
+            labels = _refined(logits, photo.to(device)) if crf else _nearest(logits, target.shape)
+            metric.update(labels[None], target[None].to(device))
     return metric.compute(), skipped
 
 
+def _nearest(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits (1, C, h, w) to labels (H, W), each those of the nearest pixel."""
+    labels = logits.argmax(dim=1, keepdim=True).float()
+    return interpolate(labels, size=tuple(size), mode="nearest")[0, 0].long()
+
+
+def _refined(logits: Tensor, photo: Tensor) -> Tensor:
+    """Logits (1, C, h, w) of a photograph uint8 (3, H, W) to labels (H, W)."""
+    large = interpolate(logits, size=photo.shape[-2:], mode="bilinear", align_corners=False)[0]
+    # Blue first, as OpenCV reads photographs; the order of the colours decides what the CRF's lattice rounds.
+    return dense_crf_labels(large, photo.flip(0) / 255)
+
+
 class _ProbeItems(Dataset[dict[str, Any] | Skipped]):
-    """``image`` uint8 (3, size, size) and ``labels`` int64: with a recipe the labels of its view, else whole ones."""
+    """``image`` uint8 (3, size, size) and ``labels`` int64: with a recipe those of a view, else whole and ``photo``."""
 
     def __init__(self, dataset: SegmentationDataset, size: int, recipe: ProbeRecipe | None = None) -> None:
         self.dataset, self.size, self.recipe = dataset.with_targets("labels"), size, recipe
@@ -143,7 +165,8 @@ class _ProbeItems(Dataset[dict[str, Any] | Skipped]):
             labels = labels.resize((self.size, self.size), Image.Resampling.NEAREST)
         image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        return {"image": pixels, "labels": torch.from_numpy(np.array(labels)).long()}
+        item = {"image": pixels, "labels": torch.from_numpy(np.array(labels)).long()}
+        return item if self.recipe is not None else item | {"photo": sample["image"]}
 
     def _view(
         self, image: Image.Image, labels: Image.Image, recipe: ProbeRecipe, index: int
@@ -163,6 +186,10 @@ class _ProbeItems(Dataset[dict[str, Any] | Skipped]):
 
 def _collate(items: Sequence[Any]) -> dict[str, Any]:
     return collate_lists(items, ["image", "labels"])
+
+
+def _collate_whole(items: Sequence[Any]) -> dict[str, Any]:
+    return collate_lists(items, ["image", "labels", "photo"])
 
 
 def _logits(probe: nn.Conv2d, features: Features, images: Sequence[Tensor], device: torch.device | str) -> Tensor:

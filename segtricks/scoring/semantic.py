@@ -69,6 +69,8 @@ class SemanticEvaluator:
         self._bank: dict[str, Regions] = {row: Regions() for row in rows}
         self.skipped: list[tuple[str, str]] = []
         """Path and reason, in this process."""
+        self.left_out: dict[str, list[tuple[str, str]]] = {}
+        """By option of the data, the same of sets that are not scored, in all processes."""
 
     def add(self, target: Target, predictions: Mapping[str, Embedded]) -> dict[str, Verdict]:
         """Add an image that is scored; figures exist only of all together.
@@ -90,7 +92,7 @@ class SemanticEvaluator:
     def result(self) -> Evaluation:
         """Return the figures of every row, over the images of all processes; a ``UserError`` where they are too few."""
         rows = {row: self._score(row) for row in self._scored}
-        return Evaluation(self.dataset, self.protocol, rows, gathered(self.skipped))
+        return Evaluation(self.dataset, self.protocol, rows, gathered(self.skipped), dict(self.left_out))
 
     def _keep(self, kept: dict[str, Regions], target: Target, predictions: Mapping[str, Embedded]) -> None:
         if target.labels is None:

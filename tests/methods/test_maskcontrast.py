@@ -240,7 +240,7 @@ def _test_prints_figures_of_five_seeds(data, run, capsys):
     words = ["--run", str(run), "--data", str(data / "photos"), "--data.labels", str(data / "labels")]
     words += ["--model.semantic.num_classes", "3", "--model.test_size", "64"]
     words += ["--data.bank", str(data / "bank"), "--data.probe", str(data / "bank"), "--model.probe.epochs", "2"]
-    words += ["--model.semantic.overclusters", "6"]
+    words += ["--model.semantic.overclusters", "6", "--model.probe.crf", "true"]
     shutil.copytree(data / "photos", data / "bank")
     (data / "bank/11.png").write_bytes(b"")
     capsys.readouterr()
@@ -259,6 +259,9 @@ def _test_prints_figures_of_five_seeds(data, run, capsys):
         # Every photograph is its own nearest one in the bank, so that labels are wrong where masks are.
         assert result["rows"][row]["retrieval_miou"] == result["rows"][row]["retrieval_miou_present"]
     assert 0 < result["rows"]["mask"]["linear_miou"] <= 1
+    assert 0 < result["rows"]["mask"]["linear_crf_miou"] <= 1
+    empty = {"path": str(data / "bank/11.png"), "reason": "empty file"}
+    assert result["skipped"] == [empty | {"of": "data.bank"}, empty | {"of": "data.probe"}]
     assert result["metrics"] == result["rows"]["mask"]
     assert main(["test", *words[:4], "--data.masks", str(data / "masks"), "--max_bad_share", "0.5"]) == 0
     assert "iou" in json.loads((run / "test/photos.json").read_text())["metrics"]

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,22 @@ from segtricks.errors import UserError
 from segtricks.refine import DenseCRF, dense_crf, dense_crf_labels
 from segtricks.refine.permutohedral import PermutohedralLattice
 from segtricks.refine.registry import create_refiner
+
+PYDENSECRF = [
+    "0000011031122222",
+    "1000001011122222",
+    "3000001111122222",
+    "0000000111122222",
+    "0000001111121220",
+    "0020001113122232",
+    "0020001111122210",
+    "0311310222122231",
+    "2211312222233332",
+    "2101112222323231",
+    "1113312222133030",
+    "1131312222333333",
+]
+"""Classes of a drawn image, by pydensecrf2 1.1."""
 
 
 @pytest.fixture
@@ -86,3 +104,28 @@ def test_what_cannot_be_refined_is_refused():
         dense_crf(torch.rand(1, 1, 8, 8), image, sigma_color=0)
     with pytest.raises(UserError, match="too small"):
         dense_crf(torch.rand(1, 1, 8, 8), image, sigma_color=1e-5)
+
+
+def test_two_classes_equal_a_mask(published):
+    mask = torch.from_numpy(published["hard_mask"])[None, None].float()
+    image = _image(published["hard_image"])
+    # The prior of a mask is a softmax, too.
+    ours = dense_crf_labels(torch.cat([1 - mask, mask], 1)[0], image[0], **dataclasses.asdict(DenseCRF()))
+    np.testing.assert_array_equal(ours.numpy(), published["hard_crf_10"])
+
+
+def test_four_classes_equal_pydensecrf():
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:12, :16]
+    classes = (columns * 3 // 16 + (rows > 6)) % 4
+    colors = rng.integers(0, 256, (4, 3))[classes] + rng.normal(0, 12, (12, 16, 3))
+    logits = np.eye(4)[classes].transpose(2, 0, 1) * 1.2 + rng.normal(0, 1, (4, 12, 16))
+    # Blue first, as pydensecrf2 1.1 was given it.
+    image = torch.from_numpy(colors.clip(0, 255).astype(np.uint8)[..., ::-1].copy()).permute(2, 0, 1) / 255
+    ours = dense_crf_labels(torch.from_numpy(logits.astype(np.float32)), image)
+    assert ["".join(map(str, row)) for row in ours.tolist()] == PYDENSECRF
+
+
+def test_classes_are_refused_where_the_image_is_of_another_size():
+    with pytest.raises(UserError, match="differ in batch or size"):
+        dense_crf_labels(torch.rand(4, 8, 8), torch.rand(3, 8, 9))

@@ -39,11 +39,24 @@ RECIPE = ProbeRecipe(size=64, epochs=12, decay_after=9, batch_size=4, lr=2.0)
 
 
 def test_classes_that_the_features_hold_are_found(dataset):
+    left_out = {}
     with pytest.warns(UserWarning, match=r"squares: photographs left out, empty file: 1 \(.*7\.png\)"):
-        probe = train_linear_probe(_colours, 3, dataset, 3, RECIPE)
+        probe = train_linear_probe(_colours, 3, dataset, 3, RECIPE, left_out=left_out)
     scores, skipped = score_linear_probe(_colours, probe, dataset, 64)
     assert scores["miou"] > 0.85
-    assert [(path, reason) for path, reason in skipped] == [(str(dataset.images[-1]), "empty file")]
+    assert skipped == list(left_out.items()) == [(str(dataset.images[-1]), "empty file")]
+
+
+def test_a_crf_gives_single_wrong_pixels_the_class_of_those_around(dataset):
+    def noisy(images):
+        generator = torch.Generator().manual_seed(0)
+        return _colours(images) + torch.randn(1, 3, 16, 16, generator=generator) * 0.3
+
+    probe = train_linear_probe(_colours, 3, dataset, 3, RECIPE)
+    plain, _ = score_linear_probe(noisy, probe, dataset, 64)
+    refined, skipped = score_linear_probe(noisy, probe, dataset, 64, crf=True)
+    assert refined["miou"] > plain["miou"] + 0.05
+    assert len(skipped) == 1
 
 
 def test_features_of_nothing_find_the_background_alone(dataset):
