@@ -106,6 +106,7 @@ class Sempart(Trainable, SegmentationModule):
         *Trainable.training_options,
         *("crop", "teacher", "ema_decay", "crop_fraction", "weights", "tau", "eps", "sigma"),
     )
+    exportable = True
     head: SempartHead
 
     def __init__(
