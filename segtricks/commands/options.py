@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from segtricks.errors import UserError
 from segtricks.packaged import check_config, find_config
-from segtricks.runs import checkpoint_of, existing_run
+from segtricks.runs import checkpoint_of
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +66,7 @@ def _is_run_option(name: str) -> bool:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--run`` and ``--ckpt_path``."""
-    parser.add_argument("--run", metavar="runs/NAME", help="the run folder; its best checkpoint is taken")
+    parser.add_argument("--run", metavar="runs/NAME", help="the run folder, or hf://owner/name; its best checkpoint")
     parser.add_argument("--ckpt_path", metavar="FILE", help="another checkpoint of the run, or one to go with --config")
 
 
@@ -150,9 +150,10 @@ def run_words(run: str | None, ckpt_path: str | None, configs: Sequence[str]) ->
     """
     if run is None and (ckpt_path is None or not configs):
         raise UserError(NO_MODEL)
+    from segtricks.commands.hub_runs import find_run
     from segtricks.training.checkpoints import read_checkpoint  # Lightning takes seconds, and other commands need none
 
-    folder = existing_run(run) if run is not None else None
+    folder = find_run(run) if run is not None else None
     words = config_words([str(folder / "config.yaml")] if folder else []) + config_words(configs)
     checkpoint = Path(ckpt_path) if ckpt_path else checkpoint_of(folder)  # type: ignore[arg-type]
     if not checkpoint.is_file():
