@@ -45,11 +45,15 @@ class OnnxFile:
         """
         for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they say which nodes they do not simplify
             logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            written = torch.onnx.export(
-                program, (), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
-            )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                written = torch.onnx.export(
+                    program, (), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
+                )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).splitlines()[0][:200]
+            raise UserError(f"ONNX has no form for this model ({reason}).\nNext: --format torch") from error
         assert written is not None
         written.model.metadata_props.update(about)
         try:
