@@ -22,15 +22,18 @@ from segtricks.methods.mask_graph import GraphInput, trace
 from segtricks.runs import replacing
 
 USAGE = (
-    "--run runs/NAME --output model.onnx [--format onnx|torch] [--size 336] [--dynamic]\n"
+    "--run runs/NAME --output model.onnx [--format onnx|torch] [--size 336] [--dynamic] [--int8]\n"
     "       [--images PHOTOS] [--overwrite]\n"
     "       (or --released: the head that ships with segtricks)"
 )
 TOLERANCE = 1e-3
 """By which a mask of the file may differ from the model's own."""
 
+CHANGED = 0.02
+"""The share of pixels that 8-bit weights may move to the other side of 0.5."""
+
 _CHECKED = 3  # photographs
-_REMOVED = ": it was removed.\nNext: try another --format, or with or without --dynamic."
+_REMOVED = ": the file was removed.\nNext: try another --format, or with or without --dynamic."
 
 
 def main(words: Sequence[str]) -> None:
@@ -39,6 +42,8 @@ def main(words: Sequence[str]) -> None:
     kind, output = FORMATS[options.format], Path(options.output)
     script = output.with_suffix(".py")
     _check_places(output, script, kind, options.overwrite)
+    if options.int8 and kind is not OnnxFile:
+        raise UserError("--int8 needs --format onnx.")
     kind.check_packages()
     photographs = _photographs(options.images)
     module = _module(options)
@@ -47,11 +52,18 @@ def main(words: Sequence[str]) -> None:
     program = trace(module, taken)
     with replacing(output) as temporary:
         kind.write(program, temporary, about)
-        largest = _check(kind.open(temporary), module, taken, photographs)
+        if options.int8:
+            OnnxFile.quantize(temporary)
+        largest, changed = _compare(kind.open(temporary), module, taken, photographs)
+        _check(largest, changed, options.int8)
     with replacing(script) as temporary:
         temporary.write_text(kind.script.format(name=output.stem, size=taken.pillow_size), encoding="utf-8")
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, from {about['input']} to {about['output']}")
-    print(f"Checked against segtricks on photographs of {photographs.name}: the largest difference is {largest:.1e}.")
+    sides = f", and {changed:.2%} of the pixels are on the other side of 0.5" if options.int8 else ""
+    print(
+        f"Checked against segtricks on photographs of {photographs.name}: "
+        f"the largest difference is {largest:.1e}{sides}."
+    )
     print(f"Next: python {script} PHOTOGRAPH, which needs {kind.needs}, not segtricks")
 
 
@@ -136,24 +148,34 @@ def _about(module: SegmentationModule, taken: GraphInput) -> dict[str, str]:
     }
 
 
-def _check(run: Run, module: SegmentationModule, taken: GraphInput, photographs: SegmentationDataset) -> float:
-    """Return the largest difference of the file's masks and the model's own.
+def _compare(
+    run: Run, module: SegmentationModule, taken: GraphInput, photographs: SegmentationDataset
+) -> tuple[float, float]:
+    """Return the largest difference of the file's masks to the model's own, and the share of pixels that change sides.
 
     Raises:
-        UserError: it exceeds the tolerance, or the file does not run.
+        UserError: the file does not run.
     """
-    largest = 0.0
+    differences, changes = [], []
     for i in spread(len(photographs), _CHECKED):
         pixels = taken.fit(photographs.read_image(i)).permute(1, 2, 0).numpy()
         module.input_size, module.input_multiple = min(pixels.shape[:2]), taken.multiple  # nothing is resized
+        own = module.masks(pixels)
         try:
-            difference = float(np.abs(run(pixels[None])[0] - module.masks(pixels)).max())
+            mask = run(pixels[None])[0]
         except Exception as error:  # onnxruntime's and torch's share no class
             raise UserError(f"The file does not run ({str(error).splitlines()[0][:200]}){_REMOVED}") from error
-        if not difference <= TOLERANCE:
-            raise UserError(
-                f"The file's mask of {photographs.images[i].name} differs from segtricks' by {difference:.1e}, more "
-                f"than {TOLERANCE:g}{_REMOVED}"
-            )
-        largest = max(largest, difference)
-    return largest
+        differences.append(float(np.abs(mask - own).max()))
+        changes.append(float(((mask > 0.5) != (own > 0.5)).mean()))
+    return float(np.max(differences)), float(np.mean(changes))
+
+
+def _check(largest: float, changed: float, int8: bool) -> None:
+    """Raise a ``UserError`` if a file's masks are not those of the model."""
+    if int8 and not changed <= CHANGED:
+        raise UserError(
+            f"With 8-bit weights {changed:.1%} of the pixels change sides, more than {CHANGED:.0%}: the file was "
+            "removed.\nNext: leave out --int8."
+        )
+    if not int8 and not largest <= TOLERANCE:
+        raise UserError(f"The file's masks differ from segtricks' by {largest:.1e}, more than {TOLERANCE:g}{_REMOVED}")

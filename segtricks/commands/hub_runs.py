@@ -187,7 +187,7 @@ def _explanation(address: Address, error: Exception) -> str:
         RevisionNotFoundError,
     )
 
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(".")
     if isinstance(error, RepositoryNotFoundError):
         return (
             f"There is no {address} that you may read.\n"
@@ -195,7 +195,8 @@ def _explanation(address: Address, error: Exception) -> str:
         )
     if isinstance(error, RevisionNotFoundError):
         return (
-            f"{SCHEME}{address.repository} has no revision {address.revision!r}. Next: leave out @{address.revision}."
+            f"{SCHEME}{address.repository} has no revision {address.revision!r}.\n"
+            f"Next: leave out @{address.revision}, or take one that its page lists."
         )
     if isinstance(error, EntryNotFoundError):
         return (

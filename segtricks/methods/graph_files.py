@@ -62,12 +62,28 @@ class OnnxFile:
             raise UserError(f"{error}\nNext: --format torch, which has no such limit.") from error
 
     @staticmethod
+    def quantize(path: Path) -> None:
+        """Replace the weights of linear layers in the file by 8-bit ones, a scale for each output."""
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        graph = onnx.load(path).graph
+        matrices = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+        layers = [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] in matrices]
+        logging.getLogger().disabled = True  # it advises, on the root logger, a step that changes nothing here
+        try:
+            quantize_dynamic(path, path, per_channel=True, weight_type=QuantType.QInt8, nodes_to_quantize=layers)
+        finally:
+            logging.getLogger().disabled = False
+
+    @staticmethod
     def open(path: Path) -> Run:
         """Return the file as a function."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # they keep memory for each size seen
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
         def run(photographs: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from PIL import Image
 import segtricks
 from segtricks.cli import main
 from segtricks.commands import export
+from segtricks.errors import UserError
 from segtricks.methods.graph_files import OnnxFile
 
 
@@ -44,6 +45,11 @@ def test_the_script_next_to_an_onnx_file_writes_what_predict_writes(trained, pho
     np.testing.assert_allclose(_alone(tmp_path / "model.py", photos / "a.png", tmp_path), expected, rtol=0, atol=3e-3)
     assert main(words) == 2
     assert "model.onnx exists. Next: pass --overwrite" in capsys.readouterr().err
+    before = output.stat().st_size
+    OnnxFile.quantize(output)
+    assert output.stat().st_size < before
+    pixels = np.array(Image.open(photos / "a.png"))
+    np.testing.assert_allclose(OnnxFile.open(output)(pixels[None])[0], expected, rtol=0, atol=0.1)
 
 
 def test_the_script_next_to_a_torch_file_too(trained, photos, monkeypatch, tmp_path):
@@ -63,13 +69,13 @@ def test_a_file_whose_masks_differ_is_not_left(trained, photos, monkeypatch, tmp
     monkeypatch.setattr(export, "trace", lambda module, taken: None)
     monkeypatch.setattr("segtricks.methods.graph_files.TorchFile.write", lambda program, path, about: None)
     for wrong, said in (
-        (lambda pixels: pixels[..., 0] * 0.0 + 2, "differs from segtricks' by"),
+        (lambda pixels: pixels[..., 0] * 0.0 + 2, "differ from segtricks' by"),
         (None, "does not run"),
     ):
         monkeypatch.setattr("segtricks.methods.graph_files.TorchFile.open", lambda path, wrong=wrong: wrong)
         assert main([*words, "--images", str(photos)]) == 2
         error = capsys.readouterr().err
-        assert said in error and "it was removed" in error
+        assert said in error and "the file was removed" in error
         assert not list((tmp_path / "out").iterdir())
 
 
@@ -78,6 +84,7 @@ def test_a_file_whose_masks_differ_is_not_left(trained, photos, monkeypatch, tmp
     [
         (["--run", "runs/small", "--output", "m.onnx", "--size", "30"], "Next: --size 28 or 32"),
         (["--run", "runs/small", "--output", "m.onnx", "--format", "torch"], "Next: --output m.pt2"),
+        (["--run", "runs/small", "--output", "m.pt2", "--format", "torch", "--int8"], "--int8 needs --format onnx"),
         (["--output", "m.onnx"], "either --run runs/NAME or --released"),
     ],
 )
@@ -98,3 +105,11 @@ def test_methods_of_more_than_one_mask_and_missing_packages_are_named(trained, m
     monkeypatch.setattr("segtricks.methods.Sempart.exportable", False)
     assert main(words) == 2
     assert "Sempart cannot be exported" in capsys.readouterr().err
+
+
+def test_8_bit_weights_are_judged_by_the_pixels_that_change_sides():
+    export._check(0.6, 0.01, True)
+    with pytest.raises(UserError, match="leave out --int8"):
+        export._check(0.1, 0.03, True)
+    with pytest.raises(UserError, match=r"more than 0\.001"):
+        export._check(0.1, 0.0, False)
