@@ -76,6 +76,7 @@ def _parser() -> OptionParser:
     add("--format", choices=tuple(FORMATS), default="onnx", help="onnx (.onnx, the default) or torch (.pt2)")
     add("--size", type=count, metavar="PIXELS", help="both sides of its photographs (default: short side of the run)")
     add("--dynamic", action="store_true", help="take any number of photographs of any sides that the patches divide")
+    add("--int8", action="store_true", help="8-bit weights in linear layers, onnx only: a third of the size")
     add(
         "--images",
         metavar="PHOTOS",
