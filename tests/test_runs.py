@@ -1,6 +1,9 @@
+import fcntl
 import json
 import os
+import sys
 
+import filelock  # noqa: F401, before a test hides fcntl from it
 import pytest
 
 from segtricks.errors import UserError
@@ -9,6 +12,7 @@ from segtricks.runs import (
     checkpoints_to_resume,
     existing_run,
     file_name,
+    hold,
     new_run,
     replacing,
     write_csv,
@@ -109,6 +113,26 @@ def test_content_is_on_the_disk_before_the_old_file_goes(tmp_path, monkeypatch):
     with replacing(path, durable=False) as temporary:
         temporary.write_text("newest")
     assert len(seen) == 1
+
+
+def test_content_is_flushed_through_a_file_open_for_writing_which_windows_asks_for(tmp_path, monkeypatch):
+    modes = []
+    monkeypatch.setattr("os.fsync", lambda handle: modes.append(fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE))
+    with replacing(tmp_path / "file.txt") as temporary:
+        temporary.write_text("new")
+    assert modes == [os.O_RDWR]
+
+
+@pytest.mark.parametrize("system", ["posix", "windows"])
+def test_a_lock_is_held_once_and_is_free_afterwards(tmp_path, monkeypatch, system):
+    if system == "windows":
+        monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it fails
+    path = tmp_path / ".lock"
+    for _ in range(2):
+        with hold(path, "held elsewhere", inherited=True) as descriptor:
+            assert (descriptor is None) == (system == "windows")
+            with pytest.raises(UserError, match="held elsewhere"), hold(path, "held elsewhere", inherited=True):
+                pass
 
 
 def test_written_file_has_the_permissions_of_any_other(tmp_path):

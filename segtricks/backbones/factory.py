@@ -11,13 +11,13 @@ from segtricks.backbones.affinity import affinity_of
 from segtricks.backbones.base import Backbone
 from segtricks.backbones.registry import BACKBONE_NAMES, DESCRIPTOR_PATCH_SIZES, PRETRAINED, RESNETS, VIT_OPTIONS
 from segtricks.errors import UserError, path_hint
+from segtricks.words import FEATURES
 
 if TYPE_CHECKING:
     from timm.models.eva import Eva
     from timm.models.resnet import ResNet
     from timm.models.vision_transformer import VisionTransformer
 
-FEATURES = ("key", "query", "value", "token")
 _POS_INTERPS = ("dino", "timm", "selfmask")
 _DEFAULTS = {"checkpoint": (None,), "feature": ("key", "token"), "layer": (-1,)}
 """What the methods ask for where the user asks for nothing."""

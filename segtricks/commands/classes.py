@@ -1,15 +1,10 @@
 """``segtricks classes``: give the masks of a store pseudo-classes, by what they show."""
 
-from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 from typing import get_args
 
-from segtricks.commands.options import OptionParser, add_device_option, add_page_options, checked_device, count
-from segtricks.data import ImageFolder
-from segtricks.pseudo_labels import Store, add_source, to_coco, write_page
-from segtricks.pseudo_labels.instance_features import InstanceEncoder, InstanceFeature
-from segtricks.pseudo_labels.pseudo_classes import FILE, write_pseudo_classes
+from segtricks.commands.options import OptionParser, add_device_option, add_page_options, count
+from segtricks.words import InstanceFeature
 
 USAGE = """--images PHOTOS --masks MASKS --k N [--backbone dinov2_vits14] [--feature class_token] [--page]
 
@@ -21,40 +16,9 @@ segtricks cluster makes label maps of such classes, which can be given names."""
 def main(words: Sequence[str]) -> None:
     """Run the command with its option words."""
     options = _parser().parse_args(list(words))
-    dataset = ImageFolder(Path(options.images))
-    store = Store.open(options.masks)
-    device = checked_device(options.device)
-    encoder = InstanceEncoder(
-        options.backbone,
-        checkpoint=options.backbone_checkpoint,
-        feature=options.feature,
-        size=options.size,
-        margin=options.margin,
-        blank=options.blank,
-    ).to(device)
-    found = write_pseudo_classes(
-        store,
-        dataset,
-        encoder,
-        options.k,
-        about=_about(options, encoder),
-        seed=options.seed,
-        root=dataset.root,
-        output=None if options.output is None else Path(options.output),
-    )
-    source = {"classes of objects": f"K = {options.k}, k-means of {options.feature} of {options.backbone}"}
-    store = add_source(options.output or store.path, store, source)
-    to_coco(store, dataset.images, store.path / "annotations.json", dataset.root)
-    if options.page:
-        write_page(store, dataset.images, store.path / "page.html", dataset.root, options.limit)
-    for line in found.skipped:
-        print("skipped {}: {}".format(*line))
-    print(
-        f"{sum(found.sizes):,} instances in {options.k} classes ({', '.join(map(str, found.sizes))}), "
-        f"written to {store.path}: entries/, annotations.json, {FILE}"
-    )
-    for warning in found.warnings():
-        print(f"segtricks: warning: {warning}")
+    from segtricks.commands.class_labels import label_classes  # later than the options: torch takes seconds
+
+    label_classes(options)
 
 
 def _parser() -> OptionParser:
@@ -75,10 +39,3 @@ def _parser() -> OptionParser:
     add_device_option(parser)
     add_page_options(parser)
     return parser
-
-
-def _about(options: Namespace, encoder: InstanceEncoder) -> dict[str, object]:
-    """What the vectors depend on."""
-    names = ("backbone", "backbone_checkpoint", "feature", "margin", "blank")
-    about = {name: getattr(options, name) for name in names}
-    return about | {"size": encoder.size, "weights": encoder.backbone.weights}

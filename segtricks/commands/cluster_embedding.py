@@ -1,6 +1,5 @@
 """What the masks of ``segtricks cluster`` are compared by: a backbone's features, or the embedding of a run."""
 
-import argparse
 import hashlib
 from argparse import Namespace
 from collections.abc import Callable
@@ -10,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segtricks.backbones.factory import FEATURES, create_backbone
+from segtricks.backbones.factory import create_backbone
 from segtricks.backbones.registry import DESCRIPTOR_PATCH_SIZES
 from segtricks.commands.hub_runs import find_run
-from segtricks.commands.options import count
 from segtricks.errors import UserError
 from segtricks.runs import checkpoint_of
 
@@ -35,17 +33,6 @@ class Embedding:
     size: int
     multiple: int
     about: dict[str, Any]
-
-
-def add_embedding_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that :func:`make_embedding` reads."""
-    add = parser.add_argument
-    add("--backbone", default="dinov2_vits14", help="frozen network, see segtricks weights list (default %(default)s)")
-    add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")
-    add("--feature", choices=FEATURES, help="what is averaged in each mask (default token)")
-    add("--layer", type=int, default=-1, help="whose features, from 0, or from the end with -1 (default)")
-    add("--run", metavar="runs/NAME", help="take the embedding of a MaskContrast run instead of a backbone's features")
-    add("--size", type=count, help=f"short side in pixels at which the network sees it (default {_SIZE}, or the run's)")
 
 
 def make_embedding(options: Namespace, device: torch.device) -> Embedding:

@@ -4,6 +4,7 @@ import difflib
 import importlib
 from collections.abc import Sequence
 
+from segtricks.commands.data_parsers import data_parser
 from segtricks.errors import UserError
 
 COMMANDS = ("list", "download", "verify")
@@ -27,4 +28,6 @@ def main(words: Sequence[str]) -> None:
         near = difflib.get_close_matches(command, COMMANDS, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise UserError(f"Unknown command 'data {command}'{hint}: allowed are {', '.join(COMMANDS)}.")
-    importlib.import_module(f"segtricks.commands.data_{command}").main(words[1:])
+    options = data_parser(command).parse_args(list(words[1:]))
+    options.words = list(words)
+    importlib.import_module(f"segtricks.commands.data_{command}").main(options)

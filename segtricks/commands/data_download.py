@@ -4,10 +4,9 @@ import difflib
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from argparse import Namespace
 from pathlib import Path
 
-from segtricks.commands.options import OptionParser
 from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs, count_installed
 from segtricks.data.datasets.registry import PUBLISHED
 from segtricks.data.download.fetch import DOWNLOADS, download
@@ -15,25 +14,15 @@ from segtricks.errors import Stopped, UserError
 
 NAMES = (*PUBLISHED, "examples")
 
-USAGE = f"""NAME… [--root data] [--keep] [--url URL…]
 
-  NAME         {", ".join(NAMES)}
-  --root DIR   folder that the datasets' folders are, or will be, in (default data)
-  --keep       keep the archives in DIR/{DOWNLOADS}; an archive that lies there is used instead of a transfer
-  --url URL…   addresses instead of the published ones, one for each archive, in order; checksums still apply
+def main(options: Namespace) -> None:
+    """Run the command.
 
-A transfer that was stopped goes on where it ended when the same command is typed again."""
-
-
-def main(words: Sequence[str]) -> None:
-    """Run the command with its option words."""
+    Raises:
+        UserError: a set that cannot be had.
+        Stopped: by Ctrl-C.
+    """
     warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"segtricks: warning: {message}\n"
-    parser = OptionParser("data download", USAGE)
-    parser.add_argument("names", nargs="+", metavar="NAME")
-    parser.add_argument("--keep", action="store_true")
-    parser.add_argument("--url", nargs="+", default=[])
-    parser.add_argument("--root", type=Path, default=Path("data"))
-    options = parser.parse_args(list(words))
     options.root = options.root.expanduser()
     names = list(dict.fromkeys(options.names))
     _check(names, options.url)
@@ -42,7 +31,7 @@ def main(words: Sequence[str]) -> None:
         try:
             _download(name, options.root, options.url, options.keep)
         except KeyboardInterrupt:
-            again = shlex.join(["segtricks", "data", "download", *words])
+            again = shlex.join(["segtricks", "data", *options.words])
             raise Stopped(f"stopped; what has come is kept in {options.root / DOWNLOADS}. To go on: {again}") from None
         except (UserError, OSError) as error:
             if len(names) == 1:

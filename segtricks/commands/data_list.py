@@ -1,10 +1,9 @@
 """``segtricks data list``: the datasets of files, their sizes, and how much of each is there."""
 
 import shlex
-from collections.abc import Sequence
+from argparse import Namespace
 from pathlib import Path
 
-from segtricks.commands.options import OptionParser
 from segtricks.data.datasets.examples import INSTALL, ExamplePhotographs, count_installed
 from segtricks.data.datasets.registry import PUBLISHED
 from segtricks.data.download.archive import in_words
@@ -12,11 +11,9 @@ from segtricks.data.download.fetch import Kind, look
 from segtricks.reports.tables import text_table
 
 
-def main(words: Sequence[str]) -> None:
-    """Run the command with its option words."""
-    parser = OptionParser("data list", "[--root data]")
-    parser.add_argument("--root", type=Path, default=Path("data"))
-    root = parser.parse_args(list(words)).root.expanduser()
+def main(options: Namespace) -> None:
+    """Run the command."""
+    root = options.root.expanduser()
     rows = [("examples", str(ExamplePhotographs.expected), "nothing", _examples(), ExamplePhotographs.license_note)]
     for name, kind in PUBLISHED.items():
         rows.append((name, f"{kind.expected:,}", _size(kind), _there(kind, root), kind.license_note))
@@ -31,6 +28,8 @@ def _examples() -> str:
 
 
 def _size(kind: Kind) -> str:
+    if any(archive.account for archive in kind.archives):
+        return "by hand"
     sizes = [archive.size for archive in kind.archives]
     return "-" if None in sizes else in_words(sum(sizes))
 

@@ -1,15 +1,13 @@
 """``segtricks data verify``: open every file of a dataset and print its faults."""
 
-import os
 import warnings
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from segtricks.commands.options import OptionParser
 from segtricks.data.datasets.folder import fits_list, write_list
 from segtricks.data.download.verify import (
     FAULTS,
@@ -22,29 +20,12 @@ from segtricks.data.download.verify import (
     common_folder,
     open_whole,
 )
-from segtricks.data.orientation import Orientation
 from segtricks.data.pairing import few
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.parallel import in_threads
 from segtricks.reports.tables import text_table
 from segtricks.runs import write_json
-
-USAGE = """NAME|FOLDER|LIST.txt [--root data] [--masks DIR|COCO.json] [--boxes DIR|COCO.json]
-
-  --root DIR       where a published set lies
-  --masks PATH     masks of a folder or list of photographs: a folder, or a COCO JSON file
-  --boxes PATH     boxes of these: a folder of VOC XML files, or a COCO JSON file
-  --foreground N … values of the masks that are foreground, where they hold classes
-  --ignore N …     values of the masks that are not scored, such as a border of 255
-  --orientation X  masks and boxes were drawn on upright photographs (exif) or on their pixels as stored (raw)
-  --fix-list FILE  write the good images' paths, one in each line: FILE.txt can be given wherever a folder can
-  --strict         another number of images than was published is a fault
-  --all            print every file, not the first three of each kind
-  --output FILE    all findings as JSON
-  --workers N      files opened at once
-
-Exit status: 0 where nothing is wrong, 1 where there are faults, 2 where the set cannot be opened."""
 
 
 class FaultsFound(UserError):
@@ -53,9 +34,13 @@ class FaultsFound(UserError):
     status = 1
 
 
-def main(words: Sequence[str]) -> None:
-    """Run the command with its option words."""
-    options = _parser().parse_args(list(words))
+def main(options: Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        FaultsFound: files are wrong.
+        UserError: the set cannot be opened.
+    """
     dataset = _open(options)
     folder = common_folder(dataset)
     found = check_names(dataset) + check_reading(dataset)
@@ -83,21 +68,6 @@ def main(words: Sequence[str]) -> None:
         files = len({finding.path for finding in faults})
         raise FaultsFound(f"{dataset.name}: faults in {files:,} of its files; {summary}.")
     print(f"{dataset.name}: {summary}.")
-
-
-def _parser() -> OptionParser:
-    parser = OptionParser("data verify", USAGE)
-    parser.add_argument("dataset")
-    parser.add_argument("--root", type=Path, default=Path("data"))
-    for name in ("masks", "boxes", "fix-list", "output"):
-        parser.add_argument(f"--{name}", type=Path)
-    for name in ("strict", "all"):
-        parser.add_argument(f"--{name}", action="store_true")
-    for name in ("foreground", "ignore"):
-        parser.add_argument(f"--{name}", type=int, nargs="+", metavar="N", default=())
-    parser.add_argument("--orientation", choices=get_args(Orientation), default="exif")
-    parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
-    return parser
 
 
 def _open(options: Namespace) -> SegmentationDataset:

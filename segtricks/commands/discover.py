@@ -7,27 +7,22 @@ for their options; those of ``predict`` are understood as well.
 from argparse import Namespace
 from collections.abc import Sequence
 
-from segtricks.backbones.factory import FEATURES
 from segtricks.backbones.registry import whole_patches
 from segtricks.commands.feature_options import add_cache_options
-from segtricks.commands.options import OptionParser, add_device_option, checked_device
-from segtricks.commands.prediction import Model, add_task_options, task_of, write_masks
-from segtricks.discovery import spectral_voting
-from segtricks.discovery.methods import METHODS
+from segtricks.commands.options import OptionParser, add_device_option, check_words, checked_device
+from segtricks.commands.task import add_task_options, task_of
 from segtricks.errors import UserError
-from segtricks.methods.base import PLAIN, REFINED, SOLVED
 from segtricks.refine import BILATERAL_PRESETS
+from segtricks.words import DISCOVERIES, FEATURES, ROWS
 
 USAGE = "--images PHOTOS --output MASKS [--method tokencut] [--backbone dino_vits16] [--option value]"
 
 _MASKCUT = "maskcut"
-_METHODS = (*METHODS, spectral_voting.NAME)
 _SHARED = ("backbone", "backbone_checkpoint", "feature", "layer", "tau", "bilateral_preset", "refine_at")
 _OF_DISCOVERY = (*_SHARED, "method", "head", "k", "threshold")
 _OF_MASKCUT = (*_SHARED, "refine", "rounds", "skip_refused", "min_iou")
 _DATA = {"size": "size", "batch_size": "eval_batch_size", "num_workers": "num_workers"}
-_ROWS = {"none": PLAIN, "guided_filter": REFINED, "bilateral_solver": SOLVED}
-_REFINERS = (*_ROWS, "dense_crf")
+_REFINERS = (*ROWS, "dense_crf")
 _RANGES = {"size": (1, 8192, 320), "batch_size": (1, 4096, 8), "num_workers": (0, 1024, 4), "k": (1, 10**6, 100),
            "rounds": (1, 100, 3), "min_iou": (0, 1, 0.5)}  # fmt: skip
 
@@ -41,12 +36,15 @@ def main(words: Sequence[str]) -> None:
         if value is not None and not lowest <= value <= highest:
             raise UserError(f"--{name} is {value}: it lies in {lowest} to {highest:,}, for example --{name} {example}.")
     _check_options(options, parser)
+    check_words("discover", rest, [])
     task = task_of(options, boxes=True)
+    from segtricks.commands.prediction import Model, write_masks  # later than the options: Lightning takes seconds
+
     words = [*_words(options), *rest]
     if options.method == _MASKCUT:
         model = Model(words, command="discover")
     else:
-        model = Model(words, row=_ROWS[options.refine], polarity=options.polarity, command="discover")
+        model = Model(words, row=ROWS[options.refine], polarity=options.polarity, command="discover")
     write_masks(task, model, options.method)
 
 
@@ -59,7 +57,7 @@ def _check_options(options: Namespace, parser: OptionParser) -> None:
             raise UserError(f"--{name} does not go with the method {options.method}: leave it out.")
     options.refine = options.refine or ("dense_crf" if maskcut else "none")
     options.size = options.size or whole_patches(480 if maskcut else 320, options.backbone)
-    if not maskcut and options.refine not in _ROWS:
+    if not maskcut and options.refine not in ROWS:
         raise UserError(
             f"--refine {options.refine} goes with maskcut.\n"
             f"Next: segtricks refine --masks MASKS --images PHOTOS --output OUT --method {options.refine}"
@@ -70,7 +68,7 @@ def _parser() -> OptionParser:
     parser = OptionParser("discover", USAGE)
     add = parser.add_argument
     add_task_options(parser)
-    add("--method", choices=_METHODS, default="tokencut", help="what finds the object (default tokencut)")
+    add("--method", choices=DISCOVERIES, default="tokencut", help="what finds the object (default tokencut)")
     add("--backbone", default="dino_vits16", help="frozen network, see segtricks weights list (default dino_vits16); "
         "spectral_voting takes several: A,B,C")  # fmt: skip
     add("--backbone_checkpoint", metavar="FILE", help="file with its weights, instead of a download")
@@ -122,7 +120,7 @@ def _refiner(name: str) -> str:
     return {"crf": "dense_crf"}.get(name, name)
 
 
-def _device_words(device: str) -> list[str]:
+def _device_words(device: str | None) -> list[str]:
     found = checked_device(device)
     words = ["--trainer.accelerator", found.type]
     return words if found.index is None else [*words, f"--trainer.devices=[{found.index}]"]

@@ -177,10 +177,7 @@ def _run(experiment: Experiment, options: Namespace) -> None:
         write_plan(experiment)
         for linked in reuse(experiment, options.reuse):
             print(f"Taken over: {linked}")
-        if options.launcher == "slurm":
-            failures = submit(experiment, shlex.split(options.sbatch))
-        else:
-            failures = run_here(experiment, lock)
+        failures = submit(experiment, options.sbatch) if options.launcher == "slurm" else run_here(experiment, lock)
         files = collect(experiment)
     print(f"\n{(experiment.home / 'table.md').read_text(encoding='utf-8')}\n{', '.join(files)} in {experiment.home}")
     if failures:

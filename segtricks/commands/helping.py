@@ -10,16 +10,11 @@ from lightning.pytorch import Trainer
 
 from segtricks.commands.feature_options import add_cache_options
 from segtricks.commands.hub_runs import find_run
-from segtricks.commands.lightning_cli import RUN_OPTIONS
 from segtricks.commands.options import OptionParser, config_words, take_configs
 from segtricks.commands.parser import chosen_data, chosen_method
+from segtricks.commands.run_options import RUN_OPTIONS
 from segtricks.data import SaliencyDataModule
 from segtricks.methods import Sempart
-
-
-def wants_help(words: Sequence[str]) -> bool:
-    """Tell whether ``-h`` or ``--help`` is among the words."""
-    return bool({"-h", "--help"} & set(words))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 from jsonargparse import Namespace, set_parsing_settings
@@ -20,6 +20,7 @@ from torch import Tensor
 from segtricks.backbones.fingerprint import fingerprint
 from segtricks.commands.feature_options import take_cache_options
 from segtricks.commands.parser import ASKED, Asked, Parser, check_ranges, chosen_method, plain_mistakes
+from segtricks.commands.run_options import RUN_OPTIONS
 from segtricks.data import SaliencyDataModule
 from segtricks.data.datamodule import RunData, spread
 from segtricks.data.images import UnreadableImage, read_image
@@ -33,25 +34,6 @@ from segtricks.training.feature_caching import FeatureCaching
 
 _log = logging.getLogger(__name__)
 _SAMPLED = 32  # photographs whose borders show the sign of a head
-
-RUN_OPTIONS: dict[str, tuple[Any, Any, str]] = {
-    "test": (
-        Literal["none", "after", "both"],
-        "after",
-        "Score the test sets after the fit, before it too, or not.",
-    ),
-    "wandb": (Literal["off", "offline", "online"], "off", "Log to Weights & Biases too."),
-    "panels": (int, 8, "Images shown in the pictures of a test set."),
-    "save_every": (int, 200, "Training steps between two writes of checkpoints/last.ckpt."),
-    "max_bad_share": (float, 0.01, "Share of unreadable files at which a run stops."),
-    "provenance": (
-        dict[str, Any] | None,
-        None,
-        "Weights, threshold and sign of a run: written, never read.",
-    ),
-    "on_collapse": (Literal["warn", "stop"], "warn", "For collapsed masks, a graph without a cut, or a stuck loss."),
-}
-"""Type, default and help of a run's own options."""
 
 # No class_path of a config may name os, subprocess and the like; naming an entry makes jsonargparse keep to its list.
 set_parsing_settings(import_path_denylist=["os"])

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from segtricks.commands.hub_runs import find_run
+from segtricks.commands.run_options import RUN_OPTIONS, check_run_words
 from segtricks.errors import UserError
 from segtricks.packaged import check_config, find_config
 from segtricks.runs import checkpoint_of
@@ -15,6 +17,18 @@ if TYPE_CHECKING:
     import torch
 
 NO_MODEL = "Which model? Pass --run runs/NAME, or --config CONFIG --ckpt_path FILE."
+
+
+LIST_OPTIONS = "--list-options"
+"""Makes any :class:`OptionParser` raise its :class:`OptionNames`."""
+
+
+class OptionNames(Exception):
+    """The options of a parser, for the completion of a shell."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self.names = names
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -27,6 +41,8 @@ class OptionParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, with the options of this parser in its own spelling."""
         words = [self._spelt(word) for word in (args or [])]
+        if words == [LIST_OPTIONS]:
+            raise OptionNames([option for option in self._option_string_actions if option.startswith("--")])
         for word in words:
             self._check_typo(word.partition("=")[0])
         return super().parse_known_args(words, namespace)
@@ -59,9 +75,12 @@ class OptionParser(argparse.ArgumentParser):
 
 
 def _is_run_option(name: str) -> bool:
-    from segtricks.commands.lightning_cli import RUN_OPTIONS  # Lightning takes seconds, and most words need none
-
     return name in ("--seed_everything", "--resume", "--trainer", "--model", "--data") or name[2:] in RUN_OPTIONS
+
+
+def wants_help(words: Sequence[str]) -> bool:
+    """Tell whether ``-h`` or ``--help`` is among the words."""
+    return bool({"-h", "--help"} & set(words))
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -77,21 +96,26 @@ def add_page_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``: by default the first GPU, of several processes on a machine each its own."""
+    """Add ``--device``, for :func:`checked_device`."""
+    parser.add_argument("--device", help="where to compute (default: the first GPU, or else cpu)")
+
+
+def default_device() -> str:
+    """Return the name of the first GPU, of several processes on a machine each its own; ``cpu`` where there is none."""
     import torch  # it takes seconds, and other commands need none
 
-    default = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", default=default, help=f"where to compute (default here: {default})")
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
-def checked_device(name: str) -> "torch.device":
-    """Return the device of this name.
+def checked_device(name: str | None) -> "torch.device":
+    """Return the device of this name; None is the first GPU, of several processes on a machine each its own.
 
     Raises:
         UserError: it cannot be used here.
     """
-    import torch
+    import torch  # it takes seconds, and reading the options needs none
 
+    name = name or default_device()
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -142,6 +166,17 @@ def take_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return configs, rest
 
 
+def check_words(command: str, words: Sequence[str], configs: Sequence[str], run: str | None = None) -> None:
+    """Refuse misspelt options of a run before anything heavy is imported.
+
+    Raises:
+        UserError: a misspelt option, or there is no such run or config.
+    """
+    folders = [] if run is None else [find_run(run)]
+    own = [folder / "config.yaml" for folder in folders if (folder / "config.yaml").is_file()]
+    check_run_words(command, words, [*own, *map(find_config, configs)])
+
+
 def run_words(run: str | None, ckpt_path: str | None, configs: Sequence[str]) -> tuple[Path | None, list[str], Path]:
     """Resolve ``--run`` or ``--config … --ckpt_path …`` to a run folder, config words and a checkpoint.
 
@@ -150,7 +185,6 @@ def run_words(run: str | None, ckpt_path: str | None, configs: Sequence[str]) ->
     """
     if run is None and (ckpt_path is None or not configs):
         raise UserError(NO_MODEL)
-    from segtricks.commands.hub_runs import find_run
     from segtricks.training.checkpoints import read_checkpoint  # Lightning takes seconds, and other commands need none
 
     folder = find_run(run) if run is not None else None

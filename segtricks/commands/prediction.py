@@ -1,8 +1,6 @@
 """Photographs in, masks out: what ``predict`` and ``discover`` share."""
 
-import argparse
 import hashlib
-from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
-from segtricks.commands.options import NO_MODEL, add_page_options
+from segtricks.commands.options import NO_MODEL, config_words, run_words
+from segtricks.commands.task import Task
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import RunData
 from segtricks.data.loading import OnHost, WholeItems, collate_lists, finished, make_loader
@@ -23,29 +22,18 @@ from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
 from segtricks.methods.base import weights_of
 from segtricks.methods.foreground import find_sign
+from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.parallel import one_voice, place
 from segtricks.pseudo_labels import Store, write_page
-from segtricks.pseudo_labels.parts import Share, check_settings, digest, join_boxes, join_indices, publish, share
-from segtricks.pseudo_labels.writer import MaskWriter, warn_one_sided
+from segtricks.pseudo_labels.mask_files import warn_one_sided
+from segtricks.pseudo_labels.parts import Share, check_settings, digest, join_boxes, join_indices, publish
+from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint
 
 _HELD = 4  # batches of photographs that wait for others of their size, at most
 _FOR_A_WORKER = 8  # photographs: starting a reading process takes as long as reading some
-
-
-@dataclass(frozen=True)
-class Task:
-    """Photographs, and what is written of them."""
-
-    photos: Path
-    output: Path
-    shard: Share
-    overwrite: bool
-    page: bool
-    limit: int
-    boxes: bool
 
 
 @dataclass(frozen=True)
@@ -69,27 +57,17 @@ class Model:
     command: str = "predict"
 
 
-def add_task_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a :class:`Task`."""
-    parser.add_argument("--images", required=True, metavar="PHOTOS", help="folder or text list of photographs")
-    parser.add_argument("--output", required=True, metavar="MASKS", help="folder for soft/, binary/ and overlay/")
-    parser.add_argument("--shard", default="1/1", metavar="I/N", help="write only this part of the photographs")
-    parser.add_argument("--overwrite", action="store_true", help="make masks again that are there")
-    add_page_options(parser)
-
-
-def task_of(options: Namespace, boxes: bool) -> Task:
-    """Return the task of parsed options.
+def chosen_model(run: str | None, ckpt_path: str | None, configs: Sequence[str], words: Sequence[str]) -> Model:
+    """Return the model of ``--run``, of ``--config`` with or without ``--ckpt_path``, or else the released one.
 
     Raises:
-        UserError: the masks would lie among the photographs, or the shard is not a part.
+        UserError: there is none.
     """
-    photos, output = Path(options.images), Path(options.output)
-    if output.resolve() == photos.resolve():
-        raise UserError(f"--output {output} is the folder of the photographs: pass another one.")
-    if photos.resolve() in output.resolve().parents:
-        raise UserError(f"--output {output} lies among the photographs, and would be one of them: pass another one.")
-    return Task(photos, output, share(options.shard), options.overwrite, options.page, options.limit, boxes)
+    if run is None and ckpt_path is None:
+        own = config_words(configs) if configs else ["--config", str(RELEASED)]
+        return Model([*own, *words], released=not configs)
+    _, own, checkpoint = run_words(run, ckpt_path, configs)
+    return Model([*own, *words], checkpoint)
 
 
 def write_masks(task: Task, model: Model, title: str) -> None:

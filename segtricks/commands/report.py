@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segtricks.commands.options import OptionParser
-from segtricks.reports.page import run_page
 from segtricks.runs import existing_run, replacing
 
 USAGE = """runs/NAME [--output FILE]
@@ -21,6 +20,8 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("run")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(list(words))
+    from segtricks.reports.page import run_page  # later than the options: matplotlib takes a second
+
     run = existing_run(options.run)
     output = options.output or run / "report.html"
     content = run_page(run, output)

@@ -1,6 +1,5 @@
 """``segtricks fit --rounds N``: self-training, where each round learns the masks that the one before predicts."""
 
-import argparse
 import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segtricks.commands.fit import UNTIL
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import config_name, config_words
 from segtricks.commands.stages import list_photographs, run_stage
@@ -20,9 +20,6 @@ from segtricks.pseudo_labels.agreement import store_agreement
 from segtricks.reports.tables import figure, text_table
 from segtricks.runs import RUNS, hold_run, new_run, write_csv, write_json
 from segtricks.scoring.results import read_results, result_files
-
-UNTIL = 0.95
-"""Agreement of the masks with those of the round before at which rounds end."""
 
 _PLAN = "rounds.json"
 _MAIN = ("iou", "corloc")  # of the scores, what the table shows; the file has all
@@ -76,33 +73,6 @@ class Round:
 def is_in_rounds(name: str | None) -> bool:
     """Tell whether a run of this name is one of several rounds."""
     return name is not None and (RUNS / name / _PLAN).is_file()
-
-
-def add_round_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--rounds`` and ``--until``."""
-    parser.add_argument(
-        "--rounds", type=_count, metavar="N", help="train up to N times, each time on the masks of the one before"
-    )
-    parser.add_argument(
-        "--until", type=_share, metavar="IOU",
-        help=f"end the rounds when masks agree so far with those of the round before (default {UNTIL})",
-    )  # fmt: skip
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an IoU above 0 and at most 1")
-    return value
 
 
 def train_in_rounds(options: Namespace, configs: Sequence[str], words: Sequence[str]) -> None:

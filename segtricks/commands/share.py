@@ -18,11 +18,7 @@ from segtricks.commands.hub_runs import (
     portable,
 )
 from segtricks.commands.options import OptionParser
-from segtricks.commands.run_loading import load_run
 from segtricks.errors import UserError
-from segtricks.methods.released import write_head
-from segtricks.reports.model_card import model_card
-from segtricks.scoring.results import read_config
 
 USAGE = "runs/NAME --to OWNER/NAME [--private] [--license apache-2.0] [--ckpt_path FILE] [--dry_run FOLDER]"
 
@@ -33,10 +29,16 @@ def main(words: Sequence[str]) -> None:
     address = parse_address(options.to)
     if address.revision is not None:
         raise UserError(f"--to {options.to} names a revision: leave out @{address.revision}, a new one is made.")
-    run = find_run(options.run)
-    config = portable(read_config(run))
     if options.dry_run is None:
         _check_token()
+    # Later than the options: Lightning takes seconds.
+    from segtricks.commands.run_loading import load_run
+    from segtricks.methods.released import write_head
+    from segtricks.reports.model_card import model_card
+    from segtricks.scoring.results import read_config
+
+    run = find_run(options.run)
+    config = portable(read_config(run))
     module = load_run(run, options.ckpt_path)
     card = model_card(run, module, str(address), options.license)
     with tempfile.TemporaryDirectory() as temporary:

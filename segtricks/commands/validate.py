@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 
-from segtricks.commands.helping import show_help, wants_help
-from segtricks.commands.lightning_cli import SegtricksCLI, quiet
-from segtricks.commands.options import OptionParser, add_run_options, run_words, take_configs
+from segtricks.commands.options import (
+    OptionParser,
+    add_run_options,
+    check_words,
+    run_words,
+    take_configs,
+    wants_help,
+)
 from segtricks.reports.tables import text_table
 
 USAGE = "--run runs/NAME [--any.option value] (or --config CONFIG --ckpt_path FILE)"
@@ -15,10 +20,15 @@ def main(words: Sequence[str]) -> None:
     parser = OptionParser("validate", USAGE)
     add_run_options(parser)
     if wants_help(words):
+        from segtricks.commands.helping import show_help
+
         return show_help(parser, words, "validate")
     configs, words = take_configs(words)
     options, rest = parser.parse_known_args(words)
+    check_words("validate", rest, configs, options.run)
     _, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
+    from segtricks.commands.lightning_cli import SegtricksCLI, quiet  # later than the options: it takes seconds
+
     quiet()
     cli = SegtricksCLI([*model_words, *rest], command="validate", enable_checkpointing=False)
     cli.ask_for_targets()

@@ -1,6 +1,14 @@
 from .datamodule import DetectionDataModule as DetectionDataModule
 from .datamodule import SaliencyDataModule as SaliencyDataModule
+from .datasets.cityscapes import CityscapesTrain as CityscapesTrain
+from .datasets.cityscapes import CityscapesVal as CityscapesVal
+from .datasets.coco17 import COCO17Train as COCO17Train
+from .datasets.coco17 import COCO17Val as COCO17Val
+from .datasets.coco17_panoptic import COCO17PanopticTrain as COCO17PanopticTrain
+from .datasets.coco17_panoptic import COCO17PanopticVal as COCO17PanopticVal
 from .datasets.coco20k import COCO20K as COCO20K
+from .datasets.coco_stuff import COCOStuff27Train as COCOStuff27Train
+from .datasets.coco_stuff import COCOStuff27Val as COCOStuff27Val
 from .datasets.dut_omron import DUTOMRON as DUTOMRON
 from .datasets.duts import DUTSTest as DUTSTest
 from .datasets.duts import DUTSTrain as DUTSTrain

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from segtricks.data.datasets.registry import open_dataset
+from segtricks.data.datasets.registry import DATASET_NAMES, open_dataset
 from segtricks.data.loading import (
     CropItems,
     TrainItems,
@@ -22,9 +22,7 @@ from segtricks.data.loading import (
     collate_stacked,
     finished,
     make_loader,
-    processors,
 )
-from segtricks.data.orientation import Orientation
 from segtricks.data.sample import SegmentationDataset, TargetKind
 from segtricks.data.sampler import EpochPlace, EpochSampler, ResumableLoader, ShareBatches, ShareSampler, process_rank
 from segtricks.data.store import ImageCache
@@ -38,6 +36,8 @@ from segtricks.data.transforms import (
     to_input,
 )
 from segtricks.errors import UserError, path_hint
+from segtricks.parallel import processors
+from segtricks.words import Orientation
 
 TEST_SETS = ["duts-te", "dut-omron", "ecssd"]
 DETECTION_SETS = ["voc07", "voc12", "coco20k"]
@@ -152,6 +152,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         placement: Where a photograph scaled down for a random ``crop`` lies in it: at ``random``, or in the ``corner``
             at the top left, top right after a flip.
         keep_aspect: Train on photographs in their proportions; false squeezes them to squares, as SelfMask does.
+        mapping: Set whose truth decides, in ``test``, which class a cluster stands for, in place of that of the test
+            set; for methods that find clusters without labels.
     """
 
     def __init__(
@@ -190,9 +192,13 @@ class SaliencyDataModule(lightning.LightningDataModule):
         foreground: list[int] | int | None = None,
         ignore: list[int] | int | None = None,
         orientation: Orientation = "exif",
+        mapping: str | None = None,
     ) -> None:
         super().__init__()
         self.targets: TargetKind | None = None
+        self.mapping = mapping
+        self._mapping: SegmentationDataset | None = None
+        self._tests_as: TargetKind | None = None
         self._splits: tuple[SegmentationDataset, SegmentationDataset] | None = None
         self._tests: list[SegmentationDataset] | None = None
         self._own_train: Any = None if isinstance(train, str) else train
@@ -258,11 +264,40 @@ class SaliencyDataModule(lightning.LightningDataModule):
         self._test_crop = CenterCropTransform(size, resize)
 
     def read_tests_as(self, kind: TargetKind) -> None:
-        """Test on targets of this kind; a ``UserError`` where a test set has none."""
+        """Test on targets of this kind, or on label maps where a set has named classes and no such targets.
+
+        Raises:
+            UserError: a test set has neither.
+        """
+        self._tests_as = kind
+        self._tests = [self._read_as(dataset) for dataset in self.test_datasets]
+
+    def _read_as(self, dataset: SegmentationDataset) -> SegmentationDataset:
+        if self._tests_as is None:
+            return dataset
+        labelled = self._tests_as not in dataset.target_kinds and dataset.classes
         try:
-            self._tests = [dataset.with_targets(kind) for dataset in self.test_datasets]
+            return dataset.with_targets("labels" if labelled else self._tests_as)
         except UserError as error:
             raise UserError(f"{error}\nNext: pass another file or folder of targets as --data.masks.") from error
+
+    def mapping_dataloader(self) -> DataLoader[Any] | None:
+        """The photographs of ``mapping`` with their truth, in batches as those of ``test``; None where it is null."""
+        return None if self._mapping is None else self._whole(self._mapping, crop=None)
+
+    def _open_mapping(self, spec: str) -> SegmentationDataset:
+        """The set of ``mapping``; a ``UserError`` where a test set has other classes, or the same images."""
+        dataset = self._read_as(self._open_test(spec))
+        images = set(dataset.images)
+        for name, test in zip(self.test_names, self.test_datasets, strict=True):
+            wrong = ""
+            if (dataset.target_kind, dataset.classes) != (test.target_kind, test.classes):
+                wrong = f"{spec} does not have the classes of {name}, to find those of clusters."
+            elif shared := len(images.intersection(test.images)):
+                wrong = f"{shared:,} of the {len(images):,} images of {spec} are also scored, in {name}."
+            if wrong:
+                raise UserError(f"{wrong}\nNext: pass training images of the same data set as --data.mapping.")
+        return dataset
 
     @property
     def train_dataset(self) -> SegmentationDataset:
@@ -290,7 +325,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         if self.targets is None:
             return self._open(spec, masks=self.masks, boxes=self.boxes, hard=self.hard)
         # Pseudo-labels of the training set are not the truth of a test set.
-        dataset = self._open(spec, boxes=self.boxes, hard=self.hard, require_masks=False)
+        has_truth = spec.split("[")[0] in DATASET_NAMES
+        dataset = self._open(spec, boxes=self.boxes, hard=self.hard, require_masks=has_truth)
         if dataset.masks is None and dataset.annotations is None:
             raise UserError(
                 f"The test set {spec} has no masks of its own, and --data.masks holds pseudo-labels to train on.\n"
@@ -395,6 +431,8 @@ class SaliencyDataModule(lightning.LightningDataModule):
         for name, dataset in zip(self.test_names, self.test_datasets, strict=True):
             dataset.decide_reading()
             dataset.warn_of_reading(name)
+        if self.mapping is not None:  # what is wrong with it is an error before anything is scored
+            self._mapping = self._open_mapping(self.mapping)
         return [self._whole(dataset, crop) for dataset in self.test_datasets]
 
     def predict_dataloader(self) -> DataLoader[Any]:

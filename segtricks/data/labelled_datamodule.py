@@ -4,7 +4,6 @@ from typing import Any
 
 from segtricks.data.datamodule import TEST_SETS, SaliencyDataModule
 from segtricks.data.datasets.registry import DATASET_NAMES, open_dataset
-from segtricks.data.datasets.voc_labels import VOC12Labels
 from segtricks.data.sample import SegmentationDataset
 
 
@@ -13,7 +12,7 @@ class LabelledDataModule(SaliencyDataModule):
 
     Args:
         train: Training set.
-        test: Test sets, or a single one; those of VOC 2012 with classes are read as label maps.
+        test: Test sets, or a single one; those with classes are read as label maps.
         labels: Folder of label maps, one class id a pixel, for folders or lists of photographs.
         options: As for :class:`SaliencyDataModule`.
     """
@@ -34,4 +33,4 @@ class LabelledDataModule(SaliencyDataModule):
             dataset.reading.check_labels("--data.labels")
             return dataset
         dataset = super()._open_test(spec)
-        return dataset.with_targets("labels") if isinstance(dataset, VOC12Labels) else dataset
+        return dataset.with_targets("labels") if dataset.classes else dataset

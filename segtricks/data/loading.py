@@ -379,12 +379,6 @@ def _has_locks() -> bool:
     return True
 
 
-def processors() -> int:
-    """Reading processes where none are asked for: 4, or the number of processors where that is less."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(4, usable or 1)
-
-
 def _normalized(image: Tensor) -> Tensor:
     return image if image.is_floating_point() else to_input(image)
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from segtricks.data.datasets.registry import is_photographs
-from segtricks.data.datasets.voc_labels import VOC12Labels
 from segtricks.data.labelled_datamodule import LabelledDataModule
 from segtricks.data.loading import collate_stacked, make_loader
 from segtricks.data.neighbours import FiveCrops, MiddleItems, NeighbourItems, collate_neighbours
@@ -88,13 +87,12 @@ class NeighbourDataModule(LabelledDataModule):
     def _open_train(self) -> SegmentationDataset:
         if self.targets is None or self.masks is not None:
             return super()._open_train()
-        dataset = self._open(self.train, require_masks=False)
-        if not isinstance(dataset, VOC12Labels) or dataset.masks is None:
+        if not self._open(self.train, require_masks=False).classes:
             raise UserError(
                 f"A linear probe learns label maps, and {self.train} has none.\n"
                 "Next: pass their folder as --data.masks, or leave out --model.linear_probe."
             )
-        return dataset.with_targets("labels")
+        return self._open(self.train).with_targets("labels")
 
     def _train_items(self) -> NeighbourItems:
         if self._table is None:

@@ -1,7 +1,6 @@
 """Bring what was drawn on a photograph's stored pixels upright, as its EXIF orientation says."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,9 +8,7 @@ from torch import Tensor
 from segtricks.data.boxes import ImageBoxes
 from segtricks.data.images import Stored, UnreadableImage, find_images, read_stored
 from segtricks.data.pairing import composed, one_per_stem, without_suffix
-
-Orientation = Literal["exif", "raw"]
-"""What masks and boxes were drawn on: the upright photograph, or its pixels as they are stored."""
+from segtricks.words import Orientation
 
 _TURNS = {
     2: (False, True, False),

@@ -8,10 +8,10 @@ from typing import Any
 
 from segtricks.data.images import IMAGE_SUFFIXES, Stored, UnreadableImage, read_stored
 from segtricks.data.mask_values import DEPTHS, SAMPLE, Content, MaskRule, decide, refuse_masks, spread_out
-from segtricks.data.orientation import Orientation
 from segtricks.data.pairing import few
 from segtricks.errors import UserError
 from segtricks.parallel import in_threads
+from segtricks.words import Orientation
 
 _DEEP = (".png", ".tif", ".tiff")  # formats that can hold 16 bits
 _THREADS = 4

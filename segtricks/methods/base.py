@@ -24,8 +24,9 @@ from segtricks.refine import BILATERAL_PRESETS, GuidedFilter
 from segtricks.scoring.evaluation import Evaluation
 from segtricks.scoring.evaluator import Evaluator, SaliencyEvaluator, Target
 from segtricks.training.checkpoints import freeze_out, thaw_in
+from segtricks.words import ROWS
 
-PLAIN, REFINED, SOLVED = "mask", "mask + guided filter", "mask + bilateral solver"
+PLAIN, REFINED, SOLVED = ROWS.values()
 
 Refine = Callable[[Tensor, Tensor], Tensor]
 """From a mask (1, 1, H, W) and its image in [0, 1] to the refined mask."""
@@ -148,10 +149,13 @@ class SegmentationModule(lightning.LightningModule):
 
     def prediction_of(self, photo: Tensor) -> Any:
         """Return what :meth:`predict_step` makes of one photograph uint8 (3, H, W)."""
+        return self.predict_step(self.batch_of(photo), 0)[0]
+
+    def batch_of(self, photo: Tensor) -> dict[str, Any]:
+        """Return one photograph uint8 (3, H, W) as a batch of :meth:`predict_step`."""
         multiple = self.input_multiple or int(getattr(getattr(self, "backbone", None), "patch_size", 1))
         image = to_input(fit_short_side(photo, self.input_size, multiple).to(self.device))
-        batch = {"image": [image], "photo": [photo], "path": [""], "skipped": []}
-        return self.predict_step(batch, 0)[0]
+        return {"image": [image], "photo": [photo], "path": [""], "skipped": []}
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded: plain data by name.
@@ -183,7 +187,12 @@ class SegmentationModule(lightning.LightningModule):
         A method whose predictions are not soft masks of one object returns an evaluator of its own.
         """
         masks, boxes = dataset.masks is not None, dataset.annotations is not None
-        return SaliencyEvaluator(name, self.protocol, tuple(self.rows), masks, boxes, self.device)
+        return SaliencyEvaluator(name, self.protocol, tuple(self.rows), masks, boxes)
+
+    @property
+    def scoring_device(self) -> torch.device:
+        """Where masks are scored: not on Metal, which has no float64."""
+        return torch.device("cpu") if self.device.type == "mps" else self.device
 
     def on_test_start(self) -> None:
         """Make an evaluator for each test set."""
@@ -209,10 +218,11 @@ class SegmentationModule(lightning.LightningModule):
         for i, path in enumerate(batch["path"]):
             target = Target(
                 path,
-                batch["mask"][i][None] if "mask" in batch else None,
+                batch["mask"][i][None].to(self.scoring_device) if "mask" in batch else None,
                 batch["boxes"][i] if "boxes" in batch else None,
             )
-            verdicts = evaluator.add(target, {row: _finite(masks[i], row, path) for row, masks in outputs.items()})
+            found = {row: _finite(masks[i], row, path).to(self.scoring_device) for row, masks in outputs.items()}
+            verdicts = evaluator.add(target, found)
             for row, verdict in verdicts.items():
                 self.batch_scores[row].append(verdict.scores)
         return outputs
@@ -240,15 +250,30 @@ class SegmentationModule(lightning.LightningModule):
         probs = self.probabilities(batch, polarity)
         for prob, image, photo, size in zip(probs, batch["image"], batch["photo"], sizes, strict=True):
             for row, refine in refiners.items():
-                if refine is None:
-                    rows[row].append(fit(prob, size, interpolation)[0])
-                else:
-                    rows[row].append(self._refined(refine, prob, image, photo, size, interpolation)[0])
+                rows[row].append(self.refined(refine, prob, image, photo, size, interpolation)[0])
         return rows
 
-    def _refined(
-        self, refine: Refine, prob: Tensor, image: Tensor, photo: Tensor, size: tuple[int, ...], interpolation: str
+    def refined(
+        self,
+        refine: Refine | None,
+        prob: Tensor,
+        image: Tensor,
+        photo: Tensor,
+        size: tuple[int, ...],
+        interpolation: str = "bilinear",
     ) -> Tensor:
+        """Return a mask of :meth:`probabilities` at another size (1, 1, H, W), refined where ``refine_at`` says.
+
+        Args:
+            refine: what refines it, or None.
+            prob: the mask (1, 1, h, w).
+            image: the normalised image (3, h, w) that the network saw.
+            photo: uint8 (3, H, W).
+            size: H and W.
+            interpolation: by which it is enlarged.
+        """
+        if refine is None:
+            return fit(prob, size, interpolation)
         if self.refine_at == "model":
             return fit(refine(prob, denormalize(image[None])).clamp(0, 1), size, interpolation)
         guidance = photo[None].to(prob.device).float() / 255

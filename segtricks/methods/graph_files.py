@@ -24,7 +24,6 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 class OnnxFile:
     """ONNX, for onnxruntime and what else reads it."""
 
-    suffix = ".onnx"
     needs = "numpy, pillow, onnxruntime"
 
     @staticmethod
@@ -113,7 +112,6 @@ for path in map(Path, sys.argv[1:]):
 class TorchFile:
     """An exported program of torch, for Python and what compiles it ahead of time."""
 
-    suffix = ".pt2"
     needs = "numpy, pillow, torch"
 
     @staticmethod

@@ -1,6 +1,7 @@
 """Sempart with multi-scale consistency and guided filtering: one network, its loss stack and its training step."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
@@ -89,8 +90,12 @@ class Sempart(Trainable, SegmentationModule):
         eps: affinity below the threshold.
         sigma: colour scale of the total variation.
         hidden_dim: channels of the head's transformer.
+        fine: predict the fine mask from the image. Without, it is the coarse mask enlarged, its borders left to the
+            guided filter, and training is several times as fast (``configs/quick.yaml``).
         optimizer: any torch optimiser; left out, AdamW with lr 1e-4, betas (0.9, 0.99) and no weight decay.
         lr_scheduler: any torch schedule, stepped once an epoch.
+        schedule: of the learning rate where no lr_scheduler is given: constant, or falling to 0 at the last step along
+            half a cosine, however many photographs there are.
         compile: torch.compile the networks for training; takes a minute at the start and gains nothing on a CPU.
         protocol: how ``test`` scores.
         seed: draws the crops; a run's ``seed_everything``.
@@ -104,7 +109,7 @@ class Sempart(Trainable, SegmentationModule):
     }
     training_options: ClassVar = (
         *Trainable.training_options,
-        *("crop", "teacher", "ema_decay", "crop_fraction", "weights", "tau", "eps", "sigma"),
+        *("crop", "teacher", "ema_decay", "crop_fraction", "weights", "tau", "eps", "sigma", "schedule"),
     )
     exportable = True
     head: SempartHead
@@ -130,8 +135,10 @@ class Sempart(Trainable, SegmentationModule):
         eps: float = 1e-6,
         sigma: float = 1.0,
         hidden_dim: int = 64,
+        fine: bool = True,
         optimizer: OptimizerCallable | None = None,
         lr_scheduler: LRSchedulerCallable | None = None,
+        schedule: Literal["constant", "cosine"] = "constant",
         compile: bool = False,
         protocol: str = "fullres",
         seed: int = 0,
@@ -145,13 +152,14 @@ class Sempart(Trainable, SegmentationModule):
             raise UserError(f"model.teacher must be shared or ema, got {teacher!r}.")
         if not (sigma > 0 and eps >= 0):
             raise UserError(f"model.sigma must be above 0 and model.eps at least 0, got {sigma} and {eps}.")
+        if schedule == "cosine" and lr_scheduler is not None:
+            raise UserError("model.schedule cosine and model.lr_scheduler are two schedules: leave out one of them.")
         own = affinity_of(backbone, "sempart", feature, layer)
         self.feature, self.layer = own.feature, own.layer
         self.backbone = create_backbone(
             backbone, pretrained, backbone_checkpoint, own.feature, own.layer, pos_interp=pos_interp
         )
-        self.head = SempartHead(self.backbone.feature_dim, self.backbone.patch_size, hidden_dim)
-        self.head.to(memory_format=torch.channels_last)
+        self.head = SempartHead(self.backbone.feature_dim, self.backbone.patch_size, hidden_dim, fine=fine)
         self.ema: MovingAverage | None = None
         if crop and teacher == "ema":
             self.ema = MovingAverage(self.head, ema_decay)
@@ -169,7 +177,7 @@ class Sempart(Trainable, SegmentationModule):
         self.graph: Graph | None = None
         """What the threshold made of the sample of photographs at the start of training."""
         self.sign = ForegroundSign()
-        self.make_scheduler, self.seed = lr_scheduler, seed
+        self.make_scheduler, self.schedule, self.seed = lr_scheduler, schedule, seed
         self.compile_networks = compile
         self._compiled: Networks | None = None
         self.use_optimizer(optimizer)
@@ -188,7 +196,6 @@ class Sempart(Trainable, SegmentationModule):
 
         The probabilities are the head's own, whose foreground may be the background: see :attr:`sign`.
         """
-        images = images.contiguous(memory_format=torch.channels_last)
         views, (extract, encode, decode) = images, self.networks()
         if self.crop:
             height, width = images.shape[-2:]
@@ -301,7 +308,26 @@ class Sempart(Trainable, SegmentationModule):
         """Return the optimiser of the head, with its schedule if there is one."""
         optimizer = self.new_optimizer()
         _fuse(optimizer)
-        return optimizer if self.make_scheduler is None else ([optimizer], [self.make_scheduler(optimizer)])
+        if self.make_scheduler is not None:
+            return [optimizer], [self.make_scheduler(optimizer)]
+        if self.schedule == "constant":
+            return optimizer
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self._steps())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _steps(self) -> int:
+        """Steps of the whole training.
+
+        Raises:
+            UserError: it has no end.
+        """
+        steps = self.trainer.estimated_stepping_batches
+        if steps == math.inf:
+            raise UserError(
+                "model.schedule cosine falls to 0 at the last step, and this training has none.\n"
+                "Next: pass --trainer.max_epochs or --trainer.max_steps."
+            )
+        return int(steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the threshold."""
@@ -327,7 +353,12 @@ class Sempart(Trainable, SegmentationModule):
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded."""
         teacher = "shared" if self.ema is None else "ema"
-        own = {"patch_size": self.backbone.patch_size, "hidden_dim": self.head.hidden_dim, "teacher": teacher}
+        own: dict[str, Any] = {
+            "patch_size": self.backbone.patch_size,
+            "hidden_dim": self.head.hidden_dim,
+            "teacher": teacher,
+        }
+        own["fine"] = self.head.fine is not None
         return super().identity() | own | {"feature": self.feature, "layer": self.layer}
 
     def _generator(self, step: int) -> torch.Generator:

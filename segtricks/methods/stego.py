@@ -23,6 +23,7 @@ from segtricks.errors import UserError
 from segtricks.heads import ClusterProbe, StegoHead
 from segtricks.losses import correspondence_loss, sample_points
 from segtricks.methods.base import PLAIN, SegmentationModule
+from segtricks.methods.mapping import mapping_batches
 from segtricks.methods.trainable import Trainable
 from segtricks.pseudo_labels.label_maps import LabelWriter
 from segtricks.scoring.evaluator import Target
@@ -332,7 +333,10 @@ class Stego(Trainable, SegmentationModule):
                 f"{name} has no label maps to compare clusters with.\n"
                 "Next: pass voc12-val, or photographs with --data.labels FOLDER."
             )
-        return LabelMapEvaluator(name, self.semantic, self.cluster_probe.clusters.shape[0], PLAIN)
+        # A probe has the classes that it was trained on.
+        protocol = self.semantic if self.linear_probe is not None else self.semantic.of_classes(dataset.classes)
+        mapping_set = self.trainer.datamodule.mapping  # type: ignore[attr-defined]
+        return LabelMapEvaluator(name, protocol, len(self.cluster_probe.clusters), PLAIN, mapping_set=mapping_set)
 
     @torch.no_grad()
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:
@@ -341,12 +345,27 @@ class Stego(Trainable, SegmentationModule):
         for path, reason in batch["skipped"]:
             evaluator.skip(path, reason)
         maps = []
+        for target, found in self._segmented(batch):
+            evaluator.add(target, {PLAIN: found})
+            maps.append(found.clusters[None].float() / max(1, len(self.cluster_probe.clusters) - 1))
+        return {PLAIN: maps}
+
+    def _segmented(self, batch: dict[str, Any]) -> Iterator[tuple[Target, Segmented]]:
+        """What is true and what is predicted of each photograph, cut as the protocol says."""
         for photo, labels, path in zip(batch["photo"], batch["labels"], batch["path"], strict=True):
             labels = self.semantic.cut(labels)
             found = self.segment(self.semantic.cut(photo), (labels.shape[-2], labels.shape[-1]))
-            evaluator.add(Target(path, labels=labels), {PLAIN: found})
-            maps.append(found.clusters[None].float() / max(1, len(self.cluster_probe.clusters) - 1))
-        return {PLAIN: maps}
+            yield Target(path, labels=labels), found
+
+    @torch.no_grad()
+    def on_test_epoch_end(self) -> None:
+        """Look at the images of ``data.mapping``, and compute the figures of every test set."""
+        for batch in mapping_batches(self):
+            for target, found in self._segmented(batch):
+                for evaluator in self._evaluators:
+                    assert isinstance(evaluator, LabelMapEvaluator)
+                    evaluator.add_to_mapping(target, {PLAIN: found})
+        super().on_test_epoch_end()
 
     def trained_parameters(self) -> Iterator[Any]:
         """Yield the parameters of the head, and those of the probes with the factor of their learning rate."""

@@ -23,11 +23,13 @@ from segtricks.errors import UserError
 from segtricks.heads.combine import combine_panoptic
 from segtricks.heads.panoptic_fpn import NetworkSize, Norm, PanopticFPN, PanopticLosses
 from segtricks.methods.base import PLAIN, Refine, SegmentationModule
+from segtricks.methods.mapping import mapping_batches
 from segtricks.methods.trainable import Trainable
 from segtricks.pseudo_labels.instances import PanopticWriter
 from segtricks.pseudo_labels.merge import PanopticMap, PanopticPrediction
 from segtricks.pseudo_labels.stages import LabelStage, PseudoLabels, label_stages
-from segtricks.scoring.evaluator import Evaluator, Target
+from segtricks.scoring.evaluator import Target
+from segtricks.scoring.label_maps import LabelMapEvaluator, LabelMapProtocol, Segmented
 from segtricks.scoring.panoptic import PanopticEvaluator
 from segtricks.scoring.panoptic_protocol import get_panoptic_protocol
 
@@ -47,7 +49,8 @@ class U2Seg(Trainable, SegmentationModule):
     photograph: 0 on instances, 1 and above for stuff, 255 where nothing is known. Photographs may be without instances.
 
     ``predict`` gives a :class:`segtricks.pseudo_labels.merge.PanopticPrediction`, and writes a store of the same kind.
-    ``test`` scores it against instances of a COCO JSON file, or against a store that holds the truth.
+    ``test`` scores it against instances of a COCO JSON file, a store that holds the truth, or a data set with objects,
+    stuff or label maps.
 
     Which anchors and proposals a step learns from is a function of seed and step, so that a resumed run draws what it
     would have drawn. Of the published recipe, the cascade, class-agnostic box regression, several sizes of one
@@ -69,7 +72,8 @@ class U2Seg(Trainable, SegmentationModule):
         min_stuff_area: of a segment of stuff in it, in pixels of the photograph.
         optimizer: any torch optimiser; left out, SGD with lr 0.01, momentum 0.9 and weight decay 5e-5, which norms are
             spared.
-        protocol: how ``test`` finds the classes of clusters: strict, or u2seg as published.
+        protocol: how ``test`` finds the classes of clusters: strict, u2seg as published, or on the images of
+            data.mapping, train.
         labels: how ``fit`` makes the pseudo-labels that ``data.masks`` does not have.
         seed: of the draws.
 
@@ -99,7 +103,7 @@ class U2Seg(Trainable, SegmentationModule):
         min_score: float = 0.5,
         min_stuff_area: int = 4096,
         optimizer: OptimizerCallable | None = None,
-        protocol: Literal["strict", "u2seg"] = "strict",
+        protocol: Literal["strict", "u2seg", "train"] = "strict",
         labels: PseudoLabels = PseudoLabels(),  # noqa: B008 - frozen
         seed: int = 0,
     ) -> None:
@@ -228,14 +232,39 @@ class U2Seg(Trainable, SegmentationModule):
         return PanopticMap(segments, torch.where(is_thing, categories, categories + self.network.num_things))
 
     def setup(self, stage: str) -> None:
-        """Let test sets hand out objects and stuff."""
-        if stage == "test":
-            self.trainer.datamodule.read_tests_as("panoptic")  # type: ignore[attr-defined]
+        """Let test sets hand out objects and stuff, or label maps.
 
-    def make_evaluator(self, dataset: SegmentationDataset, name: str) -> Evaluator:
-        """Return what scores a test set: AP and AR without classes, and PQ where there is stuff."""
-        network = self.network
-        return PanopticEvaluator(name, network.num_things, network.num_stuff, self.panoptic_protocol, PLAIN)
+        Raises:
+            UserError: the protocol and ``data.mapping`` do not go together.
+        """
+        if stage != "test":
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data.read_tests_as("panoptic")
+        panoptic = any(dataset.target_kind == "panoptic" for dataset in data.test_datasets)
+        by_others = self.panoptic_protocol.mapped_on == "train"
+        if by_others and data.mapping is None:
+            raise UserError(
+                "The protocol train finds the classes of clusters on images that are not scored.\n"
+                "Next: pass these, with their truth, as --data.mapping, for example coco17-panoptic-train[:1000]."
+            )
+        if data.mapping is not None and panoptic and not by_others:
+            raise UserError(
+                f"The protocol {self.panoptic_protocol.name} finds the classes of clusters on the images that are "
+                f"scored, and not on {data.mapping}.\nNext: pass --protocol train, or leave out --data.mapping."
+            )
+        self.panoptic_protocol = dataclasses.replace(self.panoptic_protocol, mapping_set=data.mapping)
+
+    def make_evaluator(self, dataset: SegmentationDataset, name: str) -> PanopticEvaluator | LabelMapEvaluator:
+        """Return what scores a test set.
+
+        That is AP and AR without classes, with PQ and mIoU where there is stuff; mIoU alone where there are label maps.
+        """
+        things, stuff = self.network.num_things, self.network.num_stuff
+        if dataset.target_kind == "labels":
+            protocol, mapping_set = LabelMapProtocol(len(dataset.classes)), self.panoptic_protocol.mapping_set
+            return LabelMapEvaluator(name, protocol, things + stuff, PLAIN, published=False, mapping_set=mapping_set)
+        return PanopticEvaluator(name, things, stuff, self.panoptic_protocol, PLAIN)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Tensor]]:
         """Score a batch; return for pictures the highest score of an object at each pixel."""
@@ -243,9 +272,19 @@ class U2Seg(Trainable, SegmentationModule):
         for path, reason in batch["skipped"]:
             evaluator.skip(path, reason)
         predictions = self.predict_step(batch, batch_idx)
-        for path, truth, prediction in zip(batch["path"], batch["target"], predictions, strict=True):
-            evaluator.add(Target(path, panoptic=_on_cpu(truth)), {PLAIN: prediction})
+        for target, prediction in zip(_targets(batch), predictions, strict=True):
+            evaluator.add(target, {PLAIN: _compared(prediction, target)})
         return {PLAIN: [_any_object(prediction) for prediction in predictions]}
+
+    @torch.no_grad()
+    def on_test_epoch_end(self) -> None:
+        """Look at the images of ``data.mapping``, and compute the figures of every test set."""
+        for batch in mapping_batches(self):
+            for target, prediction in zip(_targets(batch), self.predict_step(batch, 0), strict=True):
+                for evaluator in self._evaluators:
+                    assert isinstance(evaluator, PanopticEvaluator | LabelMapEvaluator)
+                    evaluator.add_to_mapping(target, {PLAIN: _compared(prediction, target)})
+        super().on_test_epoch_end()
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint must share with this module to be loaded."""
@@ -299,6 +338,26 @@ def _any_object(prediction: PanopticPrediction) -> Tensor:
     return torch.cat([nothing, masks * scores[:, None, None]]).amax(dim=0, keepdim=True)
 
 
+def _targets(batch: Mapping[str, Any]) -> Iterator[Target]:
+    """What is true of each photograph: objects and stuff, or a label map."""
+    if "labels" in batch:
+        for path, labels in zip(batch["path"], batch["labels"], strict=True):
+            yield Target(path, labels=labels)
+    else:
+        for path, truth in zip(batch["path"], batch["target"], strict=True):
+            yield Target(path, panoptic=_on_cpu(truth))
+
+
+def _compared(prediction: PanopticPrediction, target: Target) -> Any:
+    """What is compared with a target: the panoptic map as one of clusters where that is a label map."""
+    if target.labels is None:
+        return prediction
+    found, categories = prediction.panoptic
+    # Void is -1, things are 0 to K - 1, and stuff follows.
+    return Segmented(torch.cat([categories.new_tensor([-1]), categories - 1])[found])
+
+
 def _on_cpu(truth: Panoptic) -> Panoptic:
     values = (None if value is None else value.cpu() for value in truth.instances)
-    return Panoptic(Instances(*values), truth.semantic.cpu())  # type: ignore[arg-type]
+    segments = None if truth.segments is None else truth.segments.cpu()
+    return Panoptic(Instances(*values), truth.semantic.cpu(), segments)  # type: ignore[arg-type]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from segtricks.metrics.base import binary_target, check_masks, keep_apart
+from segtricks.metrics.base import keep_apart
+from segtricks.metrics.functional.masks import binary_target, check_masks
 from segtricks.metrics.thresholds import f_beta, precision_recall, threshold_counts
 
 

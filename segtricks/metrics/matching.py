@@ -30,6 +30,8 @@ def match_clusters(confusion: Tensor, how: Matching = "hungarian", by: By = "iou
     counts = confusion.cpu().double()
     table = overlaps(counts) if by == "iou" else counts
     mapping = torch.full((len(counts),), -1)
+    if not counts.shape[1]:
+        return mapping.to(confusion.device)
     if how == "hungarian":
         clusters, classes = (torch.from_numpy(places) for places in linear_sum_assignment(table.numpy(), maximize=True))
         mapping[clusters] = classes

@@ -47,6 +47,10 @@ _ALL = (
     Measure("retrieval_miou_present", "retrieval mIoU, strict", per_image=False, of="labels"),
     Measure("cluster_miou", "cluster mIoU", headline=True, per_image=False, of="labels"),
     Measure("cluster_accuracy", "cluster acc", headline=True, per_image=False, of="labels"),
+    Measure("cluster_miou_train", "cluster mIoU, train", headline=True, per_image=False, of="labels"),
+    Measure("cluster_accuracy_train", "cluster acc, train", per_image=False, of="labels"),
+    Measure("cluster_miou_majority", "cluster mIoU, majority", per_image=False, of="labels"),
+    Measure("cluster_accuracy_majority", "cluster acc, majority", per_image=False, of="labels"),
     Measure("cluster_miou_published", "cluster mIoU, published", per_image=False, of="labels"),
     Measure("cluster_accuracy_published", "cluster acc, published", per_image=False, of="labels"),
     Measure("linear_miou", "linear mIoU", headline=True, per_image=False, of="labels"),
@@ -62,6 +66,8 @@ _ALL = (
     Measure("rq", "RQ", per_image=False, of="segments"),
     Measure("pq_things", "PQ things", headline=True, per_image=False, of="segments"),
     Measure("pq_stuff", "PQ stuff", headline=True, per_image=False, of="segments"),
+    Measure("semantic_miou", "mIoU", headline=True, per_image=False, of="segments"),
+    Measure("semantic_accuracy", "pixel acc", per_image=False, of="segments"),
 )
 
 MEASURES = {measure.name: measure for measure in _ALL}

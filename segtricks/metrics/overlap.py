@@ -5,18 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segtricks.metrics.base import ImageMean, binary_target, check_masks, keep_apart
-
-
-def pixel_accuracy(foreground: Tensor, truth: Tensor) -> Tensor:
-    """Return the share of pixels on which two bool masks (B, 1, H, W) agree, (B,) float64."""
-    return (foreground == truth).double().flatten(1).mean(dim=1)
-
-
-def mask_iou(foreground: Tensor, truth: Tensor) -> Tensor:
-    """Return the intersection over union of bool masks (B, 1, H, W), (B,) float64; nan where both are empty."""
-    shared, union = (each.flatten(1).sum(dim=1) for each in (foreground & truth, foreground | truth))
-    return shared.double() / union
+from segtricks.metrics.base import ImageMean, keep_apart
+from segtricks.metrics.functional.masks import binary_target, check_masks
+from segtricks.metrics.functional.overlap import mask_iou, mean_absolute_error, pixel_accuracy
 
 
 class _Overlap(ImageMean):
@@ -70,14 +61,6 @@ class MaskIoU(_Overlap):
         self.total += iou.nansum()
         self.images += iou.isfinite().sum()
         self.empty += iou.isnan().sum()
-
-
-def mean_absolute_error(pred: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean of ``|pred - truth|`` of each image: (B, 1, H, W) in [0, 1] and bool, to (B,) float64.
-
-    Source: Perazzi et al., "Saliency filters", CVPR 2012.
-    """
-    return (pred.double() - truth.double()).abs().flatten(1).mean(dim=1)
 
 
 class MeanAbsoluteError(ImageMean):

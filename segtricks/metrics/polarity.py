@@ -1,11 +1,7 @@
 """Which side of a mask is the object: by the mask's mean, or by its mean along the image's border."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
-
-Polarity = Literal["image", "border", "batch", "none"]
 
 _RING = 0.02  # width of the border as a share of the short side
 

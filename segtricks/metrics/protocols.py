@@ -10,8 +10,8 @@ from torch.nn.functional import interpolate
 
 from segtricks.data.transforms import CenterCropTransform
 from segtricks.errors import UserError
-from segtricks.metrics.corloc import Select
-from segtricks.metrics.polarity import Polarity, background_evidence
+from segtricks.metrics.polarity import background_evidence
+from segtricks.words import Polarity, Select
 
 _BATCH = 8  # of a polarity per batch, where the protocol does not say
 

@@ -1,6 +1,6 @@
 """One vector for each mask of a photograph: of the part of the photograph that its box cuts out."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,7 @@ from segtricks.backbones.registry import last_feature
 from segtricks.data.label_entry import Entry
 from segtricks.data.transforms import CenterCropTransform, to_input
 from segtricks.discovery import pool_regions
-
-InstanceFeature = Literal["class_token", "mask"]
-"""The class token of the crop, or the mean of its patches in the mask, of unit length."""
+from segtricks.words import InstanceFeature
 
 
 class InstanceEncoder(nn.Module):

@@ -7,7 +7,7 @@ from typing import Literal
 from segtricks.backbones.registry import whole_patches
 from segtricks.data.images import UnreadableImage
 from segtricks.data.label_store import Store
-from segtricks.pseudo_labels.instance_features import InstanceFeature
+from segtricks.words import InstanceFeature
 
 MASKS, LABELS = "masks", "pseudo_labels"
 """Folders of a run: of the masks that are found, and of the store to learn from."""

@@ -20,15 +20,12 @@ from segtricks.data.images import UnreadableImage, read_mask
 from segtricks.data.label_entry import encode_mask, entry_names, write_entry
 from segtricks.data.label_store import FORMAT
 from segtricks.errors import UserError
+from segtricks.pseudo_labels.mask_files import count_one_sided, write_png
 from segtricks.refine.components import connected_components
 from segtricks.runs import replacing
 
-PNG_LEVEL = 4
-"""Of zlib: on soft masks a tenth larger than its own 6, in well under half the time."""
 THREADS = min(4, os.cpu_count() or 1)
 """That encode and write; no more than twice as many photographs wait for them or are written."""
-MANY = 0.05
-"""Share of the photographs from which empty or full masks are more than photographs without an object."""
 
 _TINT = (1.0, 0.25, 0.1)
 _PROBABILITIES = [value / 255 for value in range(256)]
@@ -279,27 +276,3 @@ def overlay(photo: Image.Image, mask: Image.Image) -> Image.Image:
     """
     kept, added = mask.point(_KEPT), [mask.point(table) for table in _ADDED]
     return ImageChops.add(ImageChops.multiply(photo, Image.merge("RGB", [kept] * 3)), Image.merge("RGB", added))
-
-
-def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write a gray picture (H, W), in one step."""
-    with replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, compress_level=PNG_LEVEL)
-
-
-def count_one_sided(empty: int, full: int) -> str:
-    """Return the counts in words."""
-    return f"{empty:,} empty masks, {full:,} of everything"
-
-
-def warn_one_sided(empty: int, full: int, masks: int, why: str) -> None:
-    """Print what is likely wrong where many of the masks are empty or full.
-
-    Args:
-        empty: masks without foreground.
-        full: masks of nothing else.
-        masks: all masks.
-        why: the likely reason, and what to type next.
-    """
-    if masks and empty + full > MANY * masks:
-        print(f"segtricks: warning: {(empty + full) / masks:.0%} of the masks are empty or full. {why}")

@@ -1,18 +1,8 @@
-"""Refiners: pure functions that fit a mask to the edges of its image."""
+"""Refiners: pure functions that fit a mask to the edges of its image.
 
-from segtricks.refine.bilateral_solver import BILATERAL_PRESETS, BilateralSolver, bilateral_solver, hard_mask
-from segtricks.refine.dense_crf import DenseCRF, dense_crf
-from segtricks.refine.guided_filter import GuidedFilter, guided_filter
-from segtricks.refine.small_segments import drop_small_segments
+What is here stands in ``__init__.pyi``. It is imported on use: torch takes seconds, and a list of names does without.
+"""
 
-__all__ = [
-    "BILATERAL_PRESETS",
-    "BilateralSolver",
-    "DenseCRF",
-    "GuidedFilter",
-    "bilateral_solver",
-    "dense_crf",
-    "drop_small_segments",
-    "guided_filter",
-    "hard_mask",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,6 @@
 """The fast bilateral solver: a mask that is smooth where position and colour are close."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -72,32 +71,6 @@ def hard_mask(soft: Tensor) -> Tensor:
     Takes (B, 1, H, W), gives (B, 1, H, W) float32 of 0 and 1, without foreground where nothing exceeds 0.5.
     """
     return largest_component(fill_holes(soft > 0.5)).float()
-
-
-@dataclass(frozen=True)
-class BilateralSolver:
-    """:func:`bilateral_solver` with its options bound, callable as ``(mask, image)``.
-
-    Args:
-        sigma_spatial: side of a cell in pixels.
-        sigma_luma: its height in luma, of 255.
-        sigma_chroma: its sides in the two chroma.
-        hard: give the binary mask of :func:`hard_mask`.
-    """
-
-    sigma_spatial: float = 24
-    sigma_luma: float = 4
-    sigma_chroma: float = 4
-    hard: bool = False
-
-    def __call__(self, mask: Tensor, image: Tensor) -> Tensor:
-        """Refine ``mask`` (B, 1, H, W) by ``image`` (B, 3, H, W) in [0, 1]."""
-        soft = bilateral_solver(mask, image, self.sigma_spatial, self.sigma_luma, self.sigma_chroma)
-        return hard_mask(soft) if self.hard else soft
-
-
-BILATERAL_PRESETS = {"two-tricks": BilateralSolver(24, 4, 4), "tokencut": BilateralSolver(16, 16, 8)}
-"""Cell sizes in use: of the "Two Tricks" code, and of TokenCut, MOVE and FOUND."""
 
 
 def _solve(grid: BilateralGrid, target: Tensor, smoothness: float, confidence: float, iterations: int) -> Tensor:

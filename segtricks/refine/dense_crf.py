@@ -1,7 +1,6 @@
 """The dense conditional random field: a mask whose pixels agree with all others of like place and colour."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -63,40 +62,6 @@ def dense_crf(
         return solve(slice(None)) if len(mask) else mask.float()
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
         return torch.cat(list(pool.map(solve, [slice(i, i + 1) for i in range(len(mask))])))
-
-
-@dataclass(frozen=True)
-class DenseCRF:
-    """:func:`dense_crf` with its options bound, callable as ``(mask, image)``.
-
-    Args:
-        sigma_smooth: of the kernel of position, in pixels.
-        weight_smooth: its weight.
-        sigma_spatial: of the kernel of position and colour, in pixels.
-        sigma_color: the same in the colours, of 255.
-        weight_color: its weight.
-        iterations: of mean field.
-    """
-
-    sigma_smooth: float = 3
-    weight_smooth: float = 7
-    sigma_spatial: float = 50
-    sigma_color: float = 5
-    weight_color: float = 10
-    iterations: int = 10
-
-    def __call__(self, mask: Tensor, image: Tensor) -> Tensor:
-        """Refine ``mask`` (B, 1, H, W) by ``image`` (B, 3, H, W) or (1, 3, H, W) in [0, 1]."""
-        return dense_crf(
-            mask,
-            image,
-            sigma_smooth=self.sigma_smooth,
-            weight_smooth=self.weight_smooth,
-            sigma_spatial=self.sigma_spatial,
-            sigma_color=self.sigma_color,
-            weight_color=self.weight_color,
-            iterations=self.iterations,
-        )
 
 
 class _Kernel:

@@ -1,14 +1,10 @@
 """The guided filter: within every window the mask becomes an affine function of the image."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from kornia.filters import box_blur, guided_blur
 from torch import Tensor
 
-Border = Literal["exact", "reflect", "replicate", "circular"]
-Guidance = Literal["gray", "color"]
+from segtricks.refine.refiners import Border, Guidance, check_options
 
 
 def guided_filter(
@@ -56,41 +52,6 @@ def guided_filter(
         return mean_slope * image + mean_offset
 
 
-@dataclass(frozen=True)
-class GuidedFilter:
-    """:func:`guided_filter` with its options bound, callable as ``(mask, image)``.
-
-    Args:
-        radius: the window has ``2 * radius + 1`` pixels a side.
-        eps: added to the image's variance in a window.
-        border: exact, reflect, replicate or circular.
-        guidance: gray or color.
-        subsample: compute coefficients on every n-th pixel.
-    """
-
-    radius: int = 9
-    eps: float = 1e-3
-    border: Border = "exact"
-    guidance: Guidance = "gray"
-    subsample: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse options out of range at once (``ValueError``), not in the first step of a run."""
-        _check_options(self.radius, self.eps, self.border, self.guidance, self.subsample)
-
-    def __call__(self, mask: Tensor, image: Tensor) -> Tensor:
-        """Filter ``mask`` (B, 1, H, W) by ``image`` (B, 3, H, W) in [0, 1]."""
-        return guided_filter(
-            mask,
-            image,
-            self.radius,
-            self.eps,
-            border=self.border,
-            guidance=self.guidance,
-            subsample=self.subsample,
-        )
-
-
 class _WindowMean:
     """Mean over the pixels of a window that lie inside the image: a zero-padded box blur divided by that of ones."""
 
@@ -112,17 +73,6 @@ def _check(mask: Tensor, image: Tensor, radius: int, eps: float, border: str, gu
         raise ValueError(f"image must be (B, 3, H, W) or (B, 1, H, W), got {tuple(image.shape)}")
     if (mask.shape[0], *mask.shape[2:]) != (image.shape[0], *image.shape[2:]):
         raise ValueError(f"mask {tuple(mask.shape)} and image {tuple(image.shape)} differ in batch or size")
-    _check_options(radius, eps, border, guidance, subsample)
+    check_options(radius, eps, border, guidance, subsample)
     if border in ("reflect", "circular") and min(image.shape[-2:]) <= radius // subsample:
         raise ValueError(f'border="{border}" needs an image larger than the radius {radius}; pass border="exact"')
-
-
-def _check_options(radius: int, eps: float, border: str, guidance: str, subsample: int) -> None:
-    if radius < 1 or not eps > 0 or subsample < 1:
-        raise ValueError(f"radius >= 1, eps > 0 and subsample >= 1 needed, got {radius}, {eps}, {subsample}")
-    if border not in ("exact", "reflect", "replicate", "circular"):
-        raise ValueError(f"border must be exact, reflect, replicate or circular, got {border!r}")
-    if guidance not in ("gray", "color"):
-        raise ValueError(f"guidance must be gray or color, got {guidance!r}")
-    if border == "exact" and (guidance == "color" or subsample > 1):
-        raise ValueError('border="exact" goes with gray guidance and subsample=1; pass border="reflect"')

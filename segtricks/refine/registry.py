@@ -5,12 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
-import torch
-
 from segtricks.errors import UserError
-from segtricks.refine.bilateral_solver import BILATERAL_PRESETS, BilateralSolver
-from segtricks.refine.dense_crf import DenseCRF
-from segtricks.refine.guided_filter import GuidedFilter
+from segtricks.refine.refiners import BILATERAL_PRESETS, BilateralSolver, DenseCRF, GuidedFilter
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,8 @@ def create_refiner(name: str, preset: str | None = None, options: Mapping[str, s
     kinds = get_type_hints(refiner.kind)
     values = {option: _value(option, text, kinds[option]) for option, text in given.items()}
     base = refiner.presets[preset] if preset else refiner.kind()
+    import torch  # takes seconds, and the list of refiners needs none
+
     try:
         made = dataclasses.replace(base, **values)
         made(torch.zeros(1, 1, 64, 64), torch.zeros(1, 3, 64, 64))

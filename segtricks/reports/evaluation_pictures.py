@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segtricks.data.images import UnreadableImage, find_images, read_image
 from segtricks.metrics import Protocol
-from segtricks.metrics.base import binary_target
+from segtricks.metrics.functional.masks import binary_target
 from segtricks.reports.figures import RankedImage, best_worst_figure, bins_figure, f_figure, pr_figure, save_figure
 from segtricks.scoring.folders import ROW, FolderEvaluation
 from segtricks.scoring.mask_reading import read_pair

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import matplotlib
 import numpy as np
@@ -15,15 +15,16 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.utils import draw_bounding_boxes
 
-from segtricks.metrics import SaliencyScores
+from segtricks.metrics import SaliencySums
 from segtricks.metrics.measures import MEASURES
 from segtricks.runs import replacing
-from segtricks.scoring.compare import Comparison, Group, Reference
+
+if TYPE_CHECKING:
+    from segtricks.scoring.compare import Comparison, Group, Reference  # pandas takes a second
 
 Bins = Sequence[Mapping[str, Any]]
-"""IoU by object size, as ``SaliencyScores.size_bins`` returns it."""
+"""IoU by object size, as ``SaliencySums.size_bins`` returns it."""
 
 _RIGHT, _EXTRA, _MISSED = (0.93, 0.93, 0.93), (0.84, 0.37, 0.0), (0.0, 0.45, 0.7)
 _BETTER, _WORSE, _NEUTRAL = "#0072b2", "#d55e00", "#808080"
@@ -146,7 +147,7 @@ def bins_figure(sets: Mapping[str, Bins]) -> Figure | None:
     return figure
 
 
-def pr_figure(scores: Mapping[str, SaliencyScores]) -> Figure:
+def pr_figure(scores: Mapping[str, SaliencySums]) -> Figure:
     """Return mean precision over mean recall, a line for each set of masks and a dot where F is largest."""
     figure = _figure(5, 4)
     axis = figure.subplots()
@@ -161,7 +162,7 @@ def pr_figure(scores: Mapping[str, SaliencyScores]) -> Figure:
     return figure
 
 
-def f_figure(scores: Mapping[str, SaliencyScores]) -> Figure:
+def f_figure(scores: Mapping[str, SaliencySums]) -> Figure:
     """Return F over the threshold."""
     figure = _figure(5, 4)
     axis = figure.subplots()
@@ -206,7 +207,7 @@ def agreement(pred: Tensor, truth: Tensor) -> Tensor:
     return picture
 
 
-def comparison_figure(comparison: Comparison) -> Figure | None:
+def comparison_figure(comparison: "Comparison") -> Figure | None:
     """Return dots with signed differences: a row of plots for each group, a column for each of the first metrics.
 
     Each metric is compared with the baseline row and, where there is one, with the published number. Blue is better,
@@ -235,7 +236,7 @@ def comparison_figure(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def not_drawn(comparison: Comparison) -> Iterator[str]:
+def not_drawn(comparison: "Comparison") -> Iterator[str]:
     """Yield a sentence for each group that :func:`comparison_figure` leaves out, and why."""
     for group in comparison.groups:
         if _is_drawn(comparison, group):
@@ -274,6 +275,8 @@ def outlined(image: Tensor, boxes: NDArray[Any]) -> Tensor:
     """Draw boxes (n, 4), half-open x0, y0, x1, y1 in pixels, onto a copy of an image (3, H, W) uint8."""
     if not len(boxes):
         return image
+    from torchvision.utils import draw_bounding_boxes  # it imports what compiles, and takes seconds
+
     corners = torch.from_numpy(boxes).round().int()
     corners[:, 2:] = torch.maximum(corners[:, 2:] - 1, corners[:, :2])  # torchvision's end with their last pixel
     width = max(2, round(max(image.shape[-2:]) / 150))
@@ -301,21 +304,23 @@ def _show_mask(axis: Axes, mask: Tensor) -> None:
     axis.imshow(mask[0].float().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
 
 
-def _pairs(comparison: Comparison) -> list[tuple[str, Reference]]:
+def _pairs(comparison: "Comparison") -> "list[tuple[str, Reference]]":
     """The first metrics, and what each is compared with."""
+    from segtricks.scoring.compare import Reference
+
     references: tuple[Reference, ...] = get_args(Reference)
     return [(metric, reference) for metric in comparison.metrics[:_COMPARED] for reference in references]
 
 
-def _has(group: Group, metric: str, reference: Reference) -> bool:
+def _has(group: "Group", metric: str, reference: "Reference") -> bool:
     return bool(group.differences(metric, reference).notna().any())
 
 
-def _is_drawn(comparison: Comparison, group: Group) -> bool:
+def _is_drawn(comparison: "Comparison", group: "Group") -> bool:
     return any(_has(group, *pair) for pair in _pairs(comparison))
 
 
-def _draw_differences(axis: Axes, group: Group, metric: str, reference: Reference) -> None:
+def _draw_differences(axis: Axes, group: "Group", metric: str, reference: "Reference") -> None:
     lower_is_better = metric in MEASURES and MEASURES[metric].lower_is_better
     for place, (result, difference) in enumerate(zip(group.results, group.differences(metric, reference), strict=True)):
         if np.isfinite(difference):
@@ -349,7 +354,7 @@ def _write_next_to(axis: Axes, text: str, x: float, y: float, left: bool = False
     axis.annotate(text, (x, y), offset, textcoords="offset points", fontsize=6.5, va="center", ha=side, color=color)
 
 
-def _names(group: Group) -> list[str]:
+def _names(group: "Group") -> list[str]:
     return [_short(group.label(result)) for result in group.results]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, Template
 
-from segtricks import __version__
+import segtricks
 from segtricks.backbones.registry import PRETRAINED
 from segtricks.methods.base import SegmentationModule, weights_of
 from segtricks.metrics.measures import HEADLINES, MEASURES
@@ -62,7 +62,7 @@ def model_card(run: Path, module: SegmentationModule, address: str, license: str
         titles=[MEASURES[name].title for name in measures],
         scores=list(_lines(results, measures)),
         license=license,
-        version=__version__,
+        version=segtricks.__version__,
     )
 
 

@@ -3,7 +3,6 @@
 import base64
 import csv
 import io
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,7 @@ from segtricks.errors import UserError
 from segtricks.metrics.measures import HEADLINES, MEASURES, title
 from segtricks.reports.figures import bins_figure, curve_figure, loss_terms, svg
 from segtricks.reports.tables import figure
-from segtricks.runs import file_name, shown_path
-from segtricks.scoring.floors import find_targets, floors, protocol_of
+from segtricks.runs import file_name, logged_rows, shown_path, without_folders
 from segtricks.scoring.results import (
     Result,
     flat_config,
@@ -35,8 +33,6 @@ from segtricks.scoring.results import (
     result_files,
     was_trained,
 )
-from segtricks.training.loggers import without_folders
-from segtricks.training.metrics_file import MetricsFile
 
 _PATH = re.compile(r"(?<![\w./:\\])(?:file://|~\w*|[A-Za-z]:)?(?:[/\\][^/\\\s'\"`,;:|<>()\[\]{}]+){2,}")
 _WORST = 20
@@ -86,7 +82,7 @@ def run_page(run: Path, output: Path) -> str:
         UserError: the run has neither scores nor curves, or one of its files is damaged.
     """
     config = read_config(run)
-    rows = MetricsFile(run).rows()
+    rows = logged_rows(run)
     files = [file for file in result_files(run) if not is_before(file)]
     if not rows and not files:
         raise UserError(f"{run} has neither scores nor curves yet.\nNext: segtricks test --run {run} --data ecssd")
@@ -178,6 +174,8 @@ def _test(run: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     first, skipped, checkpoint = results[0], content.get("skipped", []), content.get("checkpoint")
     main = main_row(content)
     per_image = _per_image(file.with_name(f"{file.stem}-per-image.csv"), main)
+    from segtricks.scoring.floors import find_targets, floors, protocol_of  # torch takes seconds
+
     targets = find_targets(first.dataset, [row["image"] for row in per_image], content.get("source") or {})
     bottom = {} if targets is None else floors(targets, protocol_of(content["protocol"]))
     protocol = [(key, str(value)) for key, value in content["protocol"].items() if value is not None]
@@ -250,8 +248,9 @@ def _files(run: Path, output: Path) -> Iterator[tuple[str, str | None]]:
     found += sorted((run / "figures").glob("*.png")) + sorted((run / "checkpoints").glob("*.ckpt"))
     for path in found:
         if path.is_file():
-            link = Path(os.path.relpath(path.resolve(), output.resolve().parent)).as_posix()
-            yield path.relative_to(run).as_posix(), None if ".." in link else quote(link)
+            place, here = path.resolve(), output.resolve().parent
+            link = quote(place.relative_to(here).as_posix()) if place.is_relative_to(here) else None
+            yield path.relative_to(run).as_posix(), link
 
 
 def _per_image(path: Path, row: str) -> list[dict[str, str]]:

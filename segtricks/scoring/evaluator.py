@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segtricks.data.sample import Panoptic
-from segtricks.metrics import CorLoc, ImageScores, SaliencyScores, image_scores
+from segtricks.metrics import ImageScores, SaliencySums, image_scores, is_hit, mask_box
 from segtricks.metrics import Protocol as Choices
 from segtricks.scoring.evaluation import Evaluation, Score
 
@@ -60,8 +60,7 @@ class Evaluator(Protocol):
 
 @dataclass
 class _Row:
-    saliency: SaliencyScores
-    corloc: CorLoc
+    saliency: SaliencySums
     verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
 
 
@@ -75,7 +74,6 @@ class SaliencyEvaluator:
         rows: names of the rows.
         masks: measure masks.
         boxes: measure boxes.
-        device: where the sums are.
     """
 
     def __init__(
@@ -85,13 +83,10 @@ class SaliencyEvaluator:
         rows: Sequence[str] = ("mask",),
         masks: bool = True,
         boxes: bool = False,
-        device: torch.device | str = "cpu",
     ) -> None:
         self.dataset, self.protocol = dataset, protocol
         self._masks, self._boxes = masks, boxes
-        self._rows = {
-            row: _Row(SaliencyScores(protocol).to(device), CorLoc(protocol.select).to(device)) for row in rows
-        }
+        self._rows = {row: _Row(SaliencySums(protocol)) for row in rows}
         self.skipped: list[tuple[str, str]] = []
         """Path and reason, in this process."""
 
@@ -104,9 +99,7 @@ class SaliencyEvaluator:
         for row, verdict in verdicts.items():
             sums = self._rows[row]
             if verdict.scores is not None:
-                sums.saliency.add(verdict.scores)
-            if verdict.hit is not None:
-                sums.corloc.add(verdict.hit)
+                sums.saliency.add(verdict.scores.cpu())
             kept = None if verdict.scores is None else verdict.scores.brief()
             sums.verdicts.append((name, Verdict(kept, verdict.hit)))
 
@@ -125,8 +118,8 @@ class SaliencyEvaluator:
         """How many images were added in this process."""
         return max(len(sums.verdicts) for sums in self._rows.values())
 
-    def sums(self, row: str) -> SaliencyScores:
-        """Return the sums of a row's measures of masks."""
+    def sums(self, row: str) -> SaliencySums:
+        """Return the sums of a row's measures of masks, in this process."""
         return self._rows[row].saliency
 
     def result(self) -> Evaluation:
@@ -139,20 +132,22 @@ class SaliencyEvaluator:
         if target.boxes is None:
             return Verdict(scores)
         whole = mask if target.size is None else self.protocol.fit(mask, target.size)
-        corloc = next(iter(self._rows.values())).corloc
-        return Verdict(scores, corloc.is_hit(whole[0], torch.as_tensor(target.boxes)))
+        return Verdict(scores, is_hit(mask_box(whole[0], self.protocol.select), torch.as_tensor(target.boxes)))
 
     def _score(self, row: str, sums: _Row) -> Score:
         verdicts = gathered(sums.verdicts)
         score = Score(self.dataset, row, len(verdicts))
         if self._masks:
             score.per_image = {name: verdict.scores for name, verdict in verdicts if verdict.scores is not None}
-            score.metrics |= {name: float(value) for name, value in sums.saliency.compute().items()}
-            score.empty, score.size_bins = sums.saliency.counts()[1], sums.saliency.size_bins()
-            score.curves = sums.saliency.curves()
+            saliency = SaliencySums(self.protocol)
+            for share in gathered([sums.saliency]):
+                saliency.merge(share)
+            score.metrics |= {name: float(value) for name, value in saliency.compute().items()}
+            score.empty, score.size_bins, score.curves = saliency.counts()[1], saliency.size_bins(), saliency.curves()
         if self._boxes:
             score.hits = {name: verdict.hit for name, verdict in verdicts if verdict.hit is not None}
-            score.metrics["corloc"] = float(sums.corloc.compute())
+            hits = [verdict.hit for _, verdict in verdicts if verdict.hit is not None]
+            score.metrics["corloc"] = sum(hits) / len(hits) if hits else float("nan")
         return score
 
 

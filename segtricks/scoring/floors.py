@@ -1,6 +1,7 @@
 """What masks score that know nothing of the image: a result that claims to segment is read against them."""
 
 import dataclasses
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,14 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from segtricks.data.datasets.registry import open_dataset
 from segtricks.data.images import UnreadableImage
 from segtricks.data.sample import SaliencyDataset
 from segtricks.data.transforms import CenterCropTransform
 from segtricks.errors import UserError
-from segtricks.metrics import Protocol, SaliencyScores
+from segtricks.metrics import ImageScores, Protocol, SaliencySums, image_scores
+from segtricks.parallel import in_threads
 
 ELLIPSE = 0.45
 
@@ -26,17 +27,26 @@ def floors(dataset: SaliencyDataset, protocol: Protocol) -> dict[str, dict[str, 
 
     The ellipse is (x / (W/2))² + (y / (H/2))² < 0.45. No polarity is applied; targets that cannot be read are left out.
     """
-    sums = {name: SaliencyScores(protocol) for name in ("everything foreground", "centred ellipse")}
+    sums = {name: SaliencySums(protocol) for name in ("everything foreground", "centred ellipse")}
     cut = CenterCropTransform(protocol.size or 320, protocol.resize) if protocol.resolution == "crop" else None
-    for index in tqdm(range(len(dataset)), desc="score floors", disable=None, leave=False):
-        with suppress(UnreadableImage):
+
+    def work(index: int) -> list[ImageScores] | None:
+        """The scores of one target, none of one that cannot be read; None where there are no masks."""
+        try:
             target = dataset.read_mask(index)
-            if target is None:
-                return {}
-            target = (target if cut is None else cut(target))[None]
-            size = (target.shape[-2], target.shape[-1])
-            sums["everything foreground"].update(torch.ones(1, 1, *size), target)
-            sums["centred ellipse"].update(ellipse(size), target)
+        except UnreadableImage:
+            return []
+        if target is None:
+            return None
+        target = (target if cut is None else cut(target))[None]
+        size = (target.shape[-2], target.shape[-1])
+        return [image_scores(mask, target, protocol) for mask in (torch.ones(1, 1, *size), ellipse(size))]
+
+    for scores in in_threads(work, range(len(dataset)), min(16, os.cpu_count() or 1), "score floors"):
+        if scores is None:
+            return {}
+        for each, image in zip(sums.values(), scores, strict=False):
+            each.add(image)
     return {name: {key: float(value) for key, value in each.compute().items()} for name, each in sums.items()}
 
 

@@ -12,7 +12,7 @@ from segtricks.data.images import UnreadableImage
 from segtricks.data.mask_pairs import MaskPairs, Pair
 from segtricks.data.orientation import Turns, is_turned, turn_boxes
 from segtricks.errors import UserError
-from segtricks.metrics import Protocol, SaliencyScores
+from segtricks.metrics import Protocol, SaliencySums
 from segtricks.parallel import in_threads
 from segtricks.scoring.evaluation import Evaluation
 from segtricks.scoring.evaluator import SaliencyEvaluator, Target, Verdict
@@ -34,7 +34,7 @@ class FolderEvaluation:
     """
 
     evaluation: Evaluation
-    sums: SaliencyScores
+    sums: SaliencySums
     rules: Rules
     notes: Counter[str] = field(default_factory=Counter)
     files: dict[str, tuple[Path, Path | None]] = field(default_factory=dict)

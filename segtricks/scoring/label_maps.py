@@ -1,7 +1,7 @@
 """Maps of clusters against label maps, by one confusion matrix of a whole data set."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -48,6 +48,10 @@ class LabelMapProtocol:
         """Return every choice as plain data."""
         return {"name": self.name, **dataclasses.asdict(self), "matching": "hungarian", "by": "count", "void": _VOID}
 
+    def of_classes(self, names: Sequence[str]) -> "LabelMapProtocol":
+        """Return the protocol for a set with these classes; of none, itself."""
+        return dataclasses.replace(self, num_classes=len(names) or self.num_classes)
+
     def cut(self, pixels: Tensor) -> Tensor:
         """Return what is scored of (C, H, W)."""
         if self.crop is None:
@@ -56,6 +60,21 @@ class LabelMapProtocol:
         middle = CenterCropTransform(self.crop, self.crop).cut_target(pixels, height, width)
         assert isinstance(middle, Tensor)
         return middle
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """Every choice of a result: the protocol, and the name of other images by whose labels clusters got classes."""
+
+    protocol: LabelMapProtocol
+    mapping_set: str | None
+
+    @property
+    def name(self) -> str:
+        return self.protocol.name
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.protocol.as_dict() | {"mapping_set": self.mapping_set}
 
 
 class Segmented(NamedTuple):
@@ -68,10 +87,13 @@ class Segmented(NamedTuple):
 class LabelMapEvaluator:
     """Score maps of clusters, and those of a probe, against label maps; only counts of pixels are kept.
 
-    Clusters are matched to classes one to one, so that most pixels are right. ``result`` has
+    ``result`` has
 
-    * ``cluster_miou``, the mean over the classes of the targets, and ``cluster_accuracy``; pixels of clusters without a
-      class are wrong;
+    * ``cluster_miou``, the mean over the classes of the targets, and ``cluster_accuracy``: clusters are matched to
+      classes one to one, so that most pixels are right, and pixels of clusters without a class are wrong;
+    * ``cluster_miou_majority`` and ``cluster_accuracy_majority``: each cluster takes the class of most of its pixels;
+    * ``cluster_miou_train`` and ``cluster_accuracy_train``, if images were added to the mapping: clusters are matched
+      one to one with the labels of these;
     * ``cluster_miou_published`` and ``cluster_accuracy_published``, as STEGO's code has them: where there are more
       clusters than classes, pixels of those beyond are dropped before anything is counted, and the mean is over the
       classes of predictions and targets;
@@ -82,11 +104,24 @@ class LabelMapEvaluator:
         protocol: every choice that changes a number.
         num_clusters: clusters of the predictions.
         row: name of the row.
+        published: also score as STEGO's code does.
+        mapping_set: name of the images that are added to the mapping.
     """
 
-    def __init__(self, dataset: str, protocol: LabelMapProtocol, num_clusters: int, row: str = "mask") -> None:
-        self.dataset, self.protocol, self.row = dataset, protocol, row
-        self._clusters = SemanticIoU(protocol.num_classes, num_clusters, "hungarian", _VOID, "count")
+    def __init__(
+        self,
+        dataset: str,
+        protocol: LabelMapProtocol,
+        num_clusters: int,
+        row: str = "mask",
+        published: bool = True,
+        mapping_set: str | None = None,
+    ) -> None:
+        self.dataset, self.protocol, self.row, self.published = dataset, protocol, row, published
+        self._choices = _Choices(protocol, mapping_set)
+        self._clusters, self._mapped_by = (
+            SemanticIoU(protocol.num_classes, num_clusters, "hungarian", _VOID, "count") for _ in range(2)
+        )
         self._classes = SemanticIoU(protocol.num_classes, ignore_index=_VOID)
         self._images = self._probed = 0
         self.skipped: list[tuple[str, str]] = []
@@ -94,9 +129,22 @@ class LabelMapEvaluator:
 
     def add(self, target: Target, predictions: Mapping[str, Segmented]) -> dict[str, Verdict]:
         """Add an image; maps are of the size of its labels."""
+        prediction = predictions[self.row]
+        labels = self._count(self._clusters, target, prediction)
+        self._images += 1
+        if prediction.classes is not None:
+            self._classes.update(prediction.classes.cpu(), labels)
+            self._probed += 1
+        return {self.row: Verdict()}
+
+    def add_to_mapping(self, target: Target, predictions: Mapping[str, Segmented]) -> None:
+        """Add an image whose labels decide the classes of clusters, and which is not scored."""
+        self._count(self._mapped_by, target, predictions[self.row])
+
+    def _count(self, counts: SemanticIoU, target: Target, prediction: Segmented) -> Tensor:
+        """Count the pixels of an image; return its labels."""
         if target.labels is None:
             raise ValueError(f"{target.name} has no labels")
-        prediction = predictions[self.row]
         labels = target.labels.reshape(prediction.clusters.shape).cpu()
         classes, largest = self.protocol.num_classes, _largest(labels)
         if largest >= classes:
@@ -104,12 +152,8 @@ class LabelMapEvaluator:
                 f"The label map of {target.name} holds the class {largest}, and there are {classes} from 0 on.\n"
                 f"Next: pass --model.semantic.num_classes {largest + 1} or more."
             )
-        self._clusters.update(prediction.clusters.cpu(), labels)
-        self._images += 1
-        if prediction.classes is not None:
-            self._classes.update(prediction.classes.cpu(), labels)
-            self._probed += 1
-        return {self.row: Verdict()}
+        counts.update(prediction.clusters.cpu(), labels)
+        return labels
 
     def skip(self, path: str, reason: str) -> None:
         """Note an image that is not scored."""
@@ -119,17 +163,24 @@ class LabelMapEvaluator:
         """Return the figures over the images of all processes."""
         counts = _sum([self._clusters.confusion])
         score = Score(self.dataset, self.row, int(_sum([torch.tensor(self._images)])))
-        strict = semantic_scores(counts, match_clusters(counts[:-1], by="count"))
-        published = _published(counts[:-1])
-        score.metrics = {
-            "cluster_miou": float(strict["miou_present"]),
-            "cluster_accuracy": float(strict["accuracy"]),
-            "cluster_miou_published": float(published["miou"]),
-            "cluster_accuracy_published": float(published["accuracy"]),
+        mappings = {
+            "": match_clusters(counts[:-1], by="count"),
+            "_majority": match_clusters(counts[:-1], "majority", by="count"),
         }
-        score.per_class = {"cluster_miou": strict["per_class"].tolist()}
+        known = _sum([self._mapped_by.confusion])[:-1]
+        if known.any():
+            mappings["_train"] = match_clusters(known, by="count")
+        for suffix, mapping in mappings.items():
+            figures = semantic_scores(counts, mapping)
+            score.metrics[f"cluster_miou{suffix}"] = float(figures["miou_present"])
+            score.metrics[f"cluster_accuracy{suffix}"] = float(figures["accuracy"])
+            score.per_class[f"cluster_miou{suffix}"] = figures["per_class"].tolist()
+        if self.published:
+            published = _published(counts[:-1])
+            score.metrics["cluster_miou_published"] = float(published["miou"])
+            score.metrics["cluster_accuracy_published"] = float(published["accuracy"])
         self._add_probe(score)
-        return Evaluation(self.dataset, self.protocol, {self.row: score}, gathered(self.skipped))
+        return Evaluation(self.dataset, self._choices, {self.row: score}, gathered(self.skipped))
 
     def _add_probe(self, score: Score) -> None:
         if not int(_sum([torch.tensor(self._probed)])):

@@ -1,4 +1,4 @@
-"""Score instances and stuff that a network has found without labels: class-agnostic AP, and panoptic quality."""
+"""Score instances and stuff that a network has found without labels: class-agnostic AP, panoptic quality and mIoU."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,9 +9,11 @@ from torchvision.ops import masks_to_boxes
 
 from segtricks.data.sample import Instances, Panoptic
 from segtricks.data.transforms import VOID
+from segtricks.errors import UserError
 from segtricks.metrics import ClassAgnosticAP, PanopticQuality, SegmentOverlaps, box_votes, match_clusters
 from segtricks.metrics import segment_overlaps as find_overlaps
 from segtricks.metrics.matching import overlaps
+from segtricks.metrics.semantic import semantic_scores
 from segtricks.pseudo_labels.merge import PanopticPrediction
 from segtricks.scoring.evaluation import Evaluation, Score
 from segtricks.scoring.evaluator import Target, Verdict, gathered
@@ -39,8 +41,9 @@ class PanopticEvaluator:
 
     ``result`` has ``box_ap``, ``box_ap50``, ``box_ar100`` and the same of masks for the predictions and, in rows of
     their own, for the floors of :mod:`segtricks.scoring.object_floors`. Where the truth has stuff, also ``pq``, ``sq``,
-    ``rq``, ``pq_things`` and ``pq_stuff``. Figures that do not exist are left out. Memory grows with the number of
-    detections, by their run-length codes.
+    ``rq``, ``pq_things`` and ``pq_stuff``, and of the pixels of the panoptic map ``semantic_miou`` and
+    ``semantic_accuracy``, where all things are one class next to those of stuff. Figures that do not exist are left
+    out. Memory grows with the number of detections, by their run-length codes.
 
     Args:
         dataset: its name in the result.
@@ -67,6 +70,7 @@ class PanopticEvaluator:
             for row in (row, *FLOORS)
         }
         self._found: list[_Found] = []
+        self._mapped_by: list[_Found] = []
         self._has_stuff = False
         self.skipped: list[tuple[str, str]] = []
         """Path and reason, in this process."""
@@ -88,6 +92,12 @@ class PanopticEvaluator:
         self._found.append(self._keep(target.name, prediction, truth))
         self._has_stuff |= bool(((truth.semantic > 0) & (truth.semantic != VOID)).any())
         return {self.row: Verdict()}
+
+    def add_to_mapping(self, target: Target, predictions: Mapping[str, PanopticPrediction]) -> None:
+        """Add an image whose truth decides the classes of clusters, and which is not scored."""
+        if target.panoptic is None:
+            raise ValueError(f"{target.name} has no panoptic truth")
+        self._mapped_by.append(self._keep(target.name, predictions[self.row], target.panoptic))
 
     def skip(self, path: str, reason: str) -> None:
         """Note an image that is not scored."""
@@ -113,21 +123,47 @@ class PanopticEvaluator:
         table = torch.cat([categories.new_tensor([-1]), categories])
         pixels = torch.stack([table[found], found], dim=-1)
         crowds = theirs.masks[_crowd(theirs)].any(dim=0)
-        segments = find_overlaps(pixels.cpu(), true_segments(truth).cpu(), crowds.cpu())
+        true = true_segments(truth, self.protocol.join_stuff)
+        segments = find_overlaps(pixels.cpu(), true.cpu(), crowds.cpu())
         kept = (_boxes(ours), ours.labels, ours.scores, _boxes(theirs), theirs.labels)
         return _Found(name, segments, *(values.cpu() for values in kept))
 
     def _add_quality(self, score: Score, found: Sequence[_Found]) -> None:
-        stated = {kind for each in found for kind in each.true_labels.tolist()}
-        seen = {kind for each in found for kind in each.segments.target[1:].tolist()}
-        things, stuff = sorted(stated), sorted(kind for kind in seen if kind >= _STUFF)
-        mapping = self._mapping(found, things, stuff)
+        known = gathered(self._mapped_by) if self.protocol.mapped_on == "train" else found
+        if not known:
+            raise UserError(
+                f"The protocol {self.protocol.name} finds the classes of clusters on other images: there are none.\n"
+                "Next: pass images with their truth as --data.mapping SET."
+            )
+        mapping = self._mapping(known, *_classes(known))
+        things, stuff = _classes([*found, *known])
+        mapped = [each.segments._replace(pred=mapping[each.segments.pred]) for each in found]
         quality = PanopticQuality(things, stuff)
-        for each in found:
-            quality.add(each.segments._replace(pred=mapping[each.segments.pred]))
+        for segments in mapped:
+            quality.add(segments)
         figures = quality.compute()
         score.metrics |= _existing({key: figures[key] for key in ("pq", "sq", "rq", "pq_things", "pq_stuff")})
-        score.per_class["pq"] = [figures["per_class"].get(kind, (0.0,))[0] for kind in (*things, *stuff)]
+        true_things, true_stuff = _classes(found)
+        score.per_class["pq"] = [figures["per_class"].get(kind, (0.0,))[0] for kind in (*true_things, *true_stuff)]
+        self._add_semantic(score, found, mapping, stuff)
+
+    def _add_semantic(self, score: Score, found: Sequence[_Found], mapping: Tensor, stuff: list[int]) -> None:
+        """Add the scores of pixels, where all things are the class 0 and those of stuff follow."""
+        confusion = torch.zeros(len(stuff) + 2, len(stuff) + 2, dtype=torch.int64)
+        for each in found:
+            ours, theirs, shared, _ = each.segments
+            is_thing = (ours > 0) & (ours <= self.num_things)
+            pred = torch.where(is_thing, 0, _semantic(mapping[ours], stuff))
+            pairs = pred[:, None] * len(confusion) + _semantic(theirs, stuff)
+            confusion.view(-1).index_add_(0, pairs.flatten(), shared.flatten())
+        # The last row and column are of pixels without a class.
+        counted = confusion[:-1, :-1] if self.protocol.drop_unmapped else confusion[:, :-1]
+        figures = semantic_scores(counted, torch.arange(len(stuff) + 1))
+        score.metrics |= {
+            "semantic_miou": float(figures["miou_present"]),
+            "semantic_accuracy": float(figures["accuracy"]),
+        }
+        score.per_class["semantic_miou"] = figures["per_class"].tolist()
 
     def _mapping(self, found: Sequence[_Found], things: list[int], stuff: list[int]) -> Tensor:
         """The class of each predicted category, -1 for none and, at the end, for void."""
@@ -179,21 +215,38 @@ class PanopticEvaluator:
         return total
 
 
-def true_segments(truth: Panoptic) -> Tensor:
+def true_segments(truth: Panoptic, join_stuff: bool = True) -> Tensor:
     """Return the category and number of each pixel's segment, (H, W, 2) int64, -1 and 0 where nothing is known.
 
     Things have their labels; classes of stuff are told apart by a large number that is added. Of instances that
-    overlap, the later one is seen.
+    overlap, the later one is seen. Without ``join_stuff``, segments of one class of stuff keep their numbers.
     """
     semantic = truth.semantic[0]
     known = (semantic > 0) & (semantic != VOID)
     categories = torch.where(known, semantic + _STUFF, -1)
     numbers = torch.zeros_like(semantic)
+    if truth.segments is not None and not join_stuff:
+        numbers = torch.where(known, truth.segments[0], numbers)
     pairs = zip(truth.instances.masks, truth.instances.labels.tolist(), strict=True)
     for number, (mask, label) in enumerate(pairs, start=1):
         categories[mask] = label
         numbers[mask] = number
     return torch.stack([categories, numbers], dim=-1)
+
+
+def _classes(found: Sequence[_Found]) -> tuple[list[int], list[int]]:
+    """The true classes of things and of stuff."""
+    stated = {kind for each in found for kind in each.true_labels.tolist()}
+    seen = {kind for each in found for kind in each.segments.target[1:].tolist()}
+    return sorted(stated), sorted(kind for kind in seen if kind >= _STUFF)
+
+
+def _semantic(categories: Tensor, stuff: list[int]) -> Tensor:
+    """The class of each category: 0 of things, from 1 on of these kinds of stuff, one more of none, -1."""
+    classes = torch.zeros_like(categories)
+    for place, kind in enumerate((*stuff, -1), start=1):
+        classes[categories == kind] = place
+    return classes
 
 
 def _boxes(instances: Instances) -> Tensor:

@@ -12,6 +12,7 @@ from segtricks.errors import UserError
 
 _FROZEN = "backbone."
 _NEWER = ("feature", "layer")  # older checkpoints do not say them
+_BEFORE = {"fine": True}  # what older checkpoints were, which do not say it
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -72,6 +73,7 @@ def check_identity(checkpoint: dict[str, Any], identity: dict[str, Any]) -> None
             f"The checkpoint was not written by segtricks: it holds {', '.join(list(checkpoint)[:5])}. "
             "For the authors' released heads use segtricks.heads.load_original_head."
         )
+    saved = _BEFORE | saved
     differing = [
         f"{key} {saved.get(key)!r} (here {identity[key]!r})"
         for key in identity

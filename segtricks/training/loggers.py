@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from segtricks.errors import UserError
-from segtricks.runs import replacing, shown_path
+from segtricks.runs import replacing, without_folders
 
 _STAGING = "WANDB_DATA_DIR"
 _CHOSEN = _STAGING in os.environ
@@ -93,17 +93,6 @@ def start_loggers(trainer: Trainer, config: dict[str, Any], run: Path | None = N
     for board in of_kind(trainer, TensorBoardLogger):
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         board.experiment.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()))
-
-
-def without_folders(content: Any) -> Any:
-    """Plain data whose absolute paths are cut to their last part: a server need not know this machine's folders."""
-    if isinstance(content, dict):
-        return {key: without_folders(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [without_folders(value) for value in content]
-    if isinstance(content, str) and (content.startswith("~") or Path(content).is_absolute()):
-        return shown_path(content)
-    return content
 
 
 def finish_loggers(trainer: Trainer) -> None:

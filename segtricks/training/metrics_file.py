@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
-from segtricks.runs import replacing
+from segtricks.runs import METRICS, logged_rows, replacing
 
 
 class MetricsFile(Logger):
@@ -24,7 +24,7 @@ class MetricsFile(Logger):
 
     def __init__(self, run: Path) -> None:
         super().__init__()
-        self.path = run / "metrics.csv"
+        self.path = run / METRICS
         self._columns: list[str] = []
         self._pending: list[dict[str, float]] = []
 
@@ -74,10 +74,7 @@ class MetricsFile(Logger):
 
     def rows(self) -> list[dict[str, float]]:
         """Return the rows of the file, without its empty cells."""
-        if not self.path.is_file():
-            return []
-        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        return logged_rows(self.path.parent)
 
     @rank_zero_only
     def truncate(self, step: int) -> None:

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 import timm
@@ -40,3 +41,12 @@ def test_number_of_parameters_is_that_of_timms_model(name: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(PRETRAINED[name].timm_name, num_classes=0)
     assert PRETRAINED[name].parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_documentation_lists_every_backbone_with_the_licence_of_its_weights() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) M \| ([^|]*) \| \[[^]]*\]\((\S+)\) \|$", page, re.MULTILINE)
+    expected = [
+        (name, f"{entry.parameters / 1e6:.1f}", entry.license, entry.repository) for name, entry in PRETRAINED.items()
+    ]
+    assert rows == expected

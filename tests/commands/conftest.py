@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segtricks.cli import main
 
@@ -26,3 +28,22 @@ def trained(tmp_path_factory):
         patch.chdir(folder)
         assert main(["fit", *SMALL, "--name", "small"]) == 0
     return folder
+
+
+@pytest.fixture(scope="package")
+def drawn(tmp_path_factory):
+    """Folder of three photographs, two of them of one size."""
+    folder = tmp_path_factory.mktemp("drawn")
+    random = np.random.default_rng(0)
+    for name, size in {"a": (30, 46), "b": (46, 30), "c": (30, 46)}.items():
+        Image.fromarray(random.integers(0, 255, (*size, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="package")
+def written(trained, drawn, tmp_path_factory):
+    """The soft masks, 0 to 255, that ``segtricks predict`` writes of the drawn photographs, by name."""
+    folder = tmp_path_factory.mktemp("written")
+    run = str(trained / "runs/small")
+    assert main(["predict", "--run", run, "--images", str(drawn), "--output", str(folder)]) == 0
+    return {path.stem: np.asarray(Image.open(path)) for path in (folder / "soft").glob("*.png")}

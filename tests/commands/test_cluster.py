@@ -99,7 +99,7 @@ def test_names_join_drop_and_name_clusters_when_the_command_is_typed_again(photo
     labels = photos.parent / "labels"
     red, green, blue = before = _classes(labels)[:3]
     (labels / "names.yaml").write_text(f"{red}: no\n{blue}: no\n{green}:\n")
-    monkeypatch.setattr("segtricks.commands.cluster._vectors", None)  # nothing is computed again
+    monkeypatch.setattr("segtricks.commands.cluster_masks._vectors", None)  # nothing is computed again
     assert _cluster(photos) == 0
     assert _classes(labels)[:3] == [1, 0, 1]
     assert json.loads((labels / "index.json").read_text())["classes"] == {"1": "no"}
@@ -132,7 +132,7 @@ def test_names_that_do_not_fit_are_answered(photos, capsys, text):
 
 
 def test_a_stopped_command_goes_on(photos, monkeypatch):
-    from segtricks.commands import cluster
+    from segtricks.commands import cluster_masks as cluster
 
     computed = []
     vectors = cluster._vectors
@@ -151,7 +151,7 @@ def test_a_stopped_command_goes_on(photos, monkeypatch):
 
 
 def test_vectors_of_other_settings_are_gone_before_new_ones_are_made(photos, monkeypatch):
-    from segtricks.commands import cluster
+    from segtricks.commands import cluster_masks as cluster
 
     _cluster(photos)
     computed = []

@@ -82,7 +82,9 @@ def test_list_says_what_is_there(mirror, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()[2:-2]] == [
         *("examples", "duts-tr", "duts-te", "dut-omron", "ecssd", "voc07", "voc12"),
-        *("voc12-train", "voc12-trainaug", "voc12-val", "coco20k"),
+        *("voc12-train", "voc12-trainaug", "voc12-val", "coco20k", "coco17-train", "coco17-val"),
+        *("coco17-panoptic-train", "coco17-panoptic-val", "coco-stuff27-train", "coco-stuff27-val"),
+        *("cityscapes-train", "cityscapes-val"),
     ]
     assert _row(out, "duts-tr").split()[:5] == ["duts-tr", "10,553", "271.0", "MB", "-"]
     assert main(["data", "download", "ecssd", "--url", *_urls(mirror)]) == 0

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from segtricks.commands.data_verify import FaultsFound, main
+from segtricks.commands import data
+from segtricks.commands.data_verify import FaultsFound
 from segtricks.data.datasets.ecssd import ECSSD
 from segtricks.data.datasets.folder import ImageFolder
 from segtricks.errors import UserError
@@ -33,7 +34,7 @@ def photos(tmp_path):
 
 
 def _verify(photos, *words):
-    main([str(photos / "photos"), "--masks", str(photos / "masks"), "--workers", "2", *map(str, words)])
+    data.main(["verify", str(photos / "photos"), "--masks", str(photos / "masks"), "--workers", "2", *map(str, words)])
 
 
 def test_faults_are_a_table_and_status_1(photos, capsys):
@@ -56,7 +57,7 @@ def test_the_list_of_good_images_can_be_used_as_data(photos, capsys):
     good = ImageFolder(photos / "good.txt", photos / "masks", strict=True)
     assert [path.name for path in good.images] == ["0.jpg", "3.jpg", "4.jpg", "5.jpg"]
     assert all(good[i]["target"] is not None for i in range(4))
-    main([str(photos / "good.txt"), "--masks", str(photos / "masks")])
+    data.main(["verify", str(photos / "good.txt"), "--masks", str(photos / "masks")])
     assert "good: 4 of 4 pairs are sound; masks: 0/255 (3), soft (1)." in capsys.readouterr().out
 
 
@@ -83,7 +84,7 @@ def test_unpaired_files_end_nothing_but_no_pair_at_all_does(photos, capsys):
         _verify(photos)
     assert "image without a mask" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"the first image is \S*photos/x/0.jpg, the first mask \S*x/0.png") as caught:
-        main([str(photos / "photos"), "--masks", str(photos / "masks/x")])
+        data.main(["verify", str(photos / "photos"), "--masks", str(photos / "masks/x")])
     assert caught.value.status == 2
 
 
@@ -92,20 +93,20 @@ def test_the_published_count_is_a_fault_only_when_strict(tmp_path, capsys, monke
         (tmp_path / "ECSSD" / folder).mkdir(parents=True)
         for i in range(2):
             Image.linear_gradient("L").point(lambda v: 255 * (v > 99)).save(tmp_path / f"ECSSD/{folder}/{i}.{suffix}")
-    main(["ecssd", "--root", str(tmp_path)])
+    data.main(["verify", "ecssd", "--root", str(tmp_path)])
     summary = "2 of 2 pairs are sound; masks: 0/255 (2); 2 images, 1,000 were published: 998 fewer."
     assert f"ECSSD: {summary}" in capsys.readouterr().out
     with pytest.raises(FaultsFound, match="998 fewer"):
-        main(["ecssd", "--root", str(tmp_path), "--strict"])
+        data.main(["verify", "ecssd", "--root", str(tmp_path), "--strict"])
     monkeypatch.setattr(ECSSD, "expected", 2)
-    main(["ecssd", "--root", str(tmp_path), "--strict"])
+    data.main(["verify", "ecssd", "--root", str(tmp_path), "--strict"])
 
 
 def test_an_impossible_name_is_printed_on_one_line_and_not_listed(tmp_path, capsys):
     for name in ("a\nb.png", "c.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     with pytest.raises(FaultsFound, match="1 of 2 images are sound"):
-        main([str(tmp_path), "--fix-list", str(tmp_path / "good.txt")])
+        data.main(["verify", str(tmp_path), "--fix-list", str(tmp_path / "good.txt")])
     assert "not UTF-8      1  'a\\nb.png'\n" in capsys.readouterr().out
     assert (tmp_path / "good.txt").read_text() == "./c.png\n"
 
@@ -114,7 +115,7 @@ def test_no_list_is_written_where_nothing_is_good(tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").write_bytes(b"")
     with pytest.raises(FaultsFound, match="0 of 1 images are sound"):
-        main([str(tmp_path / "photos"), "--fix-list", str(tmp_path / "good.txt")])
+        data.main(["verify", str(tmp_path / "photos"), "--fix-list", str(tmp_path / "good.txt")])
     assert not (tmp_path / "good.txt").exists()
     assert "No image is good" in capsys.readouterr().out
 
@@ -162,13 +163,13 @@ def test_photographs_of_few_bits_and_transparent_ones_are_named(tmp_path, capsys
     Image.fromarray(np.dstack([np.arange(24).reshape(2, 4, 3), np.zeros((2, 4))]).astype(np.uint8)).save(
         tmp_path / "clear.png"
     )
-    main([str(tmp_path)])
+    data.main(["verify", str(tmp_path)])
     out = capsys.readouterr().out
     assert "photographs of 16 bits hold no value above 4095, which is read as white" in out
     assert "alpha is 0 everywhere, read by its colours      1  clear.png" in out
     Image.fromarray(deep * np.uint16(16)).save(tmp_path / "b.png")
     with pytest.raises(FaultsFound, match="2 of 3 images are sound"):
-        main([str(tmp_path)])
+        data.main(["verify", str(tmp_path)])
     assert "read as nearly black      1  a.png" in capsys.readouterr().out
 
 
@@ -195,5 +196,5 @@ def test_photographs_without_boxes_are_faults_and_annotations_without_photograph
         text = f"<annotation><size><width>4</width><height>2</height></size><object>{box}</object></annotation>"
         (tmp_path / f"xml/{name}.xml").write_text(text)
     with pytest.raises(FaultsFound, match="1 of 1 images are sound"):
-        main([str(tmp_path / "photos"), "--boxes", str(tmp_path / "xml")])
+        data.main(["verify", str(tmp_path / "photos"), "--boxes", str(tmp_path / "xml")])
     assert "fault  image without an annotation      1  1.jpg" in capsys.readouterr().out

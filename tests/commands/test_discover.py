@@ -9,7 +9,7 @@ from PIL import Image
 
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
-from segtricks.commands import discover
+from segtricks.commands import prediction
 from segtricks.data.label_store import Store
 from segtricks.methods import Discovery
 
@@ -222,7 +222,7 @@ def test_mistakes_are_named(photos, tmp_path, capsys, words, said):
 )  # fmt: skip
 def test_without_a_size_the_default_is_made_of_whole_patches(monkeypatch, backbone, method, size):
     made = []
-    monkeypatch.setattr(discover, "write_masks", lambda task, model, title: made.append(model.words))
+    monkeypatch.setattr(prediction, "write_masks", lambda task, model, title: made.append(model.words))
     assert main(["discover", "--backbone", backbone, "--method", method, "--images", "a", "--output", "b"]) == 0
     assert made[0][made[0].index("--data.size") + 1] == str(size)
 

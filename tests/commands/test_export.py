@@ -9,7 +9,7 @@ from PIL import Image
 
 import segtricks
 from segtricks.cli import main
-from segtricks.commands import export
+from segtricks.commands import export_model
 from segtricks.errors import UserError
 from segtricks.methods.graph_files import OnnxFile
 
@@ -66,7 +66,7 @@ def test_the_script_next_to_a_torch_file_too(trained, photos, monkeypatch, tmp_p
 def test_a_file_whose_masks_differ_is_not_left(trained, photos, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(trained)
     words = ["export", "--run", "runs/small", "--format", "torch", "--output", str(tmp_path / "out/model.pt2")]
-    monkeypatch.setattr(export, "trace", lambda module, taken: None)
+    monkeypatch.setattr(export_model, "trace", lambda module, taken: None)
     monkeypatch.setattr("segtricks.methods.graph_files.TorchFile.write", lambda program, path, about: None)
     for wrong, said in (
         (lambda pixels: pixels[..., 0] * 0.0 + 2, "differ from segtricks' by"),
@@ -108,8 +108,8 @@ def test_methods_of_more_than_one_mask_and_missing_packages_are_named(trained, m
 
 
 def test_8_bit_weights_are_judged_by_the_pixels_that_change_sides():
-    export._check(0.6, 0.01, True)
+    export_model._check(0.6, 0.01, True)
     with pytest.raises(UserError, match="leave out --int8"):
-        export._check(0.1, 0.03, True)
+        export_model._check(0.1, 0.03, True)
     with pytest.raises(UserError, match=r"more than 0\.001"):
-        export._check(0.1, 0.0, False)
+        export_model._check(0.1, 0.0, False)

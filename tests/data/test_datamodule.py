@@ -1,4 +1,5 @@
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,15 @@ def module(**options: Any) -> SaliencyDataModule:
 def ready(data: SaliencyDataModule, loader: DataLoader[Any]) -> list[dict[str, Any]]:
     """Batches as models see them."""
     return [data.on_after_batch_transfer(batch, 0) for batch in loader]
+
+
+def test_workers_can_be_spawned_as_on_windows_and_macos() -> None:
+    data = module(num_workers=1)
+    loaders = [data.train_dataloader(), data.val_dataloader(), *data.test_dataloader()]
+    for loader in loaders:
+        given = (loader.dataset, loader.collate_fn, loader.worker_init_fn)  # what a worker gets that is not a fork
+        dataset, collate, _ = pickle.loads(pickle.dumps(given))
+        assert collate([dataset[0]])["path"] == loader.collate_fn([loader.dataset[0]])["path"]
 
 
 def test_training_batches() -> None:

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -124,6 +125,19 @@ def test_trainings_of_another_experiment_are_taken_over_and_only_scored(fake, ca
     assert (fake.folder / "runs/second/a-s0").resolve() == fake.folder / "runs/mine/a-s0"
     assert fake.run(*words[:-2], name="second") == 0, "the link stays"
     assert fake.calls() == []
+
+
+def test_a_system_that_refuses_links_is_explained(fake, capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("A required privilege is not held by the client")
+
+    fake.run(*ONE)
+    fake.write(GRID, "second")
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    assert fake.run(*ONE, "--reuse", "runs/mine", name="second") == 2
+    error = capsys.readouterr().err
+    assert "A required privilege is not held by the client" in error
+    assert "developer mode" in error
 
 
 def test_training_with_other_options_is_not_taken_over(fake):

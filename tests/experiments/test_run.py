@@ -1,5 +1,10 @@
+import signal
+import subprocess
+import sys
 import time
+from unittest.mock import MagicMock
 
+import filelock  # noqa: F401, before a test hides fcntl from it
 import pytest
 
 from .experiment_fake import make_fake
@@ -65,3 +70,31 @@ def test_second_process_on_the_same_experiment_is_refused(fake, capsys):
         assert fake.run(*ONE) == 2
     assert "at work in another process" in capsys.readouterr().err
     assert fake.run(*ONE) == 0
+
+
+def test_runs_are_made_without_fcntl_which_windows_lacks(fake, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    given = []
+    popen = subprocess.Popen
+
+    def noted(*words, **options):
+        given.append(options.get("pass_fds", ()))
+        return popen(*words, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    assert fake.run(*ONE) == 0
+    assert set(given) == {()}, "Popen refuses descriptors on Windows"
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("linux", [signal.SIGINT]), ("win32", [])])
+def test_the_run_at_work_gets_one_signal_which_on_windows_is_the_consoles(tmp_path, monkeypatch, platform, expected):
+    from segtricks.experiments import run
+
+    child = MagicMock()
+    child.__enter__.return_value = child
+    child.wait.side_effect = [KeyboardInterrupt, 0]
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: child)
+    monkeypatch.setattr(sys, "platform", platform)
+    with pytest.raises(KeyboardInterrupt):
+        run._execute([], tmp_path / "log.txt", {}, None)
+    assert [call.args[0] for call in child.send_signal.call_args_list] == expected

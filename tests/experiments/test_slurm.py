@@ -24,8 +24,8 @@ def submitted(monkeypatch, numbers=("1001_0", "1001_1", "1001_2")):
         jobs.extend(given)
         return [submitit.SlurmJob("slurm", number) for number, _ in zip(numbers, given, strict=False)]
 
-    monkeypatch.setattr(slurm, "_submitted", note)
-    monkeypatch.setattr(slurm, "_executor", lambda *_: None)
+    monkeypatch.setattr(slurm, "submitted", note)
+    monkeypatch.setattr(slurm, "make_executor", lambda *_: None)
     return jobs
 
 

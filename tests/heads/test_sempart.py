@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from segtricks.heads import SempartHead
 
@@ -23,6 +24,14 @@ def test_fine_mask_sees_the_image_and_coarse_mask_does_not():
     first, second = head(features, image), head(features, -image)
     torch.testing.assert_close(first.coarse, second.coarse)
     assert (first.fine - second.fine).abs().max() > 1e-4
+
+
+def test_without_a_fine_part_the_mask_is_the_coarse_one_enlarged():
+    head = SempartHead(12, 4, hidden_dim=8, fine=False)
+    output = head(torch.randn(2, 12, 3, 5), torch.randn(2, 3, 12, 20))
+    expected = interpolate(output.coarse, (12, 20), mode="bilinear")
+    torch.testing.assert_close(output.fine, expected)
+    assert not any("blocks" in name or "fine" in name for name, _ in head.named_parameters())
 
 
 def test_tokens_are_not_told_their_position():

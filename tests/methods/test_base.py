@@ -165,3 +165,13 @@ def test_masks_that_are_no_numbers_are_told_with_the_photograph_and_the_way_out(
     quiet = {name: False for name in ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")}
     with pytest.raises(UserError, match=r"^The mask of .*photos/0\.png holds nan or infinity\.\nNext: .*32-true"):
         Trainer(accelerator="cpu", **quiet).test(Broken(), data, verbose=False)
+
+
+def test_metal_which_has_no_float64_leaves_the_scores_to_the_cpu(monkeypatch):
+    data = SaliencyDataModule("synthetic[:4]", ["synthetic[4:6]"], size=32, held_out=1)
+    module, (dataset,) = Red(), data.test_datasets
+    assert module.scoring_device == module.device
+    monkeypatch.setattr(Red, "device", torch.device("mps"))
+    evaluator = module.make_evaluator(dataset, "synthetic")
+    states = evaluator.sums(PLAIN).metric_state.values()
+    assert {state.device.type for state in states if isinstance(state, torch.Tensor)} == {"cpu"}

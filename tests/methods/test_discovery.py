@@ -13,9 +13,10 @@ from segtricks.data.transforms import denormalize
 from segtricks.discovery import lost, tokencut
 from segtricks.errors import UserError
 from segtricks.methods import Discovery
-from segtricks.metrics.corloc import Select, mask_box
+from segtricks.metrics import mask_box
 from segtricks.packaged import find_config
 from segtricks.refine import bilateral_solver, guided_filter
+from segtricks.words import Select
 
 
 def test_three_rows_are_the_mask_and_its_two_refinements():

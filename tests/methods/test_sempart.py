@@ -1,4 +1,5 @@
 import copy
+import math
 from dataclasses import asdict
 from functools import partial
 from types import SimpleNamespace
@@ -231,6 +232,46 @@ def test_a_checkpoint_of_other_features_of_the_same_width_is_refused():
     del older["segtricks"]["feature"], older["segtricks"]["layer"], older["tau"]
     keys.on_load_checkpoint(older)
     assert keys.affinity_threshold == 0.4, "what it was trained with, when every backbone had this tau"
+
+
+def test_a_head_without_a_fine_part_learns_by_all_terms(images):
+    module = make(fine=False)
+    terms, fine = module.loss_terms(images, seeded())
+    assert set(terms) == {*asdict(LossWeights())} and fine.shape == (3, 1, 32, 40)
+    module.total(terms).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in module.head.parameters())
+
+
+def test_a_checkpoint_with_a_fine_part_and_a_head_without_refuse_each_other():
+    fine, coarse = make(), make(fine=False)
+    with pytest.raises(UserError, match="fine True \\(here False\\)"):
+        coarse.on_load_checkpoint(saved(fine))
+    with pytest.raises(UserError, match="fine False \\(here True\\)"):
+        fine.on_load_checkpoint(saved(coarse))
+    older = saved(fine)
+    del older["segtricks"]["fine"]
+    fine.on_load_checkpoint(older)
+
+
+def test_cosine_reaches_zero_at_the_last_step_of_the_training(monkeypatch):
+    module = make(schedule="cosine")
+    monkeypatch.setattr(Sempart, "trainer", SimpleNamespace(estimated_stepping_batches=5), raising=False)
+    plan = module.configure_optimizers()
+    rates = []
+    for _ in range(5):
+        plan["optimizer"].step()
+        plan["lr_scheduler"]["scheduler"].step()
+        rates.append(plan["optimizer"].param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-4 * (1 + math.cos(math.pi * step / 5)) / 2 for step in range(1, 6)])
+    assert plan["lr_scheduler"]["interval"] == "step" and rates[-1] == 0
+
+
+def test_cosine_needs_an_end_and_no_other_schedule(monkeypatch):
+    monkeypatch.setattr(Sempart, "trainer", SimpleNamespace(estimated_stepping_batches=math.inf), raising=False)
+    with pytest.raises(UserError, match=r"--trainer\.max_epochs or"):
+        make(schedule="cosine").configure_optimizers()
+    with pytest.raises(UserError, match="leave out one"):
+        make(schedule="cosine", lr_scheduler=torch.optim.lr_scheduler.ConstantLR)
 
 
 def test_a_data_module_that_hands_out_no_sample_trains_all_the_same(monkeypatch, images):

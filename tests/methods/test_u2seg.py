@@ -73,7 +73,7 @@ def data(tmp_path_factory):
     for index in range(len(scenes)):
         name = f"{index:02}"
         Image.fromarray(scenes.read_image(index).permute(1, 2, 0).numpy()).save(folder / f"photos/{name}.png")
-        instances, semantic = scenes.read_panoptic(index)
+        instances, semantic, _ = scenes.read_panoptic(index)
         pairs = zip(instances.masks.numpy(), instances.labels.tolist(), strict=True)
         masks = [] if index == 1 else [encode_mask(mask, 1.0, label) for mask, label in pairs]
         if index != 2:

@@ -49,3 +49,8 @@ def test_left_over_and_empty_clusters_have_no_class():
 def test_unknown_choices_are_refused():
     with pytest.raises(ValueError, match="allowed"):
         match_clusters(torch.ones(2, 2), "best")
+
+
+@pytest.mark.parametrize("how", ["hungarian", "majority"])
+def test_without_a_class_no_cluster_has_one(how):
+    assert match_clusters(torch.zeros(3, 0, dtype=torch.int64), how).tolist() == [-1] * 3

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from segtricks.metrics import MASK_MEASURES, MaskIoU, MaxFBeta, PixelAccuracy, SaliencyScores, get_protocol
+from segtricks.metrics import (
+    MASK_MEASURES,
+    MaskIoU,
+    MaxFBeta,
+    PixelAccuracy,
+    SaliencyScores,
+    SaliencySums,
+    get_protocol,
+)
 
 
 def _row(*values):
@@ -120,3 +128,19 @@ def test_state_does_not_grow_with_images_and_resets():
     assert sum(getattr(scores, name).numel() for name in scores._defaults) == size
     scores.reset()
     assert int(scores.images) == 0
+
+
+def test_merged_sums_are_those_of_all_images_and_of_the_metric():
+    generator = torch.Generator().manual_seed(0)
+    pred, target = torch.rand(5, 1, 9, 8, generator=generator), torch.rand(5, 1, 9, 8, generator=generator) > 0.6
+    pred[1], target[1] = 0, False
+    metric, first, second = SaliencyScores(), SaliencySums(), SaliencySums()
+    metric.update(pred, target)
+    first.update(pred[:2], target[:2])
+    second.update(pred[2:], target[2:])
+    first.merge(second)
+    assert (first.counts(), first.size_bins()[0]["images"]) == (metric.counts(), metric.size_bins()[0]["images"])
+    expected = metric.compute()
+    assert {name: value.item() for name, value in first.compute().items()} == pytest.approx(
+        {name: value.item() for name, value in expected.items()}, rel=1e-14
+    )

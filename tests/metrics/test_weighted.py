@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from segtricks.metrics import WeightedFBeta, weighted_fbeta
-from segtricks.metrics.weighted import nearest_foreground
+from segtricks.metrics.functional.weighted import nearest_foreground
 
 
 def test_perfect_mask_scores_one_and_empty_target_zero():

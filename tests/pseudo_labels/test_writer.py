@@ -11,7 +11,8 @@ from segtricks.data.images import read_mask
 from segtricks.data.label_store import Store
 from segtricks.errors import UserError
 from segtricks.pseudo_labels import writer as writer_module
-from segtricks.pseudo_labels.writer import MaskWriter, count_one_sided, overlay, warn_one_sided
+from segtricks.pseudo_labels.mask_files import count_one_sided, warn_one_sided
+from segtricks.pseudo_labels.writer import MaskWriter, overlay
 
 
 def test_files_keep_names_folders_and_size(tmp_path):

@@ -76,3 +76,29 @@ def test_crop_equals_the_published_transform(size):
     expected = CenterCrop(32)(Resize(32, InterpolationMode.NEAREST)(to_pil_image(pixels)))
     found = LabelMapProtocol(crop=32).cut(pixels)
     np.testing.assert_array_equal(found.permute(1, 2, 0).numpy(), np.asarray(expected))
+
+
+def test_the_three_ways_to_find_the_classes_of_clusters_differ():
+    """By hand: cluster 2 is the class 0 where 0 is as well; on the other images 0 and 1 change places."""
+    evaluator = LabelMapEvaluator("set", LabelMapProtocol(2), 3, mapping_set="others")
+    scored = [([[0, 1]], [[0, 1]]), ([[0, 0]], [[2, 2]])]
+    for place, (labels, clusters) in enumerate(scored):
+        prediction = Segmented(torch.tensor(clusters))
+        evaluator.add(Target(str(place), labels=torch.tensor([labels])), {"mask": prediction})
+    assert "cluster_miou_train" not in evaluator.result().rows["mask"].metrics
+    other = Target("other", labels=torch.tensor([[[1, 0, 255]]]))
+    evaluator.add_to_mapping(other, {"mask": Segmented(torch.tensor([[0, 2, 1]]))})
+    result = evaluator.result()
+    found = result.rows["mask"].metrics
+    assert found["cluster_miou"] == pytest.approx(5 / 6)
+    assert found["cluster_miou_majority"] == 1
+    assert found["cluster_miou_train"] == pytest.approx(1 / 3)
+    assert found["cluster_accuracy_train"] == 0.5
+    assert set(found) <= set(MEASURES)
+    assert result.images == 2
+    assert result.protocol.as_dict()["mapping_set"] == "others"
+
+
+def test_named_classes_decide_their_number():
+    assert LabelMapProtocol(21, 320).of_classes(["road", "sky"]) == LabelMapProtocol(2, 320)
+    assert LabelMapProtocol(21).of_classes(()) == LabelMapProtocol(21)

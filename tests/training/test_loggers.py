@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from segtricks.cli import main
 from segtricks.errors import UserError
-from segtricks.training.loggers import asked_loggers, start_loggers, tensorboard_logger, wandb_logger, without_folders
+from segtricks.runs import without_folders
+from segtricks.training.loggers import asked_loggers, start_loggers, tensorboard_logger, wandb_logger
 
 from . import wandb_records
 

@@ -55,7 +55,7 @@ class COCO20K(PublishedDataset):
     def __init__(self, root: str | Path = "data", require_boxes: bool = True, strict: bool = False) -> None:
         root = Path(root).expanduser()
         self.folder = self._find(root, "train2014").parent
-        self.box_folder = self.folder / "annotations"
+        self.annotations_at = self.folder / "annotations"
         needed = [_LIST, _BOXES] if require_boxes else [_LIST]
         for name in needed:
             if not (self.folder / name).is_file():

@@ -21,5 +21,9 @@ class DUTOMRON(PairedDataset):
     citation = 'Yang, Zhang, Lu, Ruan, Yang, "Saliency Detection via Graph-based Manifold Ranking", CVPR 2013'
     archives = (
         Archive("http://saliencydetection.net/dut-omron/download/DUT-OMRON-image.zip", folder="DUT-OMRON"),
-        Archive("http://saliencydetection.net/dut-omron/download/DUT-OMRON-gt-pixelwise.zip.zip", folder="DUT-OMRON"),
+        Archive(
+            "http://saliencydetection.net/dut-omron/download/DUT-OMRON-gt-pixelwise.zip.zip",
+            folder="DUT-OMRON",
+            nested=True,
+        ),
     )

@@ -6,10 +6,8 @@ import warnings
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from segtricks.data.coco import CocoMasks
+from segtricks.data.datasets.drawn import DrawnObjects
 from segtricks.data.images import find_images
 from segtricks.data.pairing import (
     MAX_UNPAIRED,
@@ -22,14 +20,11 @@ from segtricks.data.pairing import (
     spellings,
     without_suffix,
 )
-from segtricks.data.problems import Problems
-from segtricks.data.sample import Instances, Panoptic, SegmentationDataset
-from segtricks.data.transforms import VOID
 from segtricks.errors import UserError
 from segtricks.runs import replacing
 
 
-class ImageFolder(SegmentationDataset):
+class ImageFolder(DrawnObjects):
     """Your own photographs, however nested; ``name`` is the folder's or the list's name.
 
     A mask of a folder belongs to the photograph with the same path below its folder, suffixes apart:
@@ -60,7 +55,6 @@ class ImageFolder(SegmentationDataset):
         name = root.stem if listed else root.resolve().name
         limit = 0.0 if strict else max_unpaired
         self.left_out: list[LeftOut] = []
-        self._drawn: CocoMasks | None = None
         images = self._listed(root, name, limit) if listed else find_images(root)
         self.root = Path(os.path.commonpath([path.parent.absolute() for path in images])) if listed else root
         """The folder that the photographs' names are relative to: of a list, the one that holds them all."""
@@ -69,10 +63,10 @@ class ImageFolder(SegmentationDataset):
             return
         place = Path(masks).expanduser()
         if place.suffix.lower() == ".json" and not place.is_dir():
-            self._drawn = CocoMasks(place)
+            self.drawn = CocoMasks(place)
             self.target_kinds = ("mask", "instances", "panoptic")
-            keys = by_ending(images, self._drawn.names)
-            known = {key: place for key in keys.values() if key in self._drawn.names}
+            keys = by_ending(images, self.drawn.names)
+            known = {key: place for key in keys.values() if key in self.drawn.names}
         else:
             found = find_images(place)
             within, above = _real(place), _real(root)
@@ -88,33 +82,6 @@ class ImageFolder(SegmentationDataset):
         pairs = pair(name, images, lambda path: keys[path], known, limit)
         self.left_out += pairs.left_out
         super().__init__(name, pairs.images, pairs.masks)
-
-    def read_mask(self, index: int) -> Tensor | None:
-        """Mask alone, uint8 (1, H, W)."""
-        if self.masks is None or self._drawn is None:
-            return super().read_mask(index)
-        return self._upright(index, self._drawn.read(self.images[index]))
-
-    @property
-    def problems(self) -> list[Problems]:
-        """What is wrong with the files of annotations."""
-        return super().problems + ([] if self._drawn is None else [self._drawn.problems])
-
-    def read_instances(self, index: int) -> Instances | None:
-        """Objects of a COCO file alone, crowds included; all scores are 1."""
-        if self._drawn is None:
-            return super().read_instances(index)
-        masks, labels, crowd, boxes = self._drawn.read_objects(self.images[index])
-        upright = self.reading.orientation == "exif"
-        ones = torch.ones(len(masks))
-        return Instances(self._upright(index, masks), labels, ones, crowd, boxes if upright else None)
-
-    def read_panoptic(self, index: int) -> Panoptic:
-        """Objects of a COCO file, crowds included; it has no stuff."""
-        instances = self.read_instances(index)
-        if instances is None:
-            return super().read_panoptic(index)
-        return Panoptic(instances, torch.full((1, *instances.masks.shape[1:]), VOID))
 
     def _listed(self, root: Path, name: str, limit: float) -> list[Path]:
         paths = read_list(root)

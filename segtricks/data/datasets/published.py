@@ -28,24 +28,26 @@ class PublishedDataset(SegmentationDataset):
     license_note: ClassVar[str]
     """What its authors allow, in a few words."""
     citation: ClassVar[str]
-    box_folder: Path | None = None
-    """Where the boxes lie, if there are any."""
+    annotations_at: Path | None = None
+    """The file or folder of boxes, or of masks that need not be opened, if there are any."""
 
     @property
     def annotated(self) -> bool:
         """Whether masks or boxes lie next to the photographs, opened or not."""
-        return self.masks is not None or (self.box_folder is not None and self.box_folder.is_dir())
+        return self.masks is not None or (self.annotations_at is not None and self.annotations_at.exists())
 
     def _bases(self, root: Path) -> list[Path]:
         # The named folder before its parent: "images" next to ECSSD may be somebody else's.
         named = [root / name for name in self.folders]
         return [*named, *(root / name / name for name in self.folders), root]
 
-    def _find(self, root: Path, name: str) -> Path:
+    def _find(self, root: Path, *names: str) -> Path:
+        """The first folder of one of these names."""
         for base in self._bases(root):
-            if (base / name).is_dir():
-                return base / name
-        raise self._missing(root, f"no folder '{name}' in {root / self.folders[0]} or {root}")
+            for name in names:
+                if (base / name).is_dir():
+                    return base / name
+        raise self._missing(root, f"no folder '{names[0]}' in {root / self.folders[0]} or {root}")
 
     def _missing(self, root: Path, what: str) -> UserError:
         return UserError(

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from segtricks.data.boxes import read_boxes
+from segtricks.data.datasets.cityscapes import Cityscapes, CityscapesTrain, CityscapesVal
+from segtricks.data.datasets.coco17 import COCO17, COCO17Train, COCO17Val
+from segtricks.data.datasets.coco17_panoptic import COCO17Panoptic, COCO17PanopticTrain, COCO17PanopticVal
 from segtricks.data.datasets.coco20k import COCO20K
+from segtricks.data.datasets.coco_stuff import COCOStuff27, COCOStuff27Train, COCOStuff27Val
 from segtricks.data.datasets.dut_omron import DUTOMRON
 from segtricks.data.datasets.duts import DUTSTest, DUTSTrain
 from segtricks.data.datasets.ecssd import ECSSD
@@ -20,13 +24,15 @@ from segtricks.data.datasets.synthetic import SyntheticShapes
 from segtricks.data.datasets.voc import VOC, VOC07, VOC12
 from segtricks.data.datasets.voc_labels import VOC12Labels, VOC12Train, VOC12TrainAug, VOC12Val
 from segtricks.data.label_store import is_store
-from segtricks.data.orientation import Orientation
 from segtricks.data.pairing import by_ending, check_matched
 from segtricks.data.sample import SegmentationDataset
 from segtricks.data.targets import WithTargets
 from segtricks.errors import UserError
+from segtricks.words import Orientation
 
-PUBLISHED: dict[str, type[PairedDataset | VOC | VOC12Labels | COCO20K]] = {
+_Published = PairedDataset | VOC | VOC12Labels | COCO20K | COCO17 | COCO17Panoptic | COCOStuff27 | Cityscapes
+
+PUBLISHED: dict[str, type[_Published]] = {
     "duts-tr": DUTSTrain,
     "duts-te": DUTSTest,
     "dut-omron": DUTOMRON,
@@ -37,6 +43,14 @@ PUBLISHED: dict[str, type[PairedDataset | VOC | VOC12Labels | COCO20K]] = {
     "voc12-trainaug": VOC12TrainAug,
     "voc12-val": VOC12Val,
     "coco20k": COCO20K,
+    "coco17-train": COCO17Train,
+    "coco17-val": COCO17Val,
+    "coco17-panoptic-train": COCO17PanopticTrain,
+    "coco17-panoptic-val": COCO17PanopticVal,
+    "coco-stuff27-train": COCOStuff27Train,
+    "coco-stuff27-val": COCOStuff27Val,
+    "cityscapes-train": CityscapesTrain,
+    "cityscapes-val": CityscapesVal,
 }
 """Datasets that can be fetched, by name."""
 

@@ -53,13 +53,14 @@ class VOC(VOCFolder):
     ) -> None:
         root = Path(root).expanduser()
         self.folder = self._find(root, "JPEGImages").parent
-        self.box_folder = self.folder / "Annotations"
+        self.annotations_at = self.folder / "Annotations"
         stems = self._listed(self.folder, "Main/trainval.txt", root)
         self._check_count(len(stems), root, strict)
         images = [self.folder / "JPEGImages" / f"{stem}.jpg" for stem in stems]
         super().__init__(self.title, images)
         if require_boxes:
-            known = read_voc_boxes(self.box_folder, [self.box_folder / f"{stem}.xml" for stem in stems], hard).usable()
+            files = [self.annotations_at / f"{stem}.xml" for stem in stems]
+            known = read_voc_boxes(self.annotations_at, files, hard).usable()
             known.problems.warn()
             self.annotations, self.box_problems = [known[stem] for stem in stems], known.problems
         if require_boxes and not hard:

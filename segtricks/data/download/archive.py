@@ -26,6 +26,11 @@ class Archive:
         size: Its bytes, where known.
         md5: Its checksum as lower-case hexadecimals, where known.
         sha256: The same; preferred to ``md5`` where both are known.
+        nested: Whether archives within it are unpacked where they lie.
+        leaves: What a dataset needs of it: files, or folders with so many files, below ``folder``. Where all of it
+            lies there, another dataset has brought it, and it is not fetched.
+        file: Its name, where the address does not end in it.
+        account: Page to sign in at, where the address gives it to nobody else.
     """
 
     url: str
@@ -33,11 +38,20 @@ class Archive:
     size: int | None = None
     md5: str | None = None
     sha256: str | None = None
+    nested: bool = False
+    leaves: tuple[tuple[str, int], ...] = ()
+    file: str = ""
+    account: str = ""
 
     @property
     def name(self) -> str:
-        """File name, the last part of the address."""
-        return PurePosixPath(unquote(urlsplit(self.url).path)).name
+        """File name, the last part of the address unless it is given."""
+        return self.file or PurePosixPath(unquote(urlsplit(self.url).path)).name
+
+    def is_unpacked(self, root: Path) -> bool:
+        """Whether what it ``leaves`` lies below the data root."""
+        counts = [(_count_files(root / self.folder / path), count) for path, count in self.leaves]
+        return bool(counts) and all(found >= count for found, count in counts)
 
     @property
     def packed(self) -> bool:
@@ -66,6 +80,10 @@ class Archive:
             with path.open("rb") as file:
                 return f"it is neither zip nor tar, and begins with {file.read(24)!r}"
         return None
+
+
+def _count_files(place: Path) -> int:
+    return sum(path.is_file() for path in (place, *place.rglob("*")))
 
 
 def checksum_of(path: Path, function: str = "sha256") -> str:

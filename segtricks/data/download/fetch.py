@@ -3,7 +3,7 @@
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +47,8 @@ def download(name: str, kind: Kind, root: Path, urls: Sequence[str] = (), keep: 
     """Get a dataset, unless it is there already; each step prints one line.
 
     All archives are fetched and checked before the first is unpacked, and are removed when all is in place: whatever
-    stops this, the same call goes on from there. Two calls at once for the same dataset wait for each other.
+    stops this, the same call goes on from there. Two calls at once for the same dataset wait for each other. An archive
+    whose files another dataset has brought is not fetched again.
 
     Args:
         name: Its registered name.
@@ -72,12 +73,18 @@ def download(name: str, kind: Kind, root: Path, urls: Sequence[str] = (), keep: 
     with _acquire(FileLock(folder / f"{name}.lock"), f"another download of {name} into {root}"):
         if _is_whole(name, kind, root):
             return False
-        files = _fetch_all(kind, folder, urls or [archive.url for archive in kind.archives])
-        for archive, file in zip(kind.archives, files, strict=True):
+        wanted = dict(zip(kind.archives, urls or [archive.url for archive in kind.archives], strict=True))
+        for archive in kind.archives:
+            if archive.is_unpacked(root):
+                print(f"{archive.name}: its files are in {root / archive.folder} already", flush=True)
+                del wanted[archive]
+        _check_accounts(name, wanted, root)
+        files = _fetch_all(kind, folder, wanted)
+        for archive, file in files.items():
             _put(archive, file, root)
         _check_whole(name, kind, root)
         if not keep:
-            for file in files:
+            for file in files.values():
                 file.unlink()
     return True
 
@@ -100,13 +107,26 @@ def _is_whole(name: str, kind: Kind, root: Path) -> bool:
     return found.whole(kind)
 
 
-def _fetch_all(kind: Kind, folder: Path, urls: Sequence[str]) -> list[Path]:
-    files: list[Path] = []
-    for archive, url in zip(kind.archives, urls, strict=True):
+def _check_accounts(name: str, wanted: Mapping[Archive, str], root: Path) -> None:
+    """Raise a ``UserError`` that says what to fetch by hand, where addresses ask for an account."""
+    folder = root / DOWNLOADS
+    closed = [archive for archive, url in wanted.items() if archive.account and url == archive.url]
+    missing = [archive for archive in closed if not (folder / archive.name).is_file()]
+    if missing:
+        pages = "".join(f"\n  {archive.name} from {archive.url}" for archive in missing)
+        raise UserError(
+            f"{name} needs an account: {missing[0].account}\n"
+            f"Next: sign in there, fetch by hand into {folder}{pages}\nand type the same command again."
+        )
+
+
+def _fetch_all(kind: Kind, folder: Path, wanted: Mapping[Archive, str]) -> dict[Archive, Path]:
+    files: dict[Archive, Path] = {}
+    for archive, url in wanted.items():
         try:
-            files.append(_fetch(archive, url, folder, sum(file.stat().st_size for file in files)))
+            files[archive] = _fetch(archive, url, folder, sum(file.stat().st_size for file in files.values()))
         except TransferFailed as error:
-            which = f"an address for each of {_names(kind)}" if len(urls) > 1 else "another address"
+            which = f"an address for each of {_names(kind)}" if len(kind.archives) > 1 else "another address"
             raise UserError(
                 f"{error}\nNext: fetch {archive.name} by hand into {folder} and type the same command again, "
                 f"or pass {which} as --url."
@@ -117,7 +137,8 @@ def _fetch_all(kind: Kind, folder: Path, urls: Sequence[str]) -> list[Path]:
 def _put(archive: Archive, file: Path, root: Path) -> None:
     place = root / archive.folder
     if archive.packed:
-        print(f"{file.name}: {unpack(file, root, archive.folder):,} files unpacked into {place}", flush=True)
+        count = unpack(file, root, archive.folder, archive.nested)
+        print(f"{file.name}: {count:,} files unpacked into {place}", flush=True)
     else:
         with replacing(place / file.name) as temporary:
             shutil.copyfile(file, temporary)

@@ -21,11 +21,11 @@ _DAMAGED = (
 )
 
 
-def unpack(path: Path, root: Path, folder: str = "") -> int:
+def unpack(path: Path, root: Path, folder: str = "", nested: bool = False) -> int:
     """Unpack a zip, tar or compressed tar file into ``root/folder``, and replace what has the same name there.
 
     Everything is unpacked into a hidden folder first and moved when it is complete; a process that was killed leaves
-    at most that folder, which the next call removes. A zip within a ``.zip.zip`` is unpacked where it lies.
+    at most that folder, which the next call removes. With ``nested``, a zip within it is unpacked where it lies.
 
     Returns:
         Number of files.
@@ -42,7 +42,7 @@ def unpack(path: Path, root: Path, folder: str = "") -> int:
     temporary.mkdir()
     try:
         _extract(path, temporary)
-        if path.name.lower().endswith(".zip.zip"):
+        if nested:
             for inner in sorted(temporary.rglob("*.zip")):
                 _extract(inner, inner.parent)
                 inner.unlink()

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from segtricks.data.datasets.classed import ClassedDataset
 from segtricks.data.datasets.folder import ImageFolder, fits_list
 from segtricks.data.datasets.published import PairedDataset, count_difference
 from segtricks.data.datasets.registry import PUBLISHED, attach_boxes, create_dataset, is_photographs, open_dataset
@@ -164,6 +165,8 @@ def check_item(dataset: SegmentationDataset, index: int) -> Checked:
         guessed = dataset.reading.guessed
         values, notes = ("classes", []) if guessed else _values(mask, file, dataset.reading.masks)
         found += [Finding(kind, str(file or path), detail) for kind, detail in notes]
+    for kind in dataset.target_kinds if isinstance(dataset, ClassedDataset) else ():
+        opened("mask", dataset.with_targets(kind).read_target)
     boxes = opened("boxes", dataset.read_annotation)
     if boxes is not None and image is not None:
         found += _size_findings(dataset, path, image, stored, "annotation", boxes.size)
@@ -198,7 +201,7 @@ def _oddities(path: str, stored: Stored, white: int) -> list[Finding]:
 
 def mask_file(dataset: SegmentationDataset, index: int) -> Path | None:
     """The file that holds nothing but an image's mask, if there is one."""
-    path = None if dataset.masks is None or isinstance(dataset, VOC12Labels) else dataset.masks[index]
+    path = None if dataset.masks is None or isinstance(dataset, VOC12Labels | ClassedDataset) else dataset.masks[index]
     return None if path is None or path.suffix.lower() == ".json" else path
 
 

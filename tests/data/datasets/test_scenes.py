@@ -12,7 +12,7 @@ def test_every_pixel_is_a_shape_or_one_of_two_kinds_of_stuff():
     scenes = DrawnScenes(20)
     kinds = set()
     for index in range(len(scenes)):
-        instances, semantic = scenes.read_panoptic(index)
+        instances, semantic, _ = scenes.read_panoptic(index)
         assert torch.equal(instances.masks.any(dim=0), semantic[0] == 0)
         assert instances.masks.sum(dim=0).max() == 1
         assert 1 <= len(instances.labels) <= 3

@@ -109,6 +109,44 @@ def _omron() -> list[bytes]:
     return [_zip(_images("DUT-OMRON-image") | trash), _zip({"DUT-OMRON-gt-pixelwise.zip": inner})]
 
 
+def _coco17(split: str) -> list[bytes]:
+    images = [{"id": i, "file_name": f"{stem}.jpg", "height": 8, "width": 12} for i, stem in enumerate(STEMS)]
+    codes = {"size": [8, 12], "counts": [10, 20, 66]}
+    objects = [
+        {"id": i, "image_id": i, "bbox": [0, 0, 4, 4], "iscrowd": 0, "category_id": 1, "segmentation": codes}
+        for i in range(3)
+    ]
+    content = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "person"}]}
+    outlines = _zip({f"annotations/instances_{split}2017.json": json.dumps(content).encode()})
+    return [_zip(_images(f"{split}2017")), outlines]
+
+
+def _coco17_panoptic(split: str) -> list[bytes]:
+    name = f"panoptic_{split}2017"
+    images = [{"id": i, "file_name": f"{stem}.jpg"} for i, stem in enumerate(STEMS)]
+    segment = {"id": 255, "category_id": 1, "iscrowd": 0}
+    maps = [{"image_id": i, "file_name": f"{stem}.png", "segments_info": [segment]} for i, stem in enumerate(STEMS)]
+    categories = [{"id": 1, "supercategory": "person", "isthing": 1}]
+    content = {"images": images, "annotations": maps, "categories": categories}
+    inner = _zip({f"{name}/{stem}.png": _image("RGB", "png") for stem in STEMS})
+    files = {f"annotations/{name}.json": json.dumps(content).encode(), f"annotations/{name}.zip": inner}
+    return [_zip(_images(f"{split}2017")), _zip(files)]
+
+
+def _coco_stuff27(split: str, name: str) -> list[bytes]:
+    photos = {**_images(f"{split}2017"), f"{split}2017/not_listed.jpg": _image()}
+    path = f"COCO/CocoStuff164k/curated/{split}2017/{name}.txt"
+    return [_zip(photos), _zip(_masks(f"{split}2017")), _tar({path: "\n".join(STEMS).encode()})]
+
+
+def _cityscapes(split: str) -> list[bytes]:
+    photos = {f"leftImg8bit/{split}/ulm/{stem}_leftImg8bit.png": _image("RGB", "png") for stem in STEMS}
+    files = {f"gtFine/{split}/ulm/{stem}_gtFine_polygons.json": b"{}" for stem in STEMS}
+    for kind in ("color", "instanceIds", "labelIds"):
+        files |= {f"gtFine/{split}/ulm/{stem}_gtFine_{kind}.png": _image("L", "png") for stem in STEMS}
+    return [_zip(photos), _zip(files)]
+
+
 LAYOUTS: dict[str, Callable[[], list[bytes]]] = {
     "duts-tr": lambda: _duts("TR"),
     "duts-te": lambda: _duts("TE"),
@@ -120,6 +158,14 @@ LAYOUTS: dict[str, Callable[[], list[bytes]]] = {
     "voc12-trainaug": _voc_trainaug,
     "voc12-val": lambda: _voc_labels("val"),
     "coco20k": _coco,
+    "coco17-train": lambda: _coco17("train"),
+    "coco17-val": lambda: _coco17("val"),
+    "coco17-panoptic-train": lambda: _coco17_panoptic("train"),
+    "coco17-panoptic-val": lambda: _coco17_panoptic("val"),
+    "coco-stuff27-train": lambda: _coco_stuff27("train", "Coco164kFull_Stuff_Coarse"),
+    "coco-stuff27-val": lambda: _coco_stuff27("val", "Coco164kFull_Stuff_Coarse_7"),
+    "cityscapes-train": lambda: _cityscapes("train"),
+    "cityscapes-val": lambda: _cityscapes("val"),
 }
 
 
@@ -145,7 +191,9 @@ def offer(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]
                 if getattr(archive, key) is not None
             }
             size = archive.size and len(content)
-            archives.append(dataclasses.replace(archive, url=server.url(archive.name), size=size, **known))
+            leaves = tuple((path, min(count, len(STEMS))) for path, count in archive.leaves)
+            changed = {"url": server.url(archive.name), "size": size, "leaves": leaves, "account": ""}
+            archives.append(dataclasses.replace(archive, **changed, **known))
         monkeypatch.setattr(kind, "archives", tuple(archives))
         monkeypatch.setattr(kind, "expected", len(STEMS))
         return kind
@@ -168,7 +216,7 @@ def test_from_nothing_to_a_dataset_that_opens(tmp_path: Path, server: Server, of
     assert look(kind, root) == Present(0, False)
     assert download(name, kind, root)
     dataset = create_dataset(name, root, strict=True)
-    assert [path.stem[-1] for path in dataset.images] == list(STEMS)
+    assert [path.stem.removesuffix("_leftImg8bit")[-1] for path in dataset.images] == list(STEMS)
     assert dataset[0]["image"].shape == (3, 8, 12)
     assert look(kind, root).whole(kind)
     assert _waiting(root) <= {"checksums.json"}
@@ -185,6 +233,34 @@ def test_voc_of_both_years_share_their_folder(tmp_path: Path, offer) -> None:  #
     assert (
         len(create_dataset("voc07", tmp_path, strict=True)) == len(create_dataset("voc12", tmp_path, strict=True)) == 3
     )
+
+
+def test_photographs_that_another_dataset_has_brought_are_not_fetched_again(  # type: ignore[no-untyped-def]
+    tmp_path: Path, server: Server, offer, capsys
+) -> None:
+    download("coco17-val", offer("coco17-val"), tmp_path)
+    download("coco17-panoptic-val", offer("coco17-panoptic-val"), tmp_path)
+    names = [name for name, _ in server.log]
+    assert names == ["val2017.zip", "annotations_trainval2017.zip", "panoptic_annotations_trainval2017.zip"]
+    assert "val2017.zip: its files are in" in capsys.readouterr().out
+    (tmp_path / "coco/val2017/a.jpg").unlink()
+    assert download("coco17-val", offer("coco17-val"), tmp_path)
+    assert [name for name, _ in server.log][3:] == ["val2017.zip"]
+
+
+def test_what_needs_an_account_is_taken_where_it_was_fetched_by_hand(  # type: ignore[no-untyped-def]
+    tmp_path: Path, server: Server, offer
+) -> None:
+    kind = offer("cityscapes-val")
+    page = "https://example.org/login"
+    kind.archives = tuple(dataclasses.replace(archive, account=page) for archive in kind.archives)
+    with pytest.raises(UserError, match=rf"(?s){page}.*leftImg8bit_trainvaltest.zip from .*gtFine_trainvaltest.zip"):
+        download("cityscapes-val", kind, tmp_path)
+    for archive in kind.archives:
+        (tmp_path / ".downloads" / archive.name).write_bytes(server.files[archive.name])
+    assert download("cityscapes-val", kind, tmp_path)
+    assert server.log == []
+    assert look(kind, tmp_path).whole(kind)
 
 
 def test_archives_are_kept_on_request(tmp_path: Path, server: Server, offer) -> None:  # type: ignore[no-untyped-def]

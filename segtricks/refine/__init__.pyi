@@ -1,0 +1,9 @@
+from .bilateral_solver import bilateral_solver as bilateral_solver
+from .bilateral_solver import hard_mask as hard_mask
+from .dense_crf import dense_crf as dense_crf
+from .guided_filter import guided_filter as guided_filter
+from .refiners import BILATERAL_PRESETS as BILATERAL_PRESETS
+from .refiners import BilateralSolver as BilateralSolver
+from .refiners import DenseCRF as DenseCRF
+from .refiners import GuidedFilter as GuidedFilter
+from .small_segments import drop_small_segments as drop_small_segments
