@@ -21,6 +21,8 @@ segtricks: unsupervised image segmentation (Sempart, multi-scale consistency, gu
   segtricks validate --run runs/NAME                              the objective on held-out images
   segtricks test     --run runs/NAME [--data ecssd] [--protocol fullres]
   segtricks predict  --run runs/NAME --images PHOTOS --output MASKS
+  segtricks export   --run runs/NAME --output model.onnx          one file that needs no segtricks
+  segtricks share    runs/NAME --to OWNER/NAME                    on the Hugging Face Hub, as hf://OWNER/NAME
   segtricks discover --method tokencut --images PHOTOS --output MASKS    masks without training
   segtricks classes  --images PHOTOS --masks MASKS --k 10        masks by kind, into MASKS itself
   segtricks stuff    --images PHOTOS --masks MASKS --stuff 8     a map of stuff around them
@@ -49,6 +51,8 @@ COMMANDS = (
     "validate",
     "test",
     "predict",
+    "export",
+    "share",
     "evaluate",
     "refine",
     "discover",

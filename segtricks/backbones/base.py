@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             features = self.extract(images)
         grid = (images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size)
-        expected = (len(images), self.feature_dim, *grid)
+        expected = (images.shape[0], self.feature_dim, *grid)
         if tuple(features.shape) != expected:
             raise UserError(
                 f"backbone {self.name!r} gave features {tuple(features.shape)}, and by its feature_dim and patch_size "

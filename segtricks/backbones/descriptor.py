@@ -72,7 +72,7 @@ def patch_statistics(rgb01: Tensor, patch_size: int) -> Tensor:
     padded = F.pad(lab[:, :1], (1, 1, 1, 1), mode="replicate")
     across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-    gradient = F.avg_pool2d(torch.hypot(across, down), patch_size)
+    gradient = F.avg_pool2d((across.square() + down.square()).sqrt(), patch_size)
     texture = torch.cat([variance.clamp_min(0).sqrt() * STD_SCALE, gradient * GRADIENT_SCALE], dim=1)
     texture = F.avg_pool2d(texture, 3, stride=1, padding=1, count_include_pad=False)
     return torch.cat([mean * MEAN_SCALE, texture], dim=1)

@@ -79,7 +79,7 @@ class PositionedPatchEmbed(nn.Module):
         if self.prefix is None:
             return tokens
         prefix = self.prefix if self.prefix_positions is None else self.prefix + self.prefix_positions
-        return torch.cat([prefix.expand(len(tokens), -1, -1), tokens.flatten(1, 2)], dim=1)
+        return torch.cat([prefix.expand(tokens.shape[0], -1, -1), tokens.flatten(1, 2)], dim=1)
 
 
 def use_dino_positions(model: VisionTransformer | Eva, resize: Resize = resize_positions) -> None:

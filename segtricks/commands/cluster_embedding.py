@@ -11,8 +11,9 @@ from torch import Tensor
 
 from segtricks.backbones.factory import create_backbone
 from segtricks.backbones.registry import DESCRIPTOR_PATCH_SIZES
+from segtricks.commands.hub_runs import find_run
 from segtricks.errors import UserError
-from segtricks.runs import checkpoint_of, existing_run
+from segtricks.runs import checkpoint_of
 
 _SIZE = 320
 
@@ -68,6 +69,6 @@ def _of_run(options: Namespace, device: torch.device) -> Embedding:
             f"The method of {options.run} has no embedding of pixels.\n"
             "Next: pass a run of MaskContrast, or leave out --run for the features of --backbone."
         ) from error
-    with checkpoint_of(existing_run(options.run)).open("rb") as file:
+    with checkpoint_of(find_run(options.run)).open("rb") as file:
         hashed = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return Embedding(embed, options.size or module.input_size, multiple, {"checkpoint": hashed})

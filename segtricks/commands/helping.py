@@ -9,12 +9,12 @@ from docstring_parser import parse
 from lightning.pytorch import Trainer
 
 from segtricks.commands.feature_options import add_cache_options
+from segtricks.commands.hub_runs import find_run
 from segtricks.commands.options import OptionParser, config_words, take_configs
 from segtricks.commands.parser import chosen_data, chosen_method
 from segtricks.commands.run_options import RUN_OPTIONS
 from segtricks.data import SaliencyDataModule
 from segtricks.methods import Sempart
-from segtricks.runs import existing_run
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def show_help(parser: OptionParser, words: Sequence[str], command: str) -> None:
     """
     add_cache_options(parser)
     configs, rest = take_configs(words)
-    configs = [str(existing_run(run) / "config.yaml") for word, run in pairwise(words) if word == "--run"] + configs
+    configs = [str(find_run(run) / "config.yaml") for word, run in pairwise(words) if word == "--run"] + configs
     chosen = [*config_words(configs), *rest]
     method, data = chosen_method(chosen) or Sempart, chosen_data(chosen) or SaliencyDataModule
     used = _USED.get(command)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from segtricks.commands.hub_runs import find_run
 from segtricks.commands.run_options import RUN_OPTIONS, check_run_words
 from segtricks.errors import UserError
 from segtricks.packaged import check_config, find_config
-from segtricks.runs import checkpoint_of, existing_run
+from segtricks.runs import checkpoint_of
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +85,7 @@ def wants_help(words: Sequence[str]) -> bool:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--run`` and ``--ckpt_path``."""
-    parser.add_argument("--run", metavar="runs/NAME", help="the run folder; its best checkpoint is taken")
+    parser.add_argument("--run", metavar="runs/NAME", help="the run folder, or hf://owner/name; its best checkpoint")
     parser.add_argument("--ckpt_path", metavar="FILE", help="another checkpoint of the run, or one to go with --config")
 
 
@@ -171,7 +172,7 @@ def check_words(command: str, words: Sequence[str], configs: Sequence[str], run:
     Raises:
         UserError: a misspelt option, or there is no such run or config.
     """
-    folders = [] if run is None else [existing_run(run)]
+    folders = [] if run is None else [find_run(run)]
     own = [folder / "config.yaml" for folder in folders if (folder / "config.yaml").is_file()]
     check_run_words(command, words, [*own, *map(find_config, configs)])
 
@@ -186,7 +187,7 @@ def run_words(run: str | None, ckpt_path: str | None, configs: Sequence[str]) ->
         raise UserError(NO_MODEL)
     from segtricks.training.checkpoints import read_checkpoint  # Lightning takes seconds, and other commands need none
 
-    folder = existing_run(run) if run is not None else None
+    folder = find_run(run) if run is not None else None
     words = config_words([str(folder / "config.yaml")] if folder else []) + config_words(configs)
     checkpoint = Path(ckpt_path) if ckpt_path else checkpoint_of(folder)  # type: ignore[arg-type]
     if not checkpoint.is_file():

@@ -19,7 +19,7 @@ def load_run(run: str | Path, checkpoint: str | Path | None = None) -> Segmentat
     """Return the model of a run, with the options it was trained with, on the CPU and in evaluation mode.
 
     Args:
-        run: the run folder, or its name below ``runs/``.
+        run: the run folder, or its name below ``runs/``, or ``hf://owner/name[@revision]`` of a shared one.
         checkpoint: one of its checkpoints; left out, the best, or else the last.
 
     Returns:

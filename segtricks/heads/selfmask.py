@@ -67,7 +67,7 @@ class SelfMaskHead(nn.Module):
         if features.ndim != 4 or features.shape[1] != self.feature_dim:
             raise ValueError(f"features must be (B, {self.feature_dim}, h, w), got {tuple(features.shape)}")
         memory = features.flatten(2).transpose(1, 2)
-        state = torch.zeros_like(self.queries).expand(len(features), -1, -1)
+        state = torch.zeros_like(self.queries).expand(features.shape[0], -1, -1)
         states = []
         for layer in self.layers:
             state = layer(state, memory, self.queries)
@@ -101,7 +101,8 @@ def select_query(masks: Tensor, objectness: Tensor, scale: float = 4, size: tupl
         size: height and width of the image, to which the padding right and below is cut off; None keeps it.
     """
     best = objectness.argmax(dim=1)
-    chosen = masks[torch.arange(len(masks), device=masks.device), best][:, None]
-    full = [round(side * scale) for side in masks.shape[-2:]]
+    chosen = masks[torch.arange(masks.shape[0], device=masks.device), best][:, None]
+    whole = int(scale) == scale  # then no rounding, which torch.export cannot write for sides that are left open
+    full = [side * int(scale) if whole else round(side * scale) for side in masks.shape[-2:]]
     large = interpolate(chosen, size=full, mode="bilinear", align_corners=False)
     return large if size is None else large[..., : size[0], : size[1]]

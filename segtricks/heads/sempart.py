@@ -91,7 +91,7 @@ class SempartHead(nn.Module):
         fast = _fast_format(image.device)
         grid, image = grid.contiguous(memory_format=fast), image.contiguous(memory_format=fast)
         for step, block in enumerate(self.blocks, start=1):
-            size = (h << step, w << step) if step < len(self.blocks) else (height, width)
+            size = (h * 2**step, w * 2**step) if step < len(self.blocks) else (height, width)
             grid = block(_resize(grid, size), _resize(image, size))
         return _convolve_both(self.fine, grid, image)
 

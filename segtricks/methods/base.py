@@ -45,6 +45,9 @@ class SegmentationModule(lightning.LightningModule):
 
     needs_checkpoint = True
 
+    exportable = False
+    """Whether :meth:`soft_masks` is all that makes a prediction and one graph of tensors, for ``segtricks export``."""
+
     target_kind: ClassVar[TargetKind | None] = None
     """What training batches hold besides photographs; None trains without any mask or label."""
 

@@ -52,6 +52,7 @@ class Found(Trainable, SegmentationModule):
         *Trainable.training_options,
         *("threshold", "background_steps", "solver_weight", "self_weight"),
     )
+    exportable = True
     loss_names = ("solver", "background", "loss")
 
     def __init__(

@@ -59,6 +59,7 @@ class SelfMask(Trainable, SegmentationModule):
         "init_args": {"lr": 6e-6, "betas": [0.9, 0.999], "weight_decay": 0.01},
     }
     training_options: ClassVar = (*Trainable.training_options, "ranking", "schedule")
+    exportable = True
     loss_names = (*SelfMaskLoss._fields[1:], "loss")
     target_kind: ClassVar[TargetKind | None] = "mask"
 

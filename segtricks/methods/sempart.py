@@ -111,6 +111,7 @@ class Sempart(Trainable, SegmentationModule):
         *Trainable.training_options,
         *("crop", "teacher", "ema_decay", "crop_fraction", "weights", "tau", "eps", "sigma", "schedule"),
     )
+    exportable = True
     head: SempartHead
 
     def __init__(

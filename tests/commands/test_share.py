@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors import safe_open
+
+import segtricks
+from segtricks.cli import main
+from segtricks.commands.hub_runs import portable
+from segtricks.errors import UserError
+
+from ..hub_server import TOKEN, serving
+
+RUN = "hf://someone/shapes"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty hub that huggingface_hub takes for the real one, and caches of its own."""
+    from huggingface_hub import constants
+
+    with serving() as running:
+        monkeypatch.setattr(constants, "ENDPOINT", running.address)
+        template = f"{running.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield running
+
+
+@pytest.fixture
+def shared(hub, trained, monkeypatch, tmp_path):
+    """The files of ``runs/small`` on the hub; the current folder is another one."""
+    monkeypatch.chdir(trained)
+    assert main(["share", "runs/small", "--to", "someone/shapes"]) == 0
+    monkeypatch.chdir(tmp_path)
+    return hub.commits["someone/shapes"][-1]
+
+
+def _unreachable(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+
+
+def test_a_shared_run_predicts_what_the_run_predicts_also_without_network(shared, trained, monkeypatch, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photos / "a.png")
+    expected = segtricks.load_run(trained / "runs/small").masks(pixels)
+    assert np.array_equal(segtricks.load_run(RUN).masks(pixels), expected)
+    _unreachable(monkeypatch)
+    assert main(["predict", "--run", RUN, "--images", "photos", "--output", "masks"]) == 0
+    written = np.array(Image.open("masks/soft/a.png")) / 255
+    np.testing.assert_allclose(written, expected, rtol=0, atol=1 / 255)
+
+
+def test_a_revision_stays_what_it_was(shared, hub, trained, tmp_path):
+    first = hub.revision("someone/shapes", "main")
+    module = segtricks.load_run(trained / "runs/small")
+    torch.nn.init.zeros_(module.head.fine.weight)
+    other = hub.commits["someone/shapes"][-1] | {"model.safetensors": _head_of(module, tmp_path / "other.safetensors")}
+    hub.commits["someone/shapes"].append(other)
+    assert not segtricks.load_run(RUN).head.fine.weight.any()
+    assert segtricks.load_run(f"{RUN}@{first}").head.fine.weight.any()
+
+
+def _head_of(module, path):
+    from segtricks.methods.released import write_head
+
+    write_head(module, path)
+    return path.read_bytes()
+
+
+def test_the_files_hold_the_head_the_options_and_the_figures_and_no_folder_of_this_machine(shared, trained, tmp_path):
+    assert set(shared) == {"model.safetensors", "config.yaml", "README.md"}
+    assert not [name for name, content in shared.items() if str(trained).encode() in content]
+    (tmp_path / "head.safetensors").write_bytes(shared["model.safetensors"])
+    with safe_open(tmp_path / "head.safetensors", "pt") as file:
+        assert file.metadata()["backbone"] == "descriptor4"
+        assert not [name for name in file.keys() if name.startswith("backbone.")]  # noqa: SIM118 - not a mapping
+    config = yaml.safe_load(shared["config.yaml"])
+    assert set(config) == {"seed_everything", "model", "data", "provenance"}
+    assert "optimizer" not in config["model"]["init_args"]
+    assert set(config["data"]["init_args"]) == {"size", "multiple"}
+    card = shared["README.md"].decode()
+    assert yaml.safe_load(card.split("---")[1])["license"] == "apache-2.0"
+    (result,) = (
+        json.loads(path.read_text())
+        for path in (trained / "runs/small/test").glob("*.json")
+        if not path.stem.endswith("before")
+    )
+    (line,) = [line for line in card.splitlines() if "mask + guided filter" in line]
+    assert f"{result['metrics']['iou']:.4f}" in line and "synthetic[14:18]" in line
+    assert f"--run {RUN} " in card
+
+
+def test_a_folder_of_the_same_files_is_written_without_a_hub(trained, monkeypatch, tmp_path):
+    monkeypatch.chdir(trained)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert main(["share", "runs/small", "--to", "someone/shapes", "--dry-run", str(tmp_path / "files")]) == 0
+    assert {path.name for path in (tmp_path / "files").iterdir()} == {"model.safetensors", "config.yaml", "README.md"}
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ("hf://someone/other", "There is no hf://someone/other that you may read"),
+        ("hf://someone/shapes@v9", "has no revision 'v9'"),
+        ("hf://someone/empty", "is not a run that segtricks shared"),
+        ("hf://shapes", "Next: write hf://OWNER/NAME"),
+    ],
+)
+def test_a_run_that_cannot_be_fetched_is_two_lines_that_say_what_to_type(hub, run, said):
+    hub.commits |= {"someone/empty": [{}], "someone/shapes": [{}]}
+    with pytest.raises(UserError, match=said) as error:
+        segtricks.load_run(run)
+    assert "Next:" in str(error.value) and str(error.value).count("\n") <= 1
+
+
+def test_without_network_or_token_or_right_sharing_says_what_to_do(hub, trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    words = ["share", "runs/small", "--to"]
+    assert main([*words, "others/shapes"]) == 2
+    assert "a token that may write to others" in capsys.readouterr().err
+    _unreachable(monkeypatch)
+    assert main([*words, "someone/shapes"]) == 2
+    assert "cannot be reached" in capsys.readouterr().err
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    assert main([*words, "someone/shapes"]) == 2
+    assert "set HF_TOKEN" in capsys.readouterr().err
+
+
+def test_a_private_run_is_read_with_a_token_alone(hub, shared, monkeypatch):
+    hub.private.add("someone/shapes")
+    segtricks.load_run(RUN)
+    monkeypatch.setenv("HF_TOKEN", "hf_reader")
+    with pytest.raises(UserError, match="for a private one log in"):
+        segtricks.load_run(f"{RUN}@main")
+
+
+def test_no_code_but_segtricks_own_is_named_by_a_shared_config():
+    config = {"model": {"class_path": "segtricks.methods.Sempart", "init_args": {"backbone_checkpoint": "/a/b.pth"}}}
+    config |= {"data": {"class_path": "segtricks.data.SaliencyDataModule"}, "trainer": {"callbacks": "x"}}
+    kept = portable(config)
+    assert kept["model"]["init_args"] == {"backbone_checkpoint": "b.pth"} and "trainer" not in kept
+    for options in ({"refiner": {"class_path": "subprocess.Popen"}}, {"parts": [{"class_path": "my.Own"}]}):
+        config["model"]["init_args"] = options
+        with pytest.raises(UserError, match="is not part of segtricks"):
+            portable(config)
