@@ -33,7 +33,7 @@ from segtricks.refine import GuidedFilter
 BACKBONE, READ_AT, RADIUS = "dinov2_vits14", 336, 9
 COLUMNS = ("recipe", "seed", "threads", "precision", "steps", "minutes", "cpu_minutes", "iou", "iou_filtered")
 
-SOON, LATE = (0.25, 0.5, 0.75, 1, 1.5, 2, 3), (1, 2, 4, 7)
+SOON, LATE = (0.25, 0.5, 0.75, 1, 1.5, 2, 3), (2, 7)
 
 Recipe, Marked = dict[str, Any], tuple[float, ...]
 
