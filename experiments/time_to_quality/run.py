@@ -70,6 +70,7 @@ RECIPES = {
     "coarse 224, cosine 40": recipe(224, 8, 2e-3, falls_to_zero=40, **_COARSE),
     "coarse 224, cosine 80": recipe(224, 8, 2e-3, falls_to_zero=80, **_COARSE),
     "coarse 168, cosine 40": recipe(168, 8, 2e-3, falls_to_zero=40, **_COARSE),
+    "coarse 168, crop, cosine 80": recipe(168, 8, 2e-3, falls_to_zero=80, fine=False),
     "coarse 168, cosine 80": recipe(168, 8, 2e-3, falls_to_zero=80, **_COARSE),
     "168": recipe(168, 4, 2e-3, marks=LATE, crop=False),
     "168, crop": recipe(168, 4, 2e-3, marks=LATE),
