@@ -35,7 +35,7 @@ def browser(trained, tmp_path):
 
 def test_photograph_gets_mask_and_overlay_that_follow_the_threshold(browser, drawn):
     browser.wait("document.querySelector('input[type=file]') != null")
-    assert browser.value("document.querySelectorAll('button:disabled').length") == 2
+    browser.wait("document.querySelectorAll('button:disabled').length == 2")
     browser.upload(drawn / "a.png")
     browser.wait(f"{PICTURES}.length == 3")
     browser.wait("document.querySelectorAll('button:disabled').length == 0")
