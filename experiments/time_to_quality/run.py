@@ -1,6 +1,6 @@
 """How many minutes of training a useful mask takes: IoU on photographs kept aside against time, recipe by recipe.
 
-    python experiments/time_to_quality/run.py --root DATA --recipes "coarse 224" 224
+    python experiments/time_to_quality/run.py --root DATA --seeds 0 1 2 --recipes "coarse 168" 224
 
 appends to ``curves.csv``. Every recipe trains Sempart without masks on the first 320 photographs of ECSSD by name and
 is scored on the last 80 of 400 at 336 pixels, plain and with the guided filter, each time a mark is passed. Time is
@@ -35,11 +35,18 @@ COLUMNS = ("recipe", "seed", "threads", "precision", "steps", "minutes", "cpu_mi
 
 SOON, LATE = (0.25, 0.5, 0.75, 1, 1.5, 2, 3), (2, 7)
 
-Recipe, Marked = dict[str, Any], tuple[float, ...]
+Recipe = dict[str, Any]
 
 
 def recipe(
-    size: int, batch: int, lr: float, *, warm_up: int = 0, falls_to_zero: int = 0, marks: Marked = SOON, **model: Any
+    size: int,
+    batch: int,
+    lr: float,
+    *,
+    falls_to_zero: int = 0,
+    colors: bool = True,
+    marks: tuple[float, ...] = SOON,
+    **model: Any,
 ) -> Recipe:
     """What to train with.
 
@@ -47,33 +54,27 @@ def recipe(
         size: side of the training pictures in pixels.
         batch: photographs a step.
         lr: learning rate.
-        warm_up: steps until it is reached.
         falls_to_zero: steps after which it has fallen to 0 along half a cosine, and training ends; 0 keeps it.
+        colors: whether colours are jittered and dropped, as the paper does.
         marks: minutes of training after which the head is scored.
         model: options of Sempart.
     """
-    return {
-        **{"size": size, "batch": batch, "lr": lr, "warm_up": warm_up},
-        **{"falls_to_zero": falls_to_zero, "marks": marks, "model": model},
-    }
+    data: Recipe = {"size": size, "batch_size": batch}
+    if not colors:
+        data |= {"jitter_p": 0.0, "grayscale_p": 0.0}
+    return {"lr": lr, "falls_to_zero": falls_to_zero, "marks": marks, "data": data, "model": model}
 
 
-_COARSE = {"crop": False, "fine": False}
+_COARSE: Recipe = {"crop": False, "fine": False}
 RECIPES = {
-    "coarse 224": recipe(224, 8, 2e-3, **_COARSE),
-    "coarse 168": recipe(168, 8, 2e-3, **_COARSE),
-    "coarse 336": recipe(336, 4, 2e-3, **_COARSE),
-    "coarse 224, crop": recipe(224, 8, 2e-3, fine=False),
-    "coarse 224, batch 4": recipe(224, 4, 2e-3, **_COARSE),
-    "coarse 224, lr 5e-4": recipe(224, 8, 5e-4, **_COARSE),
-    "coarse 224, warm-up": recipe(224, 8, 2e-3, warm_up=10, **_COARSE),
-    "coarse 224, cosine 40": recipe(224, 8, 2e-3, falls_to_zero=40, **_COARSE),
-    "coarse 224, cosine 80": recipe(224, 8, 2e-3, falls_to_zero=80, **_COARSE),
-    "coarse 168, cosine 40": recipe(168, 8, 2e-3, falls_to_zero=40, **_COARSE),
-    "coarse 168, crop, cosine 80": recipe(168, 8, 2e-3, falls_to_zero=80, fine=False),
-    "coarse 168, cosine 80": recipe(168, 8, 2e-3, falls_to_zero=80, **_COARSE),
+    "coarse 168": recipe(168, 8, 2e-3, falls_to_zero=80, **_COARSE),
+    "coarse 168, colours kept": recipe(168, 8, 2e-3, falls_to_zero=80, colors=False, **_COARSE),
+    "coarse 168, colours kept, lr 1e-3": recipe(168, 8, 1e-3, falls_to_zero=80, colors=False, **_COARSE),
+    "coarse 224": recipe(224, 8, 2e-3, falls_to_zero=80, **_COARSE),
+    "coarse 224, colours kept": recipe(224, 8, 2e-3, falls_to_zero=80, colors=False, **_COARSE),
+    "coarse 224, crop, colours kept": recipe(224, 8, 2e-3, falls_to_zero=80, colors=False, fine=False),
     "168": recipe(168, 4, 2e-3, marks=LATE, crop=False),
-    "168, crop": recipe(168, 4, 2e-3, marks=LATE),
+    "168, colours kept": recipe(168, 4, 2e-3, colors=False, marks=LATE, crop=False),
     "224": recipe(224, 4, 1e-3, marks=LATE, crop=False),
     "224, crop": recipe(224, 4, 6e-4, marks=LATE),
 }
@@ -145,17 +146,19 @@ def read_views(root: str) -> list[tuple[Tensor, Tensor, Tensor]]:
 def train(name: str, chosen: Recipe, views: list[tuple[Tensor, Tensor, Tensor]], options: Any, seed: int) -> None:
     """Train by a recipe until its last mark; append what was scored to the file."""
     seed_everything(seed, verbose=False)
+    last = chosen["falls_to_zero"]
+    model = {"schedule": "cosine" if last else "constant", **chosen["model"]}
     adam = partial(torch.optim.AdamW, lr=chosen["lr"], betas=(0.9, 0.99), weight_decay=0)
-    module = Sempart(BACKBONE, seed=seed, optimizer=adam, **chosen["model"])
+    module = Sempart(BACKBONE, seed=seed, optimizer=adam, **model)
     data = SaliencyDataModule(
-        "ecssd[:320]", [], options.root, size=chosen["size"], batch_size=chosen["batch"], held_out=1,
-        num_workers=0, seed=seed, multiple=module.backbone.patch_size,
+        "ecssd[:320]", [], options.root, held_out=1, num_workers=0, seed=seed, multiple=module.backbone.patch_size,
+        **chosen["data"],
     )  # fmt: skip
-    marks, schedule = Marks(name, chosen, views, seed), Schedule(chosen["warm_up"], chosen["falls_to_zero"])
+    marks = Marks(name, chosen, views, seed)
     trainer = Trainer(
-        accelerator="cpu", max_epochs=-1, precision=options.precision, callbacks=[marks, schedule], logger=False,
-        enable_checkpointing=False, enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
-        enable_progress_bar=False,
+        accelerator="cpu", max_epochs=-1, max_steps=last or -1, precision=options.precision, callbacks=[marks],
+        logger=False, enable_checkpointing=False, enable_model_summary=False, limit_val_batches=0,
+        num_sanity_val_steps=0, enable_progress_bar=False,
     )  # fmt: skip
     trainer.fit(module, data)
     new = not options.output.exists()
@@ -164,23 +167,6 @@ def train(name: str, chosen: Recipe, views: list[tuple[Tensor, Tensor, Tensor]],
         if new:
             writer.writeheader()
         writer.writerows(marks.rows)
-
-
-class Schedule(Callback):
-    """Raise the learning rate in a straight line over the first steps; let it fall along half a cosine to the last."""
-
-    def __init__(self, warm_up: int, last: int) -> None:
-        self.warm_up, self.last = warm_up, last
-        self.full: list[float] = []
-
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        groups = trainer.optimizers[0].param_groups
-        self.full = self.full or [group["lr"] for group in groups]
-        share = min(1.0, (trainer.global_step + 1) / max(1, self.warm_up))
-        if self.last:
-            share *= (1 + math.cos(math.pi * trainer.global_step / self.last)) / 2
-        for group, lr in zip(groups, self.full, strict=True):
-            group["lr"] = share * lr
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from segtricks.backbones.affinity import affinity_of
 from segtricks.data.transforms import denormalize
 from segtricks.errors import UserError
 from segtricks.heads import SempartHead, SempartOutput
+from segtricks.heads.sempart import fast_format
 from segtricks.losses import (
     Graph,
     feature_tv_loss,
@@ -160,6 +161,7 @@ class Sempart(Trainable, SegmentationModule):
             backbone, pretrained, backbone_checkpoint, own.feature, own.layer, pos_interp=pos_interp
         )
         self.head = SempartHead(self.backbone.feature_dim, self.backbone.patch_size, hidden_dim, fine=fine)
+        self.head.to(memory_format=fast_format(torch.device("cpu")))
         self.ema: MovingAverage | None = None
         if crop and teacher == "ema":
             self.ema = MovingAverage(self.head, ema_decay)
@@ -196,6 +198,7 @@ class Sempart(Trainable, SegmentationModule):
 
         The probabilities are the head's own, whose foreground may be the background: see :attr:`sign`.
         """
+        images = images.contiguous(memory_format=fast_format(images.device))
         views, (extract, encode, decode) = images, self.networks()
         if self.crop:
             height, width = images.shape[-2:]
