@@ -39,7 +39,9 @@ def completion_script(shell: str, commands: Iterable[str]) -> str:
 def _completed(command: str) -> Completed:
     module = importlib.import_module(f"segtricks.commands.{command}")
     words = list(module.COMMANDS) if command in _WITH_COMMANDS else []
-    options = {option for chosen in ([[word] for word in words] or [[]]) for option in _options(module, chosen)}
+    options = set(_options(module, [])) if not words else set()
+    for word in words:
+        options.update(_options(module, [word]))
     if command in _WITH_RUN_OPTIONS:
         options |= {f"--{name}" for name in run_option_names()}
     return Completed(words, sorted(options))

@@ -137,11 +137,12 @@ def _result(
 
 def _table(found: Mapping[str, FolderEvaluation]) -> str:
     scores = {name: each.evaluation.rows[ROW] for name, each in found.items()}
-    keys = [key for key in MEASURES if any(key in score.metrics for score in scores.values())]
-    rows = [
-        [name, *(figure(score.metrics.get(key, float("nan"))) for key in keys), f"{score.images:,}"]
-        for name, score in scores.items()
-    ]
+    measured = set().union(*(score.metrics for score in scores.values()))
+    keys = [key for key in MEASURES if key in measured]
+    rows = []
+    for name, score in scores.items():
+        figures = [figure(score.metrics.get(key, float("nan"))) for key in keys]
+        rows.append([name, *figures, f"{score.images:,}"])
     return text_table(["predictions", *map(title, keys), "images"], rows)
 
 

@@ -85,7 +85,9 @@ class Predictor:
         if isinstance(photographs, dict):
             return self._with_masks(photographs)
         masks = self.model.masks(photographs)
-        return [self._cut(mask) for mask in masks] if isinstance(masks, list) else self._cut(masks)
+        if isinstance(masks, list):
+            return [self._cut(mask) for mask in masks]
+        return self._cut(masks)
 
     def __reduce__(self) -> tuple[Callable[[], "Predictor"], tuple[()]]:
         """Pickle the arguments, not the network."""

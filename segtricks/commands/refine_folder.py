@@ -120,7 +120,8 @@ def _store_writer(options: Namespace, made: Mapping[str, Any]) -> Write:
 
 def _store_index(written: Mapping[str, set[str]], made: Mapping[str, Any]) -> dict[str, Any]:
     """What ``predict`` writes to ``index.json``, of masks with these notes."""
-    empty, full = (sorted(name for name, notes in written.items() if note in notes) for note in (EMPTY, FULL))
+    empty = sorted(name for name, notes in written.items() if EMPTY in notes)
+    full = sorted(name for name, notes in written.items() if FULL in notes)
     lists = {"written": sorted(written), "empty": empty, "full": full}
     masks = len(written) - len(empty)
     return {"format": FORMAT, "masks": masks, "already_there": 0, "settings": dict(made), **lists}

@@ -205,14 +205,20 @@ def _kept(run: Path) -> str:
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return ``option: old -> new`` for every option that differs between two configs as plain data."""
-    old, new = (flat({key: value for key, value in each.items() if key != "provenance"}) for each in (before, now))
+    old, new = _flat_options(before), _flat_options(now)
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     return [f"{key}: {_shown(old, key)} -> {_shown(new, key)}" for key in keys]
 
 
+def _flat_options(config: dict[str, Any]) -> dict[str, Any]:
+    return flat({key: value for key, value in config.items() if key != "provenance"})
+
+
 def _shown(flat: dict[str, Any], key: str) -> str:
     value = flat.get(key, "not given")
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _advice(cli: SegtricksCLI) -> str | None:

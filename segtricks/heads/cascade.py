@@ -60,7 +60,8 @@ class CascadeHeads(RoIHeads):
         positive = [part[kept] for part, kept in zip(proposals, inside, strict=True)]
         objects = [part[kept] for part, kept in zip(matched, inside, strict=True)]
         logits = self._mask_logits(features, positive, image_shapes)
-        true_masks, true_labels = ([target[key] for target in targets] for key in ("masks", "labels"))
+        true_masks = [target["masks"] for target in targets]
+        true_labels = [target["labels"] for target in targets]
         masks = maskrcnn_loss(logits, positive, true_masks, true_labels, objects)
         return [], {"loss_classifier": classes, "loss_box_reg": boxes, "loss_mask": masks}
 

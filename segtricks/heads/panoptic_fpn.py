@@ -224,7 +224,11 @@ class _DropLoss(RoIHeads):
         """Leave out the samples that are near no instance of their image."""
         samples = super().select_training_samples(proposals, targets)
         kept = [_near(boxes, target["boxes"]) for boxes, target in zip(samples[0], targets, strict=True)]
-        return tuple([each[near] for each, near in zip(part, kept, strict=True)] for part in samples)
+        return tuple(_of_each(part, kept) for part in samples)
+
+
+def _of_each(part: list[Tensor], kept: list[Tensor]) -> list[Tensor]:
+    return [each[near] for each, near in zip(part, kept, strict=True)]
 
 
 class _DropLossCascade(_DropLoss, CascadeHeads):

@@ -102,7 +102,9 @@ def select_query(masks: Tensor, objectness: Tensor, scale: float = 4, size: tupl
     """
     best = objectness.argmax(dim=1)
     chosen = masks[torch.arange(masks.shape[0], device=masks.device), best][:, None]
-    whole = int(scale) == scale  # then no rounding, which torch.export cannot write for sides that are left open
-    full = [side * int(scale) if whole else round(side * scale) for side in masks.shape[-2:]]
+    full: list[int] = []
+    for side in masks.shape[-2:]:
+        # Of whole factors no rounding, which torch.export cannot write for sides that are left open.
+        full.append(side * int(scale) if int(scale) == scale else round(side * scale))
     large = interpolate(chosen, size=full, mode="bilinear", align_corners=False)
     return large if size is None else large[..., : size[0], : size[1]]

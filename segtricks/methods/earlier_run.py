@@ -30,7 +30,8 @@ def load_earlier_run(
     of_classes = {key for keys in predictors for key in keys.split()}
     check_identity(content, {key: value for key, value in identity.items() if key not in of_classes})
     before = content["segtricks"]
-    changed = [keys for keys in predictors if any(before.get(key) != identity.get(key) for key in keys.split())]
+    differing = {key for key in of_classes if before.get(key) != identity.get(key)}
+    changed = [keys for keys in predictors if differing.intersection(keys.split())]
     replaced = {name for keys in changed for name in predictors[keys]}
     state: dict[str, Tensor] = content["state_dict"]
     kept = {

@@ -188,11 +188,11 @@ class Stego(Trainable, SegmentationModule):
         others = {
             "self": [own],
             "knn": [(sample_points(near, there), sample_points(near_code, there))],
-            "rand": [
-                (sample_points(features[order], there), sample_points(code[order], there))
-                for order in (others_of(len(features), generator).to(features.device) for _ in range(self.negatives))
-            ],
+            "rand": [],
         }
+        for _ in range(self.negatives):
+            order = others_of(len(features), generator).to(features.device)
+            others["rand"].append((sample_points(features[order], there), sample_points(code[order], there)))
         terms, cosines = {}, {}
         for (pair, several), shift in zip(others.items(), self.shifts, strict=True):
             losses = [correspondence_loss(own[0], one[0], own[1], one[1], shift, **self.variant) for one in several]

@@ -19,7 +19,13 @@ MANY = 0.05
 _TINT = (1.0, 0.25, 0.1)
 _PROBABILITIES = [value / 255 for value in range(256)]
 _KEPT = [round(255 * (0.55 + 0.45 * p) * (1 - p / 2)) for p in _PROBABILITIES]
-_ADDED = [[round(255 * p / 2 * part) for p in _PROBABILITIES] for part in _TINT]
+
+
+def _added(part: float) -> list[int]:
+    return [round(255 * p / 2 * part) for p in _PROBABILITIES]
+
+
+_ADDED = [_added(part) for part in _TINT]
 
 
 def write_pictures(

@@ -66,8 +66,9 @@ def _best_ious(entry: Entry, found: Sequence[Mask]) -> NDArray[np.float64]:
     if not entry.masks or not found:
         return np.zeros(len(entry.masks))
     size = [entry.height, entry.width]
-    codes = [[{"size": size, "counts": mask.rle} for mask in masks] for masks in (entry.masks, found)]
-    ious: NDArray[np.float64] = coco.iou(*codes, [0] * len(found))
+    own = [{"size": size, "counts": mask.rle} for mask in entry.masks]
+    theirs = [{"size": size, "counts": mask.rle} for mask in found]
+    ious: NDArray[np.float64] = coco.iou(own, theirs, [0] * len(found))
     return ious.max(axis=1)
 
 

@@ -43,10 +43,12 @@ def model_card(run: Path, module: SegmentationModule, address: str, license: str
         UserError: a file of the run is damaged.
     """
     options = flat_config(read_config(run), trained=True)
-    results = [
-        result for file in result_files(run) if not is_before(file) for result in read_file(file, run.name, options)
-    ]
-    measures = [name for name in HEADLINES if any(name in result.metrics for result in results)]
+    results: list[Result] = []
+    for file in result_files(run):
+        if not is_before(file):
+            results += read_file(file, run.name, options)
+    measured = set().union(*(result.metrics for result in results))
+    measures = [name for name in HEADLINES if name in measured]
     backbone = str(module.identity().get("backbone", ""))
     known = PRETRAINED.get(backbone)
     return _template().render(
@@ -68,7 +70,8 @@ def model_card(run: Path, module: SegmentationModule, address: str, license: str
 
 def _lines(results: Sequence[Result], measures: Sequence[str]) -> Iterator[list[str]]:
     for result in results:
-        figures = [figure(result.metrics[name]) if name in result.metrics else "" for name in measures]
+        known = {name: figure(value) for name, value in result.metrics.items()}
+        figures = [known.get(name, "") for name in measures]
         names = [_cell(text) for text in (result.dataset, result.protocol, result.row)]
         yield [*names, str(result.images or ""), *figures]
 

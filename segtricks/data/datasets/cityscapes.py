@@ -59,10 +59,13 @@ class Cityscapes(ClassedDataset):
         base = photographs.parent.parent
         self.annotations_at = base / "gtFine" / self.split
         masks = [self._map(image, "instanceIds") for image in images]
-        missing = [path for path in masks if not path.is_file()] if require_masks else []
+        if not require_masks:
+            super().__init__(images, None)
+            return
+        missing = [path for path in masks if not path.is_file()]
         if missing:
             raise self._missing(root, f"no map of {len(missing):,} of its images, such as {missing[0]}")
-        super().__init__(images, masks if require_masks else None)
+        super().__init__(images, masks)
 
     def read_labels(self, index: int) -> Tensor | None:
         """Label map of the 27 classes alone, int64 (1, H, W)."""

@@ -84,11 +84,14 @@ class COCOStuff27(ClassedDataset, COCO17Folder):
         images = [photographs[stem] for stem in stems]
         ours, stego = (self.folder / name / f"{self.split}2017" for name in ("stuffthingmaps", "annotations"))
         self.annotations_at = stego if stego.is_dir() else ours
-        maps = {path.stem: path for path in self.annotations_at.glob("*.png")} if require_masks else {}
+        if not require_masks:
+            super().__init__(images, None)
+            return
+        maps = {path.stem: path for path in self.annotations_at.glob("*.png")}
         absent = [stem for stem in stems if stem not in maps]
-        if require_masks and absent:
+        if absent:
             raise self._missing(root, f"no label map of {len(absent):,} of its images, such as {absent[0]}")
-        super().__init__(images, [maps[stem] for stem in stems] if require_masks else None)
+        super().__init__(images, [maps[stem] for stem in stems])
 
     def read_labels(self, index: int) -> Tensor | None:
         """Label map alone, int64 (1, H, W)."""
