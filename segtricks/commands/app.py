@@ -43,10 +43,10 @@ def main(words: Sequence[str]) -> None:
 
 def make_page(model: Any) -> Any:
     """Return gradio's page for a model of one soft mask a photograph."""
-    from segtricks.commands.app_masks import AppMasks
+    from segtricks.methods.adjustable_masks import AdjustableMasks
     from segtricks.methods.base import PLAIN
 
-    gradio, masks = _gradio(), AppMasks(model)
+    gradio, masks = _gradio(), AdjustableMasks(model)
     own_radius = 0 if model.predicted_row == PLAIN else model.refiner.radius
 
     def show(photograph: str | None, *choices: Any) -> tuple[Any, Any]:

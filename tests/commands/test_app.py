@@ -10,7 +10,7 @@ from PIL import Image
 import segtricks
 from segtricks.cli import main
 from segtricks.commands.app import launch, make_page
-from segtricks.commands.app_masks import AppMasks
+from segtricks.methods.adjustable_masks import AdjustableMasks
 
 FILTER = {"radius": 2, "exponent": -3}
 
@@ -22,7 +22,7 @@ def model(trained):
 
 @pytest.fixture
 def masks(model):
-    return AppMasks(model)
+    return AdjustableMasks(model)
 
 
 def test_files_hold_the_mask_of_the_command_and_the_cut_out_its_opacity(masks, model, drawn, written, tmp_path):

@@ -1,4 +1,4 @@
-"""What the page of ``segtricks app`` shows: masks of a photograph for a threshold and a guided filter."""
+"""Masks of photographs for a threshold and a guided filter that someone moves, as on the page of ``segtricks app``."""
 
 import hashlib
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Soft:
     """Foreground probabilities (1, 1, h, w), before any filter."""
 
 
-class AppMasks:
+class AdjustableMasks:
     """Masks of photographs, which the network sees once each.
 
     Args:
