@@ -23,6 +23,7 @@ from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from segtricks.backbones import create_backbone
+from segtricks.backbones.affinity import affinity_of
 from segtricks.backbones.feature_cache import cache_features
 from segtricks.data import SaliencyDataModule
 from segtricks.data.datasets.registry import open_dataset
@@ -69,7 +70,7 @@ _COARSE: Recipe = {"crop": False, "fine": False}
 RECIPES = {
     "coarse 168": recipe(168, 8, 2e-3, falls_to_zero=80, **_COARSE),
     "coarse 168, colours kept": recipe(168, 8, 2e-3, falls_to_zero=80, colors=False, **_COARSE),
-    "coarse 168, colours kept, lr 1e-3": recipe(168, 8, 1e-3, falls_to_zero=80, colors=False, **_COARSE),
+    "coarse 168, colours kept, constant": recipe(168, 8, 2e-3, colors=False, **_COARSE),
     "coarse 224": recipe(224, 8, 2e-3, falls_to_zero=80, **_COARSE),
     "coarse 224, colours kept": recipe(224, 8, 2e-3, falls_to_zero=80, colors=False, **_COARSE),
     "coarse 224, crop, colours kept": recipe(224, 8, 2e-3, falls_to_zero=80, colors=False, fine=False),
@@ -135,7 +136,7 @@ def _ious(module: Sempart, features: Tensor, photo: Tensor, target: Tensor) -> t
 @torch.no_grad()
 def read_views(root: str) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Features, photograph at READ_AT pixels and true mask of the photographs that are kept aside."""
-    views, backbone = [], create_backbone(BACKBONE)
+    views, backbone = [], create_backbone(BACKBONE, feature=affinity_of(BACKBONE, "sempart").feature)
     cache_features(backbone)
     for sample in tqdm(open_dataset("ecssd[320:]", root), desc="photographs kept aside"):
         photo = fit_short_side(sample["image"], READ_AT, backbone.patch_size)
