@@ -1,11 +1,16 @@
 """By a Ray of this machine: two workers, and one processor left for reading."""
 
+import os
+import tempfile
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import segtricks
 
+# Ray reads this on import: without it, workers of a program that `uv run` started each install all 7 GB anew.
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 ray = pytest.importorskip("ray", reason="comes with the dependency group ray")
 pytest.importorskip("ray.data", reason="comes with the dependency group ray")
 
@@ -14,9 +19,13 @@ pytest.importorskip("ray.data", reason="comes with the dependency group ray")
 def cluster(monkeypatch):
     for name, value in {"USAGE_STATS_ENABLED": "0", "worker_niceness": "0", "AUTH_MODE": "disabled"}.items():
         monkeypatch.setenv(f"RAY_{name}", value)
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
-    yield
-    ray.shutdown()
+    size = 100 * 2**20
+    with tempfile.TemporaryDirectory(
+        prefix="ray", ignore_cleanup_errors=True
+    ) as folder:  # short: names of sockets end at 107 characters
+        ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=size, _temp_dir=folder)
+        yield
+        ray.shutdown()
 
 
 @pytest.mark.slow
