@@ -87,7 +87,9 @@ def main() -> None:
 @torch.no_grad()
 def measure(dataset, feature: str, layer: int, options: argparse.Namespace) -> list[dict]:
     backbone = create_backbone(options.backbone, checkpoint=options.checkpoint, feature=feature, layer=layer)
-    found, empty, graphs = defaultdict(list), defaultdict(int), defaultdict(list)
+    found: dict = defaultdict(list)
+    empty: dict = defaultdict(int)
+    graphs: dict = defaultdict(list)
     for sample in tqdm(dataset, desc=f"{feature} {layer}", total=len(dataset)):
         image = to_input(fit_short_side(sample["image"], options.size, backbone.patch_size))
         features = backbone(image[None]).float()

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import torch
 
-from segtricks.data.mask_pairs import pair_masks
-from segtricks.metrics import MaxFBeta, get_protocol
-from segtricks.scoring.evaluation import evaluate
+from segtricks.cli import main as segtricks
+from segtricks.metrics import MaxFBeta
 
 BATCHES, BATCH, SIDE = 50, 8, 320
 
@@ -68,12 +67,13 @@ def maximum_f():
 
 
 def folders(predictions, targets):
-    pairs, protocol = pair_masks(predictions, targets), get_protocol("sod")
-    workers = os.cpu_count() or 1
+    torch.set_num_threads(os.cpu_count() or 1)
+    words = ["evaluate", "--predictions", str(predictions), "--targets", str(targets), "--protocol", "sod"]
+    assert segtricks(words) == 0  # imports, and files into the memory of the system
     wall, cpu = time.perf_counter(), time.process_time()
-    evaluate(pairs, protocol, workers=workers)
+    segtricks(words)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    print(f"evaluate, {len(pairs.found)} pairs, {workers} threads: {wall:.1f} s ({cpu:.1f} s of CPU)")
+    print(f"evaluate, {os.cpu_count()} threads: {wall:.1f} s ({cpu:.1f} s of CPU)")
     try:
         import cv2
         import py_sod_metrics as sod
@@ -83,7 +83,8 @@ def folders(predictions, targets):
     warnings.simplefilter("ignore")
     judges = [sod.Fmeasure(), sod.MAE(), sod.Smeasure(), sod.Emeasure(), sod.WeightedFmeasure()]
     other = time.perf_counter()
-    for _, prediction, target in pairs.found:
+    for prediction in sorted(predictions.iterdir()):
+        target = targets / prediction.name
         pred, mask = cv2.imread(str(prediction), 0), cv2.imread(str(target), 0)
         for judge in judges:
             judge.step(pred=pred, gt=mask)

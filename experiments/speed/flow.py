@@ -26,7 +26,7 @@ from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.images import read_image
 from segtricks.data.transforms import to_input
 from segtricks.discovery.predictor import Discoverer
-from segtricks.pseudo_labels.writer import MaskWriter, coco_boxes
+from segtricks.pseudo_labels.writer import MaskWriter
 
 HERE = Path(__file__).parent
 COLUMNS = ["date", "machine", "threads", "method", "backbone", "size", "images", "what", "repetitions", "ms_per_image"]
@@ -75,7 +75,7 @@ def parts(options: argparse.Namespace, paths: list[Path]) -> dict[str, float]:
             "enlarge and write": spent(write),
         }
         start = time.process_time()
-        coco_boxes(writer, paths, paths)
+        writer.coco(paths, paths)
         return seconds | {"boxes": time.process_time() - start}
 
 

@@ -87,7 +87,7 @@ class PlainSempart(torch.nn.Module):
             grid = interpolate(grid, scale_factor=2, mode="bilinear", align_corners=False)
             small = interpolate(image, size=grid.shape[-2:], mode="bilinear", align_corners=False)
             grid = torch.cat([grid, small], dim=1)
-            for layer in block:
+            for layer in block.children():
                 grid = layer(grid)
         return head.fine(torch.cat([grid, image], dim=1)).sigmoid(), coarse.sigmoid()
 

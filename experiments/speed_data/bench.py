@@ -114,7 +114,11 @@ def stages(paths: list[Path], options: argparse.Namespace, folder: Path) -> dict
     generator = torch.Generator()
     photos = [read_image(path) for path in paths]
     resized = [resize_short_side(photo, transform.resize) for photo in photos]
-    crops = [transform.cut(image, generator) for image in resized]
+
+    def cut(image: torch.Tensor) -> torch.Tensor:
+        return transform.draw(image.shape[-2], image.shape[-1], generator).image(image)
+
+    crops = [cut(image) for image in resized]
     items = [{"image": crop, "colors": transform.draw_colors(generator), "path": ""} for crop in crops]
     shares = [items[i : i + options.batch_size] for i in range(0, len(items), options.batch_size)]
     stacked = [collate_stacked(share, ("image", "colors", "path"), options.size) for share in shares]
@@ -122,13 +126,11 @@ def stages(paths: list[Path], options: argparse.Namespace, folder: Path) -> dict
         "decode": lambda: [decode(path) for path in paths],
         "read_image (decode, EXIF, to a tensor)": lambda: [read_image(path) for path in paths],
         "resize": lambda: [resize_short_side(photo, transform.resize) for photo in photos],
-        "crop and flip": lambda: [transform.cut(image, generator) for image in resized],
+        "crop and flip": lambda: [cut(image) for image in resized],
         "draw colours": lambda: [transform.draw_colors(generator) for _ in paths],
         "collate": lambda: [collate_stacked(share, ("image", "colors", "path"), options.size) for share in shares],
         "colours and normalisation, CPU": lambda: [finished(batch) for batch in stacked],
-        "cached: read and crop": lambda: [
-            transform.cut(cache.get(path, lambda: crops[0]), generator) for path in paths
-        ],
+        "cached: read and crop": lambda: [cut(cache.get(path, lambda: crops[0])) for path in paths],
     }
     times: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(options.repeat):
