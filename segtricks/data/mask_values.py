@@ -59,8 +59,10 @@ class MaskRule:
         if self._is_at_odds(raw):
             end = "are 0 and 1 alone" if self.white == 1 else f"end at {self.white}"
             raise UnreadableImage(path, f"it has the value {raw.levels.max()}, where the masks of its folder {end}")
-        ignored = np.isin(raw.levels, self.ignore)
-        mask = np.where(ignored, 0, self._values(raw)).astype(np.uint8)
+        mask, ignored = self._values(raw), np.zeros(raw.levels.shape, bool)
+        if self.ignore:
+            ignored = np.isin(raw.levels, self.ignore)
+            mask = np.where(ignored, np.uint8(0), mask)
         return torch.from_numpy(mask)[None], torch.from_numpy(ignored)[None], raw
 
     def lines(self) -> list[str]:
@@ -197,8 +199,8 @@ def _look(path: Path, content: Content) -> _Seen | None:
         return None
     values = None
     if raw.white != 1.0:
-        counts = np.bincount(raw.levels.ravel() // raw.one)
-        found = np.flatnonzero(counts)
+        found = np.flatnonzero(np.bincount(raw.levels.ravel()))
+        found = np.unique(found // raw.one)
         values = frozenset(found.tolist()) if len(found) <= _FEW else None
     high = float(raw.levels.max()) / (raw.one if raw.white == 255 else 1)
     cut_out = raw.alpha is not None and raw.alpha.min() < raw.alpha.max()

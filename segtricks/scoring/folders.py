@@ -134,7 +134,7 @@ def _judged(
     for each, prediction in zip(read, turned, strict=True):
         notes = each.notes | one_sided(prediction, choices.threshold)
         if each.target.mask is not None:
-            notes |= one_sided(each.target.mask / 255, choices.target_threshold, "target_")
+            notes |= one_sided(each.target.mask, choices.target_threshold * 255, "target_")
         yield _Outcome(each.pair, evaluator.judge(each.target, {ROW: prediction}), notes)
 
 

@@ -82,7 +82,9 @@ def read_pair(
         # A prediction that has the crop's size already is taken for the crop's.
         soft = soft if soft.shape == truth.shape else crop(soft)
     pred = protocol.fit(soft[None].double() / 255, truth.shape[-2:])
-    return pred.masked_fill(ignored[None], 0), truth[None], notes
+    if ignored.count_nonzero():
+        pred = pred.masked_fill(ignored[None], 0)
+    return pred, truth[None], notes
 
 
 def read_prediction(path: Path, rule: MaskRule) -> tuple[Tensor, set[str]]:
@@ -108,11 +110,11 @@ def check_turn(path: Path, mask: Tensor, size: Sequence[int], of: str) -> None:
 
 
 def one_sided(mask: Tensor, threshold: float, what: str = "") -> set[str]:
-    """Return the key of ``ONE_SIDED`` that a mask in [0, 1] would have a folder of its kind get; ``what`` begins it."""
-    inside = mask > threshold
-    if not inside.any():
+    """Return the key of ``ONE_SIDED`` that a folder of such masks would get; ``what`` begins it."""
+    inside = int((mask > threshold).count_nonzero())
+    if inside == 0:
         return {f"{what}all_empty"}
-    return {f"{what}all_full"} if inside.all() else set()
+    return {f"{what}all_full"} if inside == mask.numel() else set()
 
 
 def _between(mask: Tensor) -> bool:

@@ -74,8 +74,9 @@ def image_scores(pred: Tensor, target: Tensor, protocol: Protocol) -> ImageScore
     check_masks(pred, target)
     pred = stretch(pred) if protocol.stretch else pred
     pred = _keep_largest(pred, protocol.threshold) if protocol.components == "largest" else pred
-    truth, f_truth = (binary_target(target, t) for t in (protocol.target_threshold, protocol.f_target_threshold))
     same = protocol.target_threshold == protocol.f_target_threshold
+    truth = binary_target(target, protocol.target_threshold)
+    f_truth = truth if same else binary_target(target, protocol.f_target_threshold)
     foreground = pred > protocol.threshold
     iou = mask_iou(foreground, truth)[0]
     if protocol.iou_empty == "zero":

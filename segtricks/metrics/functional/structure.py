@@ -62,17 +62,17 @@ def _regions(pred: Tensor, mask: Tensor) -> Tensor:
     score = pred.new_zeros(())
     for rows in (slice(0, y), slice(y, height)):
         for columns in (slice(0, x), slice(x, width)):
-            p, m = pred[rows, columns].reshape(-1), mask[rows, columns].reshape(-1)
-            if len(p):
-                score = score + _similarity(p, m) * (len(p) / (height * width))
+            p, m = pred[rows, columns], mask[rows, columns]
+            if p.numel():
+                score = score + _similarity(p, m) * (p.numel() / (height * width))
     return score
 
 
 def _similarity(pred: Tensor, mask: Tensor) -> Tensor:
-    """Structural similarity of one part (n,); 1 where nothing varies in either, 0 where they share no variation."""
-    n = len(pred) - 1 + _EPS
+    """Structural similarity of one part (h, w); 1 where nothing varies in either, 0 where they share no variation."""
+    n = pred.numel() - 1 + _EPS
     x, y = pred.mean(), mask.mean()
-    dx, dy = pred - x, mask - y
+    dx, dy = (pred - x).flatten(), (mask - y).flatten()
     # Rounding of the mean must not give a constant part a variance.
     varies = dx.dot(dx) > _CONSTANT
     dx = dx * varies
