@@ -8,7 +8,7 @@ from typing import Any
 
 from segtricks.data.boxes import Boxes, ImageBoxes, read_boxes
 from segtricks.data.mask_pairs import pair_boxes, pair_masks
-from segtricks.data.mask_values import decide
+from segtricks.data.mask_values import WatchedRule, decide
 from segtricks.data.orientation import Turns
 from segtricks.errors import UserError
 from segtricks.metrics import MEASURES, Protocol, get_protocol
@@ -79,21 +79,32 @@ def _protocol(options: Namespace) -> Protocol:
 def _evaluate(name: str, folder: Path, options: Namespace, protocol: Protocol, boxes: Boxes | None) -> FolderEvaluation:
     workers = max(1, options.workers)
     usable, left_out = _usable(boxes, options.no_hard)
-    turns = Turns(options.images, options.orientation)
     if options.targets:
         pairs = pair_masks(folder, options.targets)
-        predictions = [prediction for _, prediction, _ in pairs.found]
-        targets = [target for _, _, target in pairs.found if target is not None]
-        rules = Rules(
-            decide(predictions, "predictions", workers=workers),
-            decide(targets, "targets", options.foreground or (), options.ignore or (), workers),
-        )
-        return evaluate_folder(name, pairs, protocol, usable, workers=workers, rules=rules, turns=turns)
-    pairs = pair_boxes(folder, [*(usable or {}), *left_out], options.boxes)
-    pairs.skipped += [(stem, _ALL_HARD) for stem, _, _ in pairs.found if stem in left_out]
-    pairs.found = [pair for pair in pairs.found if pair[0] not in left_out]
-    rules = Rules(decide([prediction for _, prediction, _ in pairs.found], "predictions", workers=workers))
-    return evaluate_folder(name, pairs, protocol, usable, False, workers, rules, turns)
+    else:
+        pairs = pair_boxes(folder, [*(usable or {}), *left_out], options.boxes)
+        pairs.skipped += [(stem, _ALL_HARD) for stem, _, _ in pairs.found if stem in left_out]
+        pairs.found = [pair for pair in pairs.found if pair[0] not in left_out]
+    masks, turns = bool(options.targets), Turns(options.images, options.orientation)
+
+    def score(rules: Rules) -> FolderEvaluation:
+        return evaluate_folder(name, pairs, protocol, usable, masks, workers, rules, turns)
+
+    predictions = [prediction for _, prediction, _ in pairs.found]
+    targets = [target for _, _, target in pairs.found if target is not None]
+    chosen: dict[str, Any] = {"foreground": options.foreground or (), "ignore": options.ignore or ()}
+    # Every file is read once: scored by what a few of them say, and again should the others say something else.
+    first = WatchedRule.guess(predictions, "predictions", workers=workers)
+    second = WatchedRule.guess(targets, "targets", workers=workers, **chosen)
+    found = score(Rules(first, second))
+    rules = Rules(
+        decide(predictions, "predictions", workers=workers, looks=first.looks),
+        decide(targets, "targets", workers=workers, looks=second.looks, **chosen),
+    )
+    if rules != Rules(first.plain, second.plain):
+        return score(rules)
+    found.rules = rules
+    return found
 
 
 def _usable(boxes: Boxes | None, no_hard: bool) -> tuple[Mapping[str, ImageBoxes] | None, set[str]]:

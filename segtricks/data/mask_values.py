@@ -1,11 +1,11 @@
 """What the numbers of a folder of masks mean, decided once for all its files."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from segtricks.parallel import in_threads
 
 _FEW = 8  # different values of a file, at most, that can be classes
 _LARGEST_CLASS = 32
+_GUESSED = 16
 _VOID = 255
 DEPTHS = (255, 1023, 4095, 65535)
 """The largest values of files of 16 bits that hold 8, 10, 12 or 16 bits."""
@@ -55,7 +56,9 @@ class MaskRule:
         Raises:
             UnreadableImage: it cannot be read, or its values are at odds with the rule.
         """
-        raw = read_raw_mask(path, content)
+        return self._read(path, read_raw_mask(path, content))
+
+    def _read(self, path: Path, raw: RawMask) -> tuple[Tensor, Tensor, RawMask]:
         if self._is_at_odds(raw):
             end = "are 0 and 1 alone" if self.white == 1 else f"end at {self.white}"
             raise UnreadableImage(path, f"it has the value {raw.levels.max()}, where the masks of its folder {end}")
@@ -108,13 +111,46 @@ class MaskRule:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class MaskLook:
+    """What one file says about how its folder is to be read."""
+
     raw_white: float
     kind: str
     high: float
     values: frozenset[int] | None
     cut_out: bool
     coloured: bool
+
+
+@dataclass(frozen=True)
+class WatchedRule(MaskRule):
+    """A guess of how to read a folder, which looks at every file that it reads.
+
+    Args:
+        looks: at files that could be read, by their path.
+    """
+
+    looks: dict[Path, MaskLook] = field(default_factory=dict)
+
+    @classmethod
+    def guess(cls, paths: Sequence[Path], what: str, **options: Any) -> "WatchedRule":
+        """Return what :func:`decide` says of a few of the files, or of all where the few are refused."""
+        try:
+            rule = decide(spread_out(paths, _GUESSED), what, **options)
+        except UserError:
+            rule = decide(paths, what, **options)
+        return cls(rule.source, rule.white, rule.foreground, rule.ignore)
+
+    @property
+    def plain(self) -> MaskRule:
+        """The same rule without the looks."""
+        return MaskRule(self.source, self.white, self.foreground, self.ignore)
+
+    def read(self, path: Path, content: bytes | None = None) -> tuple[Tensor, Tensor, RawMask]:
+        """Read as :meth:`MaskRule.read` does."""
+        raw = read_raw_mask(path, content)
+        self.looks[path] = _look(raw)
+        return self._read(path, raw)
 
 
 def decide(
@@ -125,6 +161,7 @@ def decide(
     workers: int | None = None,
     options: str = "--",
     content: Content = on_disk,
+    looks: Mapping[Path, MaskLook] | None = None,
 ) -> MaskRule:
     """Look at every mask of a folder, and decide how all of them are read.
 
@@ -141,14 +178,17 @@ def decide(
         workers: threads.
         options: what the names of the advised options ``foreground`` and ``ignore`` start with.
         content: of the files.
+        looks: at files that were read before.
 
     Raises:
         UserError: the values or colours are those of classes, and neither ``foreground`` nor ``ignore`` is given.
     """
     chosen = tuple(foreground), tuple(ignore)
     threads = workers or min(16, os.cpu_count() or 1)
-    looks = in_threads(partial(_look, content=content), list(paths), threads, f"values of {what}")
-    seen = [each for each in looks if each is not None]
+    looks = looks or {}
+    unread = [path for path in paths if path not in looks]
+    others = in_threads(partial(_look_at_file, content=content), unread, threads, f"values of {what}")
+    seen = [*looks.values(), *(each for each in others if each is not None)]
     if not seen:
         return MaskRule("gray", 255, *chosen)
     if 2 * sum(each.cut_out for each in seen) >= len(seen):
@@ -192,11 +232,14 @@ def spread_out(paths: Sequence[Path], count: int = SAMPLE) -> list[Path]:
     return [paths[int(number * step)] for number in range(min(count, len(paths)))]
 
 
-def _look(path: Path, content: Content) -> _Seen | None:
+def _look_at_file(path: Path, content: Content) -> MaskLook | None:
     try:
-        raw = read_raw_mask(path, content(path))
+        return _look(read_raw_mask(path, content(path)))
     except UnreadableImage:
         return None
+
+
+def _look(raw: RawMask) -> MaskLook:
     values = None
     if raw.white != 1.0:
         found = np.flatnonzero(np.bincount(raw.levels.ravel()))
@@ -204,10 +247,10 @@ def _look(path: Path, content: Content) -> _Seen | None:
         values = frozenset(found.tolist()) if len(found) <= _FEW else None
     high = float(raw.levels.max()) / (raw.one if raw.white == 255 else 1)
     cut_out = raw.alpha is not None and raw.alpha.min() < raw.alpha.max()
-    return _Seen(raw.white, raw.kind, high, values, cut_out, raw.coloured)
+    return MaskLook(raw.white, raw.kind, high, values, cut_out, raw.coloured)
 
 
-def _white(seen: Sequence[_Seen]) -> int:
+def _white(seen: Sequence[MaskLook]) -> int:
     whole = [each for each in seen if each.raw_white != 1.0]
     if whole and (max(each.high for each in whole) == 1 or _is_hard(whole)):
         return 1
@@ -215,13 +258,13 @@ def _white(seen: Sequence[_Seen]) -> int:
     return min(depth for depth in DEPTHS if not wide or max(wide) <= depth)
 
 
-def _is_hard(seen: Sequence[_Seen]) -> bool:
+def _is_hard(seen: Sequence[MaskLook]) -> bool:
     """Whether every file is a mask of 0 and 1 or of 0 and 255, some of each."""
     values = [each.values or frozenset({_VOID + 1}) for each in seen]
     return all(each <= {0, 1} or each <= {0, 255} for each in values) and any(1 in each for each in values)
 
 
-def _only_colour(seen: Sequence[_Seen], what: str, options: str) -> tuple[int, ...]:
+def _only_colour(seen: Sequence[MaskLook], what: str, options: str) -> tuple[int, ...]:
     """The luminance of the colour that all masks have on black; none where there are more than classes would have."""
     values = set[int]()
     for each in seen:
@@ -237,7 +280,7 @@ def _only_colour(seen: Sequence[_Seen], what: str, options: str) -> tuple[int, .
     )
 
 
-def _refuse_classes(seen: Sequence[_Seen], what: str, options: str) -> None:
+def _refuse_classes(seen: Sequence[MaskLook], what: str, options: str) -> None:
     seen = [each for each in seen if not each.coloured]
     if any(each.values is None for each in seen):
         return

@@ -1,11 +1,14 @@
 import csv
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from segtricks.cli import main
+from segtricks.data import mask_values
+from segtricks.data.images import read_raw_mask
 
 SHAPE = (24, 30)
 
@@ -408,3 +411,45 @@ def test_boxes_of_equal_stems_go_by_their_paths(tmp_path):
     assert main(["evaluate", *words, "--output", str(tmp_path / "r.json")]) == 0
     result = json.loads((tmp_path / "r.json").read_text())
     assert (result["metrics"], result["images"], result["skipped"]) == ({"corloc": 1.0}, 2, [])
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Forty targets and perfect predictions; the second of them by name is not among the few that a guess looks at."""
+    for number in range(40):
+        for folder in ("gt", "pred"):
+            _save(tmp_path / folder / f"{number:02d}.png", _square())
+    return tmp_path
+
+
+def test_every_mask_is_read_once_but_for_the_few_that_a_guess_looks_at(many, monkeypatch):
+    read = Counter()
+
+    def counted(path, content=None):
+        read[path] += 1
+        return read_raw_mask(path, content)
+
+    monkeypatch.setattr(mask_values, "read_raw_mask", counted)
+    assert _evaluate(many)["metrics"]["iou"] == 1
+    assert len(read) == 80
+    assert Counter(read.values()) == {1: 2 * (40 - 16), 2: 2 * 16}
+
+
+def test_one_file_that_the_guess_did_not_see_decides_for_all(many):
+    for number in range(40):
+        soft = Image.fromarray(np.uint16(_square()) * 16)  # 4,080: 12 bits
+        soft.save(many / "pred" / f"{number:02d}.png")
+    assert _evaluate(many)["reading"]["predictions"]["white"] == 4095
+    Image.fromarray(np.uint16(_square()) * 257).save(many / "pred" / "01.png")
+    result = _evaluate(many)
+    assert result["reading"]["predictions"]["white"] == 65535
+    assert result["metrics"]["iou"] == pytest.approx(1 / 40)  # the others are nearly black on that scale
+
+
+def test_few_files_that_look_like_classes_do_not_stop_a_folder_of_soft_masks(many):
+    for number in range(40):
+        _save(many / "pred" / f"{number:02d}.png", _square(value=3))
+    assert _evaluate(many) == 2
+    ramp = np.tile(np.linspace(0, 255, SHAPE[1]), (SHAPE[0], 1))
+    _save(many / "pred" / "01.png", ramp)
+    assert _evaluate(many)["images"] == 40
