@@ -45,7 +45,9 @@ class BilateralGrid:
         self.count = len(keys)
         self.image = keys // stride
         self.lengths = torch.bincount(self.image, minlength=batch)
-        self.neighbours = _neighbour_matrix(keys, strides, self.dtype)
+        self._columns, self._lengths = _neighbours(keys, strides)
+        ones = torch.ones(len(self._columns), dtype=self.dtype, device=device)
+        self.neighbours = _compressed_rows(self._columns, self._lengths, ones)
 
     def splat(self, pixels: Tensor) -> Tensor:
         """Sum the values of pixels (B, 1, H, W) in each cell: (count,)."""
@@ -60,6 +62,12 @@ class BilateralGrid:
     def blur(self, values: Tensor) -> Tensor:
         """Sum over the five axes of the kernel 1 2 1, over cells that hold a pixel: (count,)."""
         return (2 * 5) * values + self.neighbours @ values
+
+    def scaled_neighbours(self, scale: Tensor, factor: float) -> Tensor:
+        """Return the adjacency with ``factor`` times the product of both cells' ``scale``: a sparse (count, count)."""
+        rows = torch.arange(self.count, device=scale.device).repeat_interleave(self._lengths)
+        values = scale[rows].mul_(scale[self._columns]).mul_(factor)
+        return _compressed_rows(self._columns, self._lengths, values)
 
     def dot(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products of each image's cells: (B,)."""
@@ -97,27 +105,39 @@ def _fused(factor: Tensor, weight: float, term: Tensor) -> Tensor:
     return total + (lost + factor * (weight - high))
 
 
-def _neighbour_matrix(keys: Tensor, strides: list[int], dtype: torch.dtype) -> Tensor:
-    """Adjacency of the sorted cells ``keys``: a sparse matrix (n, n) of ones."""
+def _neighbours(keys: Tensor, strides: list[int]) -> tuple[Tensor, Tensor]:
+    """Neighbours of the sorted cells ``keys``, cell after cell, and their number for each cell."""
     count = len(keys)
-    width = 2 * len(strides)
-    table = torch.full((count * width,), -1, device=keys.device)
+    table = torch.full((count, 2 * len(strides)), -1, device=keys.device)
     for axis, stride in enumerate(strides):
-        wanted = keys + stride
-        place = torch.searchsorted(keys, wanted).clamp_max_(count - 1)
-        low = (keys[place] == wanted).nonzero()[:, 0]
-        high = place[low]
-        table[low * width + 2 * axis] = high
-        table[high * width + 2 * axis + 1] = low
-    filled = (table >= 0).nonzero()[:, 0]
-    columns, rows = table[filled], filled // width
-    ends = torch.searchsorted(rows, torch.arange(count + 1, device=keys.device))
-    ones = torch.ones(len(columns), dtype=dtype, device=keys.device)
-    if keys.device.type == "cpu" and not torch.backends.mkl.is_available():
+        low, high = _pairs(keys, stride)
+        table[low, 2 * axis] = high
+        table[high, 2 * axis + 1] = low
+    there = table >= 0
+    return table[there], there.sum(dim=1)
+
+
+def _pairs(keys: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Places of the keys that are ``stride`` apart, each pair once."""
+    if stride == 1:
+        low = (keys[1:] == keys[:-1] + 1).nonzero()[:, 0]
+        return low, low + 1
+    wanted = keys + stride
+    place = torch.searchsorted(keys, wanted).clamp_max_(len(keys) - 1)
+    low = (keys[place] == wanted).nonzero()[:, 0]
+    return low, place[low]
+
+
+def _compressed_rows(columns: Tensor, lengths: Tensor, values: Tensor) -> Tensor:
+    """Sparse square matrix of its entries, row after row; each row has so many of them as ``lengths`` says."""
+    count = len(lengths)
+    if columns.device.type == "cpu" and not torch.backends.mkl.is_available():
         # Torch multiplies compressed rows on the CPU with MKL only.
-        return torch.sparse_coo_tensor(torch.stack([rows, columns]), ones, (count, count), is_coalesced=True)
+        rows = torch.arange(count).repeat_interleave(lengths)
+        return torch.sparse_coo_tensor(torch.stack([rows, columns]), values, (count, count), is_coalesced=True)
     _silence_beta_warning()
-    return torch.sparse_csr_tensor(ends, columns, ones, (count, count))
+    ends = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    return torch.sparse_csr_tensor(ends, columns, values, (count, count))
 
 
 @cache

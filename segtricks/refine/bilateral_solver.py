@@ -81,11 +81,14 @@ def _solve(grid: BilateralGrid, target: Tensor, smoothness: float, confidence: f
     rows = scale * grid.blur(scale)
     data = mass * confidence
 
+    # Of the system's matrix, what is on its diagonal and what is not.
+    diagonal, others = smoothness * (rows - 10 * scale * scale) + data, grid.scaled_neighbours(scale, -smoothness)
+
     def system(x: Tensor) -> Tensor:
-        return smoothness * (rows * x - scale * grid.blur(scale * x)) + data * x
+        return torch.addcmul(others @ x, diagonal, x)
 
     right = grid.splat(target) * confidence
-    diagonal = (smoothness * (rows - 10 * scale * scale) + data).clamp_min_(_DIAGONAL_FLOOR)
+    inverse = diagonal.clamp_min(_DIAGONAL_FLOOR).reciprocal_()
     x = right / data
     residual = right - system(x)
     limit = _TOLERANCE * grid.dot(right, right).sqrt()
@@ -94,14 +97,14 @@ def _solve(grid: BilateralGrid, target: Tensor, smoothness: float, confidence: f
         running = grid.dot(residual, residual).sqrt() > limit
         if not bool(running.any()):
             break
-        step = residual / diagonal
+        step = residual * inverse
         now = grid.dot(residual, step)
         # An image that has arrived stays where it is; its quotients may by then be 0/0.
-        direction = grid.spread(torch.where(running, now / before, 0.0)) * direction + step
+        direction = torch.addcmul(step, grid.spread(torch.where(running, now / before, 0.0)), direction)
         moved = system(direction)
         length = grid.spread(torch.where(running, now / grid.dot(direction, moved), 0.0))
-        x = x + length * direction
-        residual = residual - length * moved
+        x.addcmul_(length, direction)
+        residual.addcmul_(length, moved, value=-1)
         before = now
     return grid.slice(x, target.shape).float()
 
