@@ -135,7 +135,7 @@ class PanopticEvaluator:
         mapping = self._mapping(known, *_classes(known))
         things, stuff = _classes([*found, *known])
         mapped = [each.segments._replace(pred=mapping[each.segments.pred]) for each in found]
-        quality = PanopticQuality(things, stuff)
+        quality = PanopticQuality(things, stuff, sync_on_compute=False)  # it has the images of all processes
         for segments in mapped:
             quality.add(segments)
         figures = quality.compute()

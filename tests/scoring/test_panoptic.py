@@ -122,8 +122,13 @@ def _figures(indices):
     return {row: score.metrics for row, score in rows.items()}
 
 
+def _no_backend(*args, **options):
+    raise RuntimeError("No backend type associated with device type cpu")
+
+
 def _process(rank, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    dist.all_gather = _no_backend  # NCCL refuses the tensors of metrics on the CPU
     torch.save([_figures(shares[rank]) for shares in SHARES], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
