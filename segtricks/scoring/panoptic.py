@@ -199,8 +199,9 @@ class PanopticEvaluator:
         segments = [each.segments for each in found]
         if self.protocol.mapping == "hungarian":
             return self._sum([(each, each.shared) for each in segments], classes)
-        votes = [(overlaps(each.shared) > self.protocol.vote_stuff_iou).long() for each in segments]
-        return self._sum(list(zip(segments, votes, strict=True)), classes)
+        joined = [_joined_classes(each) for each in segments]
+        votes = [(overlaps(each.shared) > self.protocol.vote_stuff_iou).long() for each in joined]
+        return self._sum(list(zip(joined, votes, strict=True)), classes)
 
     def _sum(self, tables: Sequence[tuple[SegmentOverlaps, Tensor]], classes: list[int]) -> Tensor:
         """Sum of tables of segments, as one of predicted categories and classes."""
@@ -229,6 +230,13 @@ def true_segments(truth: Panoptic, join_stuff: bool = True) -> Tensor:
         categories[mask] = label
         numbers[mask] = number
     return torch.stack([categories, numbers], dim=-1)
+
+
+def _joined_classes(segments: SegmentOverlaps) -> SegmentOverlaps:
+    """The same with the true segments of each category as one, without crowds."""
+    categories, places = segments.target.unique(return_inverse=True)
+    shared = segments.shared.new_zeros(len(segments.pred), len(categories)).index_add_(1, places, segments.shared)
+    return SegmentOverlaps(segments.pred, categories, shared, torch.zeros(len(categories), dtype=torch.bool))
 
 
 def _classes(found: Sequence[_Found]) -> tuple[list[int], list[int]]:

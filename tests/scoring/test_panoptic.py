@@ -194,6 +194,19 @@ def test_segments_of_joined_kinds_of_stuff_stay_apart_as_published():
         assert evaluator.result().rows["mask"].metrics["pq"] == expected
 
 
+def test_a_cluster_of_stuff_votes_once_an_image_for_a_class_whatever_its_segments():
+    """By hand: one image of class 1 against two of class 2, so the cluster is class 2."""
+    evaluator = PanopticEvaluator("halves", 6, 6, get_panoptic_protocol("u2seg"))
+    many = torch.arange(10).expand(1, 8, 10)  # none of which has an IoU above 0.15
+    for name, (kind, segments) in enumerate([(1, _columns(1, 2)), (2, many), (2, _columns(1, 1))]):
+        truth = _stuff_alone(_columns(kind, kind), segments)
+        evaluator.add(Target(str(name), panoptic=truth), {"mask": _predicted(truth.instances, _columns(4, 4))})
+    result = evaluator.result().rows["mask"]
+    assert result.metrics["semantic_accuracy"] == pytest.approx(2 / 3)
+    # Of class 2, one of eleven segments is right, and two of three that are predicted are wrong.
+    assert result.per_class["pq"] == [0, pytest.approx(1 / (1 + 0.5 * 10 + 0.5 * 2))]
+
+
 def test_pixels_of_stuff_are_scored_as_by_the_first_implementation(golden):
     values = {name: torch.from_numpy(array) for name, array in np.load(golden / "u2seg_matching.npz").items()}
     evaluators = {
