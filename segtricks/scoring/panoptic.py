@@ -134,6 +134,7 @@ class PanopticEvaluator:
             )
         mapping = self._mapping(known, *_classes(known))
         things, stuff = _classes([*found, *known])
+        things = sorted({*things, *mapping[1 : self.num_things + 1].tolist()} - {-1})  # those without truth are wrong
         mapped = [each.segments._replace(pred=mapping[each.segments.pred]) for each in found]
         quality = PanopticQuality(things, stuff, sync_on_compute=False)  # it has the images of all processes
         for segments in mapped:
