@@ -124,6 +124,18 @@ def test_a_map_is_the_nearest_centre_of_the_enlarged_mean_of_code_and_mirrored_c
     assert largest_of(torch.randn(300, 2, 2), (4, 4)).dtype == torch.int32
 
 
+@pytest.mark.parametrize("crf", [False, True])
+def test_mixed_precision_gives_equal_codes_equal_maps(crf, monkeypatch):
+    module = _small(linear_probe=True, semantic=LabelMapProtocol(3), crf=crf).eval()
+    photo, codes = torch.randint(256, (3, 32, 48), dtype=torch.uint8), torch.randn(2, 6, 8, 12)
+    monkeypatch.setattr(module, "forward", lambda images: codes)
+    exact = module.segment(photo, (200, 300))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = module.segment(photo, (200, 300))
+    assert torch.equal(mixed.clusters, exact.clusters)
+    assert torch.equal(mixed.classes, exact.classes)
+
+
 def test_with_the_crf_a_map_is_that_of_the_enlarged_codes_and_the_photograph():
     module = _small(linear_probe=True, semantic=LabelMapProtocol(3), crf=True).eval()
     photo = torch.randint(256, (3, 32, 48), dtype=torch.uint8)
