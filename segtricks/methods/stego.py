@@ -374,7 +374,8 @@ class Stego(Trainable, SegmentationModule):
         likely = [self.cluster_probe.log_probabilities(code)[0]]
         if self.linear_probe is not None:
             likely.append(self.linear_probe(code)[0].log_softmax(dim=0))
-        maps = [dense_crf_labels(each, denormalize(image)) for each in likely]
+        bgr = denormalize(image).flip(0)  # as published: another order of the colours gives another lattice
+        maps = [dense_crf_labels(each, bgr) for each in likely]
         kind = torch.uint8 if max(map(len, likely)) <= 256 else torch.int32
         clusters, *classes = (resize_target(each.to("cpu", kind), *size) for each in maps)
         return Segmented(clusters, classes[0] if classes else None)  # type: ignore[arg-type]

@@ -145,7 +145,7 @@ def test_with_the_crf_a_map_is_that_of_the_enlarged_codes_and_the_photograph():
     found, classes = module.segment(photo, (64, 96))
     cosines = torch.einsum("bchw,kc->bkhw", normalize(large, dim=1), normalize(module.cluster_probe.clusters, dim=1))
     for ours, likely in ((found, 2 * cosines), (classes, module.linear_probe(large))):
-        expected = dense_crf_labels(likely[0].log_softmax(dim=0), photo / 255)
+        expected = dense_crf_labels(likely[0].log_softmax(dim=0), photo.flip(0) / 255)  # BGR
         assert ours.dtype == torch.uint8
         assert torch.equal(ours.long(), expected.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1))
 
