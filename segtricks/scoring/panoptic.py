@@ -157,10 +157,8 @@ class PanopticEvaluator:
         # The last row and column are of pixels without a class.
         counted = confusion[:-1, :-1] if self.protocol.drop_unmapped else confusion[:, :-1]
         figures = semantic_scores(counted, torch.arange(len(stuff) + 1))
-        score.metrics |= {
-            "semantic_miou": float(figures["miou_present"]),
-            "semantic_accuracy": float(figures["accuracy"]),
-        }
+        named = {"semantic_miou": figures["miou_present"], "semantic_accuracy": figures["accuracy"]}
+        score.metrics |= existing(named)
         score.per_class["semantic_miou"] = figures["per_class"].tolist()
 
     def _mapping(self, found: Sequence[_Found], things: list[int], stuff: list[int]) -> Tensor:

@@ -207,6 +207,15 @@ def test_a_cluster_of_stuff_votes_once_an_image_for_a_class_whatever_its_segment
     assert result.per_class["pq"] == [0, pytest.approx(1 / (1 + 0.5 * 10 + 0.5 * 2))]
 
 
+def test_where_no_cluster_has_a_class_pixels_have_no_score():
+    truth = _stuff_alone(_columns(1, 1))
+    evaluator = PanopticEvaluator("halves", 6, 6, get_panoptic_protocol("u2seg"))
+    evaluator.add(Target("0", panoptic=truth), {"mask": _predicted(truth.instances, _columns(0, 0))})
+    figures = evaluator.result().rows["mask"].metrics
+    assert figures["pq"] == 0
+    assert "semantic_miou" not in figures and "semantic_accuracy" not in figures
+
+
 def test_pixels_of_stuff_are_scored_as_by_the_first_implementation(golden):
     values = {name: torch.from_numpy(array) for name, array in np.load(golden / "u2seg_matching.npz").items()}
     evaluators = {
