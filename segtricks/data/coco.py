@@ -179,7 +179,7 @@ class CocoObjects(NamedTuple):
         masks: bool (n, H, W).
         labels: int64 (n,), the ids of the categories.
         crowd: bool (n,).
-        boxes: float64 (n, 4) as stated: x0, y0, x1, y1 in pixels.
+        boxes: float32 (n, 4) as stated: x0, y0, x1, y1 in pixels.
     """
 
     masks: Tensor
@@ -240,7 +240,8 @@ class CocoMasks:
             raise UnreadableImage(image, f"an annotation in {self.path} is damaged: {error}") from error
         boxes[:, 2:] += boxes[:, :2]
         crowd = torch.arange(len(items)) >= len(found.objects)
-        return CocoObjects(torch.from_numpy(masks).bool(), labels, crowd, boxes)
+        # They reach the device with the batch, and Metal has no float64.
+        return CocoObjects(torch.from_numpy(masks).bool(), labels, crowd, boxes.float())
 
     def _image(self, image: Path) -> CocoImage:
         found = self.names.get(by_ending([image], self.names)[image])

@@ -360,8 +360,10 @@ class Stego(Trainable, SegmentationModule):
         image = to_input(fit_short_side(photo, self.test_size, self.backbone.patch_size).to(self.device))
         code, mirrored = self(torch.stack([image, image.flip(-1)]))
         code = ((code + mirrored.flip(-1)) / 2)[None]
-        if self.crf:
-            return self._segment_by_crf(code, image, size)
+        with torch.autocast(self.device.type, enabled=False):  # bfloat16 does not tell centres apart
+            return self._segment_by_crf(code, image, size) if self.crf else self._segment_by_cosine(code, size)
+
+    def _segment_by_cosine(self, code: Tensor, size: tuple[int, int]) -> Segmented:
         # Cosines with the centres, but for the length of the code, which is the same for all.
         alike = torch.einsum("bchw,kc->bkhw", code, normalize(self.cluster_probe.clusters, dim=1))[0]
         classes = None if self.linear_probe is None else largest_of(self.linear_probe(code)[0], size)
@@ -372,7 +374,8 @@ class Stego(Trainable, SegmentationModule):
         likely = [self.cluster_probe.log_probabilities(code)[0]]
         if self.linear_probe is not None:
             likely.append(self.linear_probe(code)[0].log_softmax(dim=0))
-        maps = [dense_crf_labels(each, denormalize(image)) for each in likely]
+        bgr = denormalize(image).flip(0)  # as published: another order of the colours gives another lattice
+        maps = [dense_crf_labels(each, bgr) for each in likely]
         kind = torch.uint8 if max(map(len, likely)) <= 256 else torch.int32
         clusters, *classes = (resize_target(each.to("cpu", kind), *size) for each in maps)
         return Segmented(clusters, classes[0] if classes else None)  # type: ignore[arg-type]

@@ -1,9 +1,11 @@
 """Average precision of objects of any class, by their boxes or their masks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Literal, get_args
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
@@ -62,7 +64,25 @@ class ClassAgnosticAP(MeanAveragePrecision):
             scores |= {key: torch.zeros_like(scores[key]) for key in _OF_ALL_SIZES}
         return scores
 
+    def _sync_dist(self, dist_sync_fn: Callable[..., Any] | None = None, process_group: Any = None) -> None:
+        """Gather the images of all processes at once, whatever their shares.
+
+        torchmetrics (1.9) takes a collective for each image, which fails or hangs where the shares differ. Images are
+        taken in turn, as a distributed sampler deals them: AP depends on the order of equal scores.
+        """
+        group = process_group or self.process_group
+        states = {name: list(map(_on_cpu, items)) for name, items in self.metric_state.items()}
+        shares = [states] * dist.get_world_size(group)
+        dist.all_gather_object(shares, states, group=group)
+        for name in states:
+            turns = zip_longest(*(share[name] for share in shares))
+            setattr(self, name, [item for turn in turns for item in turn if item is not None])
+
     def _item(self, item: Mapping[str, Tensor]) -> dict[str, Tensor]:
         what = "boxes" if self.kind == "bbox" else "masks"
         others = {key: item[key] for key in ("scores", "iscrowd", "area") if key in item}
         return {what: item[what], "labels": item[what].new_zeros(len(item[what]), dtype=torch.int64), **others}
+
+
+def _on_cpu(item: Any) -> Any:
+    return item.cpu() if isinstance(item, Tensor) else item  # masks are tuples of run-length codes

@@ -24,7 +24,8 @@ class ClassedEvaluator(PanopticEvaluator):
     """A :class:`PanopticEvaluator` of predictions whose class ids are the truth's.
 
     The predictions also get ``class_box_ap``, ``class_box_ap50``, ``class_mask_ap`` and ``class_mask_ap50``: means over
-    the classes. Panoptic quality takes things by their ids, and matches stuff as ever.
+    the classes. Panoptic quality takes things by their ids, of which those that no truth has count as wrong, and
+    matches stuff as ever.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -54,6 +55,5 @@ class ClassedEvaluator(PanopticEvaluator):
 
     def _mapping(self, found: Sequence[Any], things: list[int], stuff: list[int]) -> Tensor:
         mapping = super()._mapping(found, things, stuff)
-        ids = torch.arange(1, self.num_things + 1)
-        mapping[1 : self.num_things + 1] = torch.where(torch.isin(ids, torch.tensor(things)), ids, -1)
+        mapping[1 : self.num_things + 1] = torch.arange(1, self.num_things + 1)
         return mapping

@@ -134,8 +134,9 @@ class PanopticEvaluator:
             )
         mapping = self._mapping(known, *_classes(known))
         things, stuff = _classes([*found, *known])
+        things = sorted({*things, *mapping[1 : self.num_things + 1].tolist()} - {-1})  # those without truth are wrong
         mapped = [each.segments._replace(pred=mapping[each.segments.pred]) for each in found]
-        quality = PanopticQuality(things, stuff)
+        quality = PanopticQuality(things, stuff, sync_on_compute=False)  # it has the images of all processes
         for segments in mapped:
             quality.add(segments)
         figures = quality.compute()
@@ -156,10 +157,8 @@ class PanopticEvaluator:
         # The last row and column are of pixels without a class.
         counted = confusion[:-1, :-1] if self.protocol.drop_unmapped else confusion[:, :-1]
         figures = semantic_scores(counted, torch.arange(len(stuff) + 1))
-        score.metrics |= {
-            "semantic_miou": float(figures["miou_present"]),
-            "semantic_accuracy": float(figures["accuracy"]),
-        }
+        named = {"semantic_miou": figures["miou_present"], "semantic_accuracy": figures["accuracy"]}
+        score.metrics |= existing(named)
         score.per_class["semantic_miou"] = figures["per_class"].tolist()
 
     def _mapping(self, found: Sequence[_Found], things: list[int], stuff: list[int]) -> Tensor:
@@ -199,8 +198,9 @@ class PanopticEvaluator:
         segments = [each.segments for each in found]
         if self.protocol.mapping == "hungarian":
             return self._sum([(each, each.shared) for each in segments], classes)
-        votes = [(overlaps(each.shared) > self.protocol.vote_stuff_iou).long() for each in segments]
-        return self._sum(list(zip(segments, votes, strict=True)), classes)
+        joined = [_joined_classes(each) for each in segments]
+        votes = [(overlaps(each.shared) > self.protocol.vote_stuff_iou).long() for each in joined]
+        return self._sum(list(zip(joined, votes, strict=True)), classes)
 
     def _sum(self, tables: Sequence[tuple[SegmentOverlaps, Tensor]], classes: list[int]) -> Tensor:
         """Sum of tables of segments, as one of predicted categories and classes."""
@@ -229,6 +229,13 @@ def true_segments(truth: Panoptic, join_stuff: bool = True) -> Tensor:
         categories[mask] = label
         numbers[mask] = number
     return torch.stack([categories, numbers], dim=-1)
+
+
+def _joined_classes(segments: SegmentOverlaps) -> SegmentOverlaps:
+    """The same with the true segments of each category as one, without crowds."""
+    categories, places = segments.target.unique(return_inverse=True)
+    shared = segments.shared.new_zeros(len(segments.pred), len(categories)).index_add_(1, places, segments.shared)
+    return SegmentOverlaps(segments.pred, categories, shared, torch.zeros(len(categories), dtype=torch.bool))
 
 
 def _classes(found: Sequence[_Found]) -> tuple[list[int], list[int]]:

@@ -29,7 +29,7 @@ class PanopticProtocol:
         min_stuff_area: pixels of a segment of stuff, at the photograph's own size.
         vote_score: of a detection that votes.
         vote_iou: of a detection's box and what it votes for.
-        vote_stuff_iou: of a segment of stuff and what it votes for.
+        vote_stuff_iou: of a segment of stuff and all pixels of the class it votes for.
         max_detections: of an image, by score.
     """
 

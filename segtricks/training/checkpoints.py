@@ -91,14 +91,15 @@ def prefer_options(checkpoint: dict[str, Any], options: dict[str, Any]) -> None:
 
     Args:
         checkpoint: a Lightning checkpoint that was saved with ``optimizer_options``; changed in place.
-        options: the ``defaults`` of the optimiser as configured now. A new learning rate scales the current one, so
-            that a schedule goes on from where it was.
+        options: the ``defaults`` of the optimiser as configured now. A group of parameters with a value of its own
+            keeps it. A new learning rate scales the current one, so that a schedule goes on from where it was.
     """
     saved = checkpoint.get("optimizer_options", options)
     changed = {key: value for key, value in options.items() if key in saved and saved[key] != value}
     groups = [group for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
     for group in groups:
-        group.update({key: value for key, value in changed.items() if key != "lr"})
+        plain = {key for key in changed if key != "lr" and group[key] == saved[key]}
+        group.update({key: changed[key] for key in plain})
     if "lr" in changed:
         factor = changed["lr"] / saved["lr"] if saved["lr"] else 1.0
         for group in groups:

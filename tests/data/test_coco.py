@@ -53,6 +53,14 @@ def test_compressed_runs_equal_those_of_the_reference_encoder(tmp_path: Path) ->
         np.testing.assert_array_equal(mask[0].numpy(), pixels * 255)
 
 
+def test_stated_boxes_are_corners_that_metal_can_hold(tmp_path: Path) -> None:
+    path = coco(tmp_path / "c.json", [[SQUARE]], bbox=[473.07, 395.93, 38.65, 28.67], category_id=1)
+    boxes = CocoMasks(path).read_objects(Path("a.jpg")).boxes
+    assert boxes.dtype == torch.float32
+    expected = torch.tensor([[473.07, 395.93, 473.07 + 38.65, 395.93 + 28.67]])
+    assert torch.equal(boxes, expected), "rounded once"
+
+
 def test_objects_join_and_crowds_are_left_out(tmp_path: Path) -> None:
     other = [8, 0, 12, 0, 12, 3, 8, 3]
     both = square()

@@ -124,6 +124,18 @@ def test_a_map_is_the_nearest_centre_of_the_enlarged_mean_of_code_and_mirrored_c
     assert largest_of(torch.randn(300, 2, 2), (4, 4)).dtype == torch.int32
 
 
+@pytest.mark.parametrize("crf", [False, True])
+def test_mixed_precision_gives_equal_codes_equal_maps(crf, monkeypatch):
+    module = _small(linear_probe=True, semantic=LabelMapProtocol(3), crf=crf).eval()
+    photo, codes = torch.randint(256, (3, 32, 48), dtype=torch.uint8), torch.randn(2, 6, 8, 12)
+    monkeypatch.setattr(module, "forward", lambda images: codes)
+    exact = module.segment(photo, (200, 300))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = module.segment(photo, (200, 300))
+    assert torch.equal(mixed.clusters, exact.clusters)
+    assert torch.equal(mixed.classes, exact.classes)
+
+
 def test_with_the_crf_a_map_is_that_of_the_enlarged_codes_and_the_photograph():
     module = _small(linear_probe=True, semantic=LabelMapProtocol(3), crf=True).eval()
     photo = torch.randint(256, (3, 32, 48), dtype=torch.uint8)
@@ -133,7 +145,7 @@ def test_with_the_crf_a_map_is_that_of_the_enlarged_codes_and_the_photograph():
     found, classes = module.segment(photo, (64, 96))
     cosines = torch.einsum("bchw,kc->bkhw", normalize(large, dim=1), normalize(module.cluster_probe.clusters, dim=1))
     for ours, likely in ((found, 2 * cosines), (classes, module.linear_probe(large))):
-        expected = dense_crf_labels(likely[0].log_softmax(dim=0), photo / 255)
+        expected = dense_crf_labels(likely[0].log_softmax(dim=0), photo.flip(0) / 255)  # BGR
         assert ours.dtype == torch.uint8
         assert torch.equal(ours.long(), expected.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1))
 

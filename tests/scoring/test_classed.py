@@ -90,3 +90,20 @@ def test_things_are_taken_by_their_ids_in_panoptic_quality():
             evaluator.add(Target(str(index), panoptic=truth), {"mask": prediction})
         figures = evaluator.result().rows["mask"].metrics
         assert (figures["pq_things"], figures["pq_stuff"]) == (expected, 1.0)
+
+
+def test_a_thing_of_a_class_that_no_truth_has_counts_as_wrong():
+    """By hand, as in panopticapi: the mean over classes with a true or predicted segment, 1 and 0."""
+    masks = torch.zeros(2, SIDE, SIDE, dtype=torch.bool)
+    masks[0, :10, :10] = masks[1, 20:, 20:] = True
+    found = Instances(masks, torch.tensor([1, 2]), torch.ones(2))
+    stuff = torch.where(masks[0], 0, 1)[None]
+    panoptic = merge_panoptic(masks, found.labels, stuff[0] - 1, num_things=3)
+    evaluator = ClassedEvaluator("drawn", 3, 1)
+    truth = Panoptic(found.select(torch.tensor([True, False])), stuff)
+    evaluator.add(Target("0", panoptic=truth), {"mask": PanopticPrediction(found, panoptic, 3)})
+    row = evaluator.result().rows["mask"]
+    share = 1 - masks[1].sum() / stuff.sum()
+    assert row.metrics["pq_things"] == 0.5
+    assert row.metrics["pq"] == pytest.approx((1 + 0 + share) / 3)
+    assert row.per_class["pq"] == [1, pytest.approx(share)], "of the classes of the truth"

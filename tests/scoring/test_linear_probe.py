@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import Image
 
 from segtricks.data import IMAGENET_MEAN, IMAGENET_STD
@@ -62,6 +63,24 @@ def test_a_crf_gives_single_wrong_pixels_the_class_of_those_around(dataset):
 def test_features_of_nothing_find_the_background_alone(dataset):
     probe = train_linear_probe(lambda images: torch.zeros(len(images), 3, 4, 4), 3, dataset, 3, RECIPE)
     assert score_linear_probe(lambda images: torch.zeros(1, 3, 4, 4), probe, dataset, 64)[0]["per_class"][1:].sum() == 0
+
+
+def test_a_probe_is_scored_on_the_whole_set_without_waiting_for_other_processes(dataset, tmp_path, monkeypatch):
+    if not dist.is_gloo_available():
+        pytest.skip("this torch has no gloo")
+
+    def refuse(*args, **options):
+        raise RuntimeError("No backend type associated with device type cpu")
+
+    probe = torch.nn.Conv2d(3, 3, 1)
+    alone, _ = score_linear_probe(_colours, probe, dataset, 64)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        monkeypatch.setattr(dist, "all_gather", refuse)
+        among_others, _ = score_linear_probe(_colours, probe, dataset, 64)
+    finally:
+        dist.destroy_process_group()
+    assert torch.equal(among_others["per_class"], alone["per_class"])
 
 
 def test_two_trainings_with_one_seed_are_equal_and_with_another_are_not(dataset):

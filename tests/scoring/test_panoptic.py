@@ -10,16 +10,17 @@ from segtricks.data.datasets.scenes import DrawnScenes
 from segtricks.data.sample import Instances, Panoptic
 from segtricks.errors import UserError
 from segtricks.pseudo_labels.merge import PanopticPrediction, merge_panoptic
+from segtricks.scoring.classed import ClassedEvaluator
 from segtricks.scoring.evaluator import Target
 from segtricks.scoring.object_floors import object_floors
 from segtricks.scoring.panoptic import PanopticEvaluator
 from segtricks.scoring.panoptic_protocol import get_panoptic_protocol
 
-SCENES = DrawnScenes(6, 64)
+SCENES = DrawnScenes(8, 64)
 
 
-def _scores(change, protocol="strict", indices=range(6)):
-    evaluator = PanopticEvaluator("scenes", 6, 6, get_panoptic_protocol(protocol))
+def _scores(change, protocol="strict", indices=range(6), kind=PanopticEvaluator):
+    evaluator = kind("scenes", 6, 6, get_panoptic_protocol(protocol))
     for index in indices:
         truth = SCENES.read_panoptic(index)
         evaluator.add(Target(str(index), panoptic=truth), {"mask": change(truth, index)})
@@ -112,22 +113,34 @@ def _halves(truth, index):
     return _renamed(truth, [1 + index % 2, 2, 3], [1, 2, 3])
 
 
+# Of two processes: not as many images, and none.
+SHARES = [([0, 2, 4, 6, 7], [1, 3, 5]), ([], range(8))]
+
+
+def _figures(indices):
+    rows = _scores(_halves, indices=indices, kind=ClassedEvaluator)
+    return {row: score.metrics for row, score in rows.items()}
+
+
+def _no_backend(*args, **options):
+    raise RuntimeError("No backend type associated with device type cpu")
+
+
 def _process(rank, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    rows = _scores(_halves, indices=range(rank, len(SCENES), 2))
-    torch.save({row: each.metrics for row, each in rows.items()}, f"{folder}/{rank}.pt")
+    dist.all_gather = _no_backend  # NCCL refuses the tensors of metrics on the CPU
+    torch.save([_figures(shares[rank]) for shares in SHARES], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
-def test_two_processes_give_the_figures_of_one(tmp_path):
+def test_two_processes_give_the_figures_of_one_whatever_their_shares(tmp_path):
     if not dist.is_gloo_available():
         pytest.skip("this torch has no gloo")
     mp.spawn(_process, args=(str(tmp_path),), nprocs=2)
-    expected = {row: each.metrics for row, each in _scores(_halves).items()}
-    assert 0 < expected["mask"]["pq"] < 1
+    expected = {row: pytest.approx(metrics) for row, metrics in _figures(range(8)).items()}
+    assert {"pq", "mask_ap", "class_box_ap"} <= set(_figures(range(8))["mask"])
     for rank in (0, 1):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert {row: pytest.approx(metrics) for row, metrics in expected.items()} == found
+        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == [expected] * len(SHARES)
 
 
 def _columns(*classes):
@@ -179,6 +192,28 @@ def test_segments_of_joined_kinds_of_stuff_stay_apart_as_published():
         evaluator = PanopticEvaluator("halves", 6, 6, get_panoptic_protocol(protocol))
         evaluator.add(Target("0", panoptic=truth), {"mask": _predicted(truth.instances, _columns(4, 4))})
         assert evaluator.result().rows["mask"].metrics["pq"] == expected
+
+
+def test_a_cluster_of_stuff_votes_once_an_image_for_a_class_whatever_its_segments():
+    """By hand: one image of class 1 against two of class 2, so the cluster is class 2."""
+    evaluator = PanopticEvaluator("halves", 6, 6, get_panoptic_protocol("u2seg"))
+    many = torch.arange(10).expand(1, 8, 10)  # none of which has an IoU above 0.15
+    for name, (kind, segments) in enumerate([(1, _columns(1, 2)), (2, many), (2, _columns(1, 1))]):
+        truth = _stuff_alone(_columns(kind, kind), segments)
+        evaluator.add(Target(str(name), panoptic=truth), {"mask": _predicted(truth.instances, _columns(4, 4))})
+    result = evaluator.result().rows["mask"]
+    assert result.metrics["semantic_accuracy"] == pytest.approx(2 / 3)
+    # Of class 2, one of eleven segments is right, and two of three that are predicted are wrong.
+    assert result.per_class["pq"] == [0, pytest.approx(1 / (1 + 0.5 * 10 + 0.5 * 2))]
+
+
+def test_where_no_cluster_has_a_class_pixels_have_no_score():
+    truth = _stuff_alone(_columns(1, 1))
+    evaluator = PanopticEvaluator("halves", 6, 6, get_panoptic_protocol("u2seg"))
+    evaluator.add(Target("0", panoptic=truth), {"mask": _predicted(truth.instances, _columns(0, 0))})
+    figures = evaluator.result().rows["mask"].metrics
+    assert figures["pq"] == 0
+    assert "semantic_miou" not in figures and "semantic_accuracy" not in figures
 
 
 def test_pixels_of_stuff_are_scored_as_by_the_first_implementation(golden):

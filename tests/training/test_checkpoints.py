@@ -74,6 +74,20 @@ def test_a_new_learning_rate_keeps_the_factors_of_groups():
     assert checkpoint["lr_schedulers"][0]["base_lrs"] == pytest.approx([0.4, 0.04])
 
 
+def test_a_new_weight_decay_leaves_groups_alone_that_have_their_own():
+    weight, norm = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    groups = [{"params": [weight]}, {"params": [norm], "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=0.01, weight_decay=5e-5)
+    checkpoint = {
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [],
+        "optimizer_options": optimizer.defaults,
+    }
+    prefer_options(checkpoint, optimizer.defaults | {"weight_decay": 1e-4})
+    after = checkpoint["optimizer_states"][0]["param_groups"]
+    assert [group["weight_decay"] for group in after] == [1e-4, 0]
+
+
 def test_unchanged_options_leave_the_checkpoint_as_it_is():
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], lr=1.0)
     checkpoint = {

@@ -44,12 +44,18 @@ def unpack(path: Path, root: Path, folder: str = "", nested: bool = False) -> in
         _extract(path, temporary)
         if nested:
             for inner in sorted(temporary.rglob("*.zip")):
-                _extract(inner, inner.parent)
-                inner.unlink()
+                if not _is_of_macos(inner.relative_to(temporary)):
+                    _extract(inner, inner.parent)
+                    inner.unlink()
         _check_places(temporary, target)
         return _move(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_of_macos(path: Path) -> bool:
+    """Whether it is what macOS adds to an archive about a file, under that file's name."""
+    return "__MACOSX" in path.parts or path.name.startswith("._")
 
 
 def _extract(path: Path, folder: Path) -> None:

@@ -80,6 +80,14 @@ def test_a_nested_zip_is_unpacked_where_it_lies(tmp_path: Path, root: Path) -> N
     assert _there(root) == {f"gt/{name}": content for name, content in FILES.items()} | {"gt/more.txt": b"more"}
 
 
+@pytest.mark.parametrize("name", ["__MACOSX/gt/._b.zip", "gt/._b.zip", "__MACOSX/gt/b.zip"])
+def test_what_macos_adds_about_a_nested_zip_is_not_unpacked(tmp_path: Path, root: Path, name: str) -> None:
+    inner = _zip(tmp_path / "b.zip", FILES)
+    about = b"\x00\x05\x16\x07about"
+    unpack(_zip(tmp_path / "a.zip", {"gt/b.zip": inner.read_bytes(), name: about}), root, nested=True)
+    assert _there(root) == {f"gt/{file}": content for file, content in FILES.items()} | {name: about}
+
+
 def test_backslashes_separate_folders(tmp_path: Path, root: Path) -> None:
     unpack(_zip(tmp_path / "a.zip", {"images\\a.jpg": b"photo", "./masks//a.png": b"mask"}), root)
     assert _there(root) == {"images/a.jpg": b"photo", "masks/a.png": b"mask"}
