@@ -72,11 +72,9 @@ RECIPES = {
     "coarse 168, colours kept": recipe(168, 8, 2e-3, falls_to_zero=80, colors=False, **_COARSE),
     "coarse 168, colours kept, constant": recipe(168, 8, 2e-3, colors=False, **_COARSE),
     "coarse 224": recipe(224, 8, 2e-3, falls_to_zero=80, **_COARSE),
-    "coarse 224, colours kept": recipe(224, 8, 2e-3, falls_to_zero=80, colors=False, **_COARSE),
     "coarse 224, crop, colours kept": recipe(224, 8, 2e-3, falls_to_zero=80, colors=False, fine=False),
     "168": recipe(168, 4, 2e-3, marks=LATE, crop=False),
     "168, colours kept": recipe(168, 4, 2e-3, colors=False, marks=LATE, crop=False),
-    "224": recipe(224, 4, 1e-3, marks=LATE, crop=False),
     "224, crop": recipe(224, 4, 6e-4, marks=LATE),
 }
 
