@@ -29,6 +29,7 @@ from segtricks.metrics import (
     MeanAbsoluteError,
     PixelAccuracy,
     SaliencyScores,
+    SaliencySums,
     StructureMeasure,
     WeightedFBeta,
     get_protocol,
@@ -193,6 +194,7 @@ METRICS = (
     MaxFBeta,
     MeanAbsoluteError,
     PixelAccuracy,
+    SaliencyScores,
     StructureMeasure,
     WeightedFBeta,
 )
@@ -208,6 +210,15 @@ def test_metrics_are_those_of_the_cpu(metric):
         there.update(pred.to(DEVICE), truth.to(DEVICE))
         found = tree_map(torch.Tensor.cpu, there.compute())
     torch.testing.assert_close(found, here.compute())
+
+
+def test_sums_on_the_cpu_take_masks_of_the_device():
+    pred, truth = torch.rand(2, 1, 40, 30), torch.rand(2, 1, 40, 30) > 0.6
+    here, there = SaliencySums(), SaliencySums()
+    here.update(pred, truth)
+    with SecondDevice():
+        there.update(pred.to(DEVICE), truth.to(DEVICE))
+    torch.testing.assert_close(there.compute(), here.compute())
 
 
 def test_boxes_are_those_of_the_cpu():

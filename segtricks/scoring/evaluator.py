@@ -99,7 +99,7 @@ class SaliencyEvaluator:
         for row, verdict in verdicts.items():
             sums = self._rows[row]
             if verdict.scores is not None:
-                sums.saliency.add(verdict.scores.cpu())
+                sums.saliency.add(verdict.scores)
             kept = None if verdict.scores is None else verdict.scores.brief()
             sums.verdicts.append((name, Verdict(kept, verdict.hit)))
 

@@ -50,9 +50,9 @@ class ImageScores:
         """Intersection over union; nan where prediction and target are both empty."""
         return float(self.values[IMAGE_MEASURES.index("iou")])
 
-    def cpu(self) -> "ImageScores":
-        """Return the same, on the CPU."""
-        return ImageScores(*(getattr(self, each.name).cpu() for each in fields(self)))
+    def to(self, device: torch.device) -> "ImageScores":
+        """Return the same, on a device."""
+        return ImageScores(*(getattr(self, each.name).to(device) for each in fields(self)))
 
     def brief(self) -> "ImageScores":
         """Return the values and the size alone, on the CPU, to keep for every image."""
@@ -217,6 +217,7 @@ class SaliencySums:
         return [dict(zip(keys, values, strict=True)) for values in bins]
 
     def _sum(self, image: ImageScores) -> None:
+        image = image.to(self.values.device)
         known = ~image.values.isnan()
         self.values += image.values.nan_to_num(0.0)
         self.counted += known
