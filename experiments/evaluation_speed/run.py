@@ -1,24 +1,40 @@
 """How fast the measures are, against a naive loop and against pysodmetrics.
 
-    python experiments/evaluation_speed/run.py [--predictions MASKS --targets GT]
+    uv run --group oracle python experiments/evaluation_speed/run.py [--targets GT] [--repeat 3]
 
 Maximum F over 255 thresholds on 400 masks of 320 x 320, one torch thread, against thresholding 255 times; peak memory
-of the process beyond the inputs of one batch. With two folders, `evaluate` against pysodmetrics (if it is installed)
-computing MAE, S, E, weighted F and F of the same files one after another, reading included.
+of the process beyond the inputs of one batch. With a folder of masks, `evaluate` against pysodmetrics computing MAE,
+S, E, weighted F and F of the same files one after another, reading included, in turns; medians go to results.csv.
 """
 
 import argparse
+import csv
+import io
 import os
 import resource
+import statistics
+import sys
+import tempfile
 import time
 import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
+import cv2
+import numpy as np
+import py_sod_metrics as sod
 import torch
+from PIL import Image, ImageFilter
 
 from segtricks.cli import main as segtricks
 from segtricks.metrics import MaxFBeta
 
+sys.path.append(str(Path(__file__).parents[1] / "speed"))
+from bench import machine
+
+COLUMNS = ["processor", "threads", "masks", "repetitions", "side", "seconds", "cpu_seconds", "times_evaluate"]
 BATCHES, BATCH, SIDE = 50, 8, 320
 
 
@@ -66,37 +82,74 @@ def maximum_f():
     print(f"max F, {BATCHES * BATCH} masks: {fast:.2f} s, naive {slow:.1f} s, {slow / fast:.0f} times; {memory:.0f} MB")
 
 
-def folders(predictions, targets):
-    torch.set_num_threads(os.cpu_count() or 1)
-    words = ["evaluate", "--predictions", str(predictions), "--targets", str(targets), "--protocol", "sod"]
-    assert segtricks(words) == 0  # imports, and files into the memory of the system
-    wall, cpu = time.perf_counter(), time.process_time()
-    segtricks(words)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    print(f"evaluate, {os.cpu_count()} threads: {wall:.1f} s ({cpu:.1f} s of CPU)")
-    try:
-        import cv2
-        import py_sod_metrics as sod
-    except ImportError:
-        print("pysodmetrics is not installed: no comparison")
-        return
-    warnings.simplefilter("ignore")
+def make_predictions(targets: Path, folder: Path) -> list[tuple[Path, Path]]:
+    """Write soft masks: the targets blurred by 1 to 8 pixels, scaled, with noise of 12 levels."""
+    random, pairs = np.random.default_rng(0), []
+    for number, path in enumerate(sorted(targets.iterdir())):
+        mask = np.asarray(Image.open(path).convert("L").filter(ImageFilter.GaussianBlur(1 + number % 8)), float)
+        soft = mask * random.uniform(0.7, 1) + random.integers(-12, 13, mask.shape)
+        pairs.append((folder / f"{path.stem}.png", path))
+        Image.fromarray(soft.clip(0, 255).astype(np.uint8)).save(pairs[-1][0])
+    return pairs
+
+
+def by_pysodmetrics(pairs: list[tuple[Path, Path]]) -> None:
     judges = [sod.Fmeasure(), sod.MAE(), sod.Smeasure(), sod.Emeasure(), sod.WeightedFmeasure()]
-    other = time.perf_counter()
-    for prediction in sorted(predictions.iterdir()):
-        target = targets / prediction.name
+    for prediction, target in pairs:
         pred, mask = cv2.imread(str(prediction), 0), cv2.imread(str(target), 0)
         for judge in judges:
             judge.step(pred=pred, gt=mask)
-    other = time.perf_counter() - other
-    print(f"pysodmetrics: {other:.1f} s, {other / wall:.1f} times as long")
+
+
+def by_evaluate(predictions: Path, targets: Path) -> None:
+    words = ["evaluate", "--predictions", str(predictions), "--targets", str(targets), "--protocol", "sod"]
+    with redirect_stdout(io.StringIO()):
+        assert segtricks(words) == 0
+
+
+def seconds(call: Callable[[], None]) -> tuple[float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def folders(targets: Path, repeat: int, output: Path) -> None:
+    """Time both in turns and append a row of each side's medians, in seconds."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = make_predictions(targets, Path(folder))
+        sides = {
+            "evaluate": partial(by_evaluate, Path(folder), targets),
+            "pysodmetrics": partial(by_pysodmetrics, pairs),
+        }
+        for side in sides.values():
+            side()  # imports, and files into the memory of the system
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+        for _ in range(repeat):
+            for name, side in sides.items():
+                times[name].append(seconds(side))
+    ratios = [other[0] / own[0] for own, other in zip(times["evaluate"], times["pysodmetrics"], strict=True)]
+    new = not output.exists()
+    with output.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(COLUMNS)
+        for name, taken in times.items():
+            wall, cpu = (statistics.median(column) for column in zip(*taken, strict=True))
+            ratio = statistics.median(ratios) if name == "pysodmetrics" else 1
+            row = [machine(torch.device("cpu")), os.cpu_count(), len(pairs), repeat, name]
+            row += [f"{wall:.2f}", f"{cpu:.2f}", f"{ratio:.2f}"]
+            writer.writerow(row)
+            print(*row, sep="\t")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--predictions", type=Path)
-    parser.add_argument("--targets", type=Path)
+    parser.add_argument("--targets", type=Path, help="a folder of masks; soft masks are made of them")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results.csv"))
     options = parser.parse_args()
     maximum_f()
-    if options.predictions and options.targets:
-        folders(options.predictions, options.targets)
+    if options.targets:
+        folders(options.targets, options.repeat, options.output)
