@@ -165,13 +165,21 @@ def _training(rows: Sequence[Mapping[str, float]]) -> str:
     return text
 
 
+def _left_out(entries: Sequence[Mapping[str, str]], how: str) -> Table:
+    reasons = [(shown_path(entry["path"]), entry["reason"].replace(entry["path"], "")) for entry in entries]
+    return Table(["file", "reason"], reasons, f"Files {how}: {len(entries):,}", words=2)
+
+
 def _test(run: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the page shows of a result file."""
     content = read_json(file)
     results = [result for result in read_file(file, run.name, flat_config(config, was_trained(run))) if result.metrics]
     if not results:
         raise UserError(f"{file} holds no scores.\nNext: segtricks test --run {run} --data ecssd")
-    first, skipped, checkpoint = results[0], content.get("skipped", []), content.get("checkpoint")
+    first, checkpoint = results[0], content.get("checkpoint")
+    left_out = content.get("skipped", [])
+    skipped = [entry for entry in left_out if "of" not in entry]
+    options = sorted({entry["of"] for entry in left_out if "of" in entry})
     main = main_row(content)
     per_image = _per_image(file.with_name(f"{file.stem}-per-image.csv"), main)
     from segtricks.scoring.floors import find_targets, floors, protocol_of  # torch takes seconds
@@ -179,11 +187,14 @@ def _test(run: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     targets = find_targets(first.dataset, [row["image"] for row in per_image], content.get("source") or {})
     bottom = {} if targets is None else floors(targets, protocol_of(content["protocol"]))
     protocol = [(key, str(value)) for key, value in content["protocol"].items() if value is not None]
-    reasons = [(shown_path(entry["path"]), entry["reason"].replace(entry["path"], "")) for entry in skipped]
     details = [
         _worst(per_image, main),
         Table(["choice", "value"], protocol, "Every choice of the protocol", words=2),
-        Table(["file", "reason"], reasons, f"{len(skipped):,} skipped files", words=2),
+        _left_out(skipped, "skipped"),
+        *(
+            _left_out([entry for entry in left_out if entry.get("of") == name], f"left out of {name}")
+            for name in options
+        ),
     ]
     return {
         "title": f"{first.dataset}, protocol {first.protocol}",

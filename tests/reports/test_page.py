@@ -76,6 +76,17 @@ def page(run: Path) -> str:
     return run_page(run, run / "report.html")
 
 
+def test_files_left_out_of_other_sets_are_not_counted_as_images_of_the_test_set(run):
+    file = run / "test" / "images.json"
+    content = json.loads(file.read_text())
+    content["skipped"].append({"path": "voc/7.jpg", "reason": "empty file", "of": "data.bank"})
+    file.write_text(json.dumps(content))
+    page = run_page(run, run / "report.html")
+    assert "3 images, 1 skipped" in page
+    assert "Files skipped: 1" in page
+    assert "Files left out of data.bank: 1" in page
+
+
 @pytest.mark.parametrize(
     ("written", "shown"),
     [
