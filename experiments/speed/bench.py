@@ -11,6 +11,7 @@ that this process had it. Rows are appended to results.csv with the machine's na
 
 import argparse
 import csv
+import os
 import platform
 import resource
 import statistics
@@ -407,7 +408,8 @@ def machine(device: torch.device) -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f") if flag in fields.get("flags", "").split()]
-    return " ".join([fields.get("model name") or platform.processor() or platform.machine(), *flags[:1]])
+    limited = [f"limited to {os.environ['ATEN_CPU_CAPABILITY']}"] if "ATEN_CPU_CAPABILITY" in os.environ else []
+    return " ".join([fields.get("model name") or platform.processor() or platform.machine(), *flags[:1], *limited])
 
 
 def peak_gigabytes(device: torch.device) -> float:
