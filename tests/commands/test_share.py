@@ -148,7 +148,33 @@ def test_no_code_but_segtricks_own_is_named_by_a_shared_config():
     config |= {"data": {"class_path": "segtricks.data.SaliencyDataModule"}, "trainer": {"callbacks": "x"}}
     kept = portable(config)
     assert kept["model"]["init_args"] == {"backbone_checkpoint": "b.pth"} and "trainer" not in kept
-    for options in ({"refiner": {"class_path": "subprocess.Popen"}}, {"parts": [{"class_path": "my.Own"}]}):
+    for options in (
+        {"refiner": {"class_path": "subprocess.Popen"}},
+        {"parts": [{"class_path": "my.Own"}]},
+        {"backbone": "my.nets:Net"},
+        {"backbone": "dino_vits16,my.nets:Net"},
+        {"parts": {"backbone": "my.nets:Net"}},
+    ):
         config["model"]["init_args"] = options
         with pytest.raises(UserError, match="is not part of segtricks"):
             portable(config)
+
+
+def test_code_that_a_config_on_the_hub_names_is_not_imported(shared, hub, tmp_path, monkeypatch):
+    (tmp_path / "traps.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = shared["config.yaml"].replace(b"backbone: descriptor4", b"backbone: traps:Net")
+    assert config != shared["config.yaml"]
+    segtricks.load_run(RUN)
+    hub.commits["someone/shapes"].append(shared | {"config.yaml": config})
+    for _ in range(2):
+        with pytest.raises(UserError, match="traps:Net is not part of segtricks"):
+            segtricks.load_run(RUN)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("part", ["model: some.text", "model: {init_args: [1]}", "data: 3", "provenance: weights"])
+def test_a_config_that_is_not_one_of_a_run_is_called_damaged(part):
+    whole = {"model": {"class_path": "segtricks.methods.Sempart"}, "data": {"class_path": "segtricks.data.X"}}
+    with pytest.raises(UserError, match="is damaged: (model|init_args|data|provenance) is"):
+        portable(whole | yaml.safe_load(part))
