@@ -14,13 +14,13 @@ from segtricks.backbones.probing import PROBE_TIMEOUT, within
 from segtricks.backbones.unavailable import Unavailable
 from segtricks.errors import UserError
 from segtricks.packaged import read_yaml
-from segtricks.runs import existing_run, replacing
+from segtricks.runs import existing_run, replacing, without_folders
 
 SCHEME = "hf://"
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "README.md"
 """Files of a shared run."""
 
-_NOT_SHARED = ("optimizer", "lr_scheduler", "compile")  # options of a method that only train
+_NOT_SHARED = ("optimizer", "lr_scheduler", "compile", "from_run", "labels")  # options of a method that only train
 _OWN = ("segtricks.methods.", "segtricks.data.")
 _OF_DATA = ("size", "multiple", "resize")
 _PART = r"[A-Za-z0-9][\w.-]*"
@@ -71,6 +71,7 @@ def portable(config: Mapping[str, Any]) -> dict[str, Any]:
     options = {key: value for key, value in _mapping(model, "init_args").items() if key not in _NOT_SHARED}
     if isinstance(options.get("backbone_checkpoint"), str):
         options["backbone_checkpoint"] = Path(options["backbone_checkpoint"]).name
+    options = without_folders(options)
     sizes = _mapping(data, "init_args")
     shared = {
         "seed_everything": 0,

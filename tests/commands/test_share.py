@@ -1,4 +1,7 @@
 import json
+from dataclasses import asdict
+from importlib import import_module
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ import segtricks
 from segtricks.cli import main
 from segtricks.commands.hub_runs import portable
 from segtricks.errors import UserError
+from segtricks.packaged import packaged_configs, read_yaml
+from segtricks.pseudo_labels.stages import PseudoLabels
 
 from ..hub_server import TOKEN, serving
 
@@ -171,6 +176,28 @@ def test_code_that_a_config_on_the_hub_names_is_not_imported(shared, hub, tmp_pa
         with pytest.raises(UserError, match="traps:Net is not part of segtricks"):
             segtricks.load_run(RUN)
     assert not (tmp_path / "sprung").exists()
+
+
+def _as_paths(value):
+    """The same options, where each text is the path of a file."""
+    if isinstance(value, dict):
+        return {key: _as_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_paths(inner) for inner in value]
+    return "/home/someone/file" if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("name", packaged_configs())
+def test_no_absolute_path_of_any_option_is_shared(name):
+    config = read_yaml(packaged_configs()[name], "")
+    model, data = config["model"], config.setdefault("data", {"class_path": "segtricks.data.SaliencyDataModule"})
+    module, _, method = model["class_path"].rpartition(".")
+    options = signature(getattr(import_module(module), method)).parameters
+    model["init_args"] = dict.fromkeys(options, "/home/someone/file") | _as_paths(model.get("init_args", {}))
+    model["init_args"]["labels"] = asdict(PseudoLabels(stuff_maps="~/maps", backbone_checkpoint="/home/someone/b.pth"))
+    data["init_args"] = _as_paths(data.get("init_args", {})) | {"root": "/home/someone"}
+    kept = str(portable(config))
+    assert "/home" not in kept and "~" not in kept
 
 
 @pytest.mark.parametrize("part", ["model: some.text", "model: {init_args: [1]}", "data: 3", "provenance: weights"])
