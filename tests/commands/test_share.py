@@ -111,6 +111,19 @@ def test_a_folder_of_the_same_files_is_written_without_a_hub(trained, monkeypatc
     assert {path.name for path in (tmp_path / "files").iterdir()} == {"model.safetensors", "config.yaml", "README.md"}
 
 
+def test_a_dry_run_overwrites_no_file_and_no_run(trained, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(trained)
+    (tmp_path / "README.md").write_text("mine")
+    config = (trained / "runs/small/config.yaml").read_bytes()
+    for folder, name in {str(tmp_path): "README.md", "runs/small": "config.yaml"}.items():
+        assert main(["share", "runs/small", "--to", "someone/shapes", "--dry_run", folder]) == 2
+        said = capsys.readouterr().err
+        assert f"{folder} holds {name} already" in said and "Next: pass a new folder" in said
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert (trained / "runs/small/config.yaml").read_bytes() == config
+    assert not (trained / "runs/small/model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("run", "said"),
     [
