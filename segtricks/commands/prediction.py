@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -29,7 +30,7 @@ from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.parallel import one_voice, place
 from segtricks.pseudo_labels import Store, write_page
 from segtricks.pseudo_labels.mask_files import warn_one_sided
-from segtricks.pseudo_labels.parts import Share, check_settings, digest, join_boxes, join_indices, publish
+from segtricks.pseudo_labels.parts import Share, changed_settings, check_settings, digest, join_boxes, join_indices, publish
 from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint
@@ -164,8 +165,8 @@ def _predict(
     todo = [path for path in chosen if task.overwrite or not writer.exists(path)]
     if writer.steady is not None and todo:
         todo = from_the_first(todo[0], chosen, writer)
-    callbacks = [writer, _Begin(writer, todo if task.overwrite else [], settings)]
-    trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
+    begin = _Begin(writer, settings, todo, dataset.images) if task.overwrite else _Begin(writer, settings)
+    trainer.callbacks.extend([writer, begin])  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
         loader = _loader(todo, dataset, cli.run_data)
         batches = _EqualSizes(loader, cli.run_data.eval_batch_size, in_order=task.outputs.video)
@@ -178,17 +179,36 @@ def _predict(
 class _Begin(Callback):
     """Once the model is ready, and before masks are written: remove old ones, then write ``settings.json``.
 
-    In this order and in all processes, for the settings vouch for all masks that are there.
+    In this order, for the settings vouch for all masks that are there. Of shards that start at once, the first one to
+    find other settings removes the masks of all, and the others find their own settings.
+
+    Args:
+        writer: of the masks.
+        settings: of the masks.
+        todo: photographs whose masks are made again.
+        images: all photographs; none where nothing is made again.
     """
 
-    def __init__(self, writer: MaskWriter, old: list[Path], settings: dict[str, Any]) -> None:
-        self.writer, self.old, self.settings = writer, old, settings
+    def __init__(
+        self, writer: MaskWriter, settings: dict[str, Any], todo: Sequence[Path] = (), images: Sequence[Path] = ()
+    ) -> None:
+        self.writer, self.settings, self.todo, self.images = writer, settings, todo, images
 
     def on_predict_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self.writer.discard(self.old)
-        trainer.strategy.barrier()
         if trainer.is_global_zero:
-            write_json(self.writer.output / "settings.json", self.settings)
+            self._write_settings()
+        trainer.strategy.barrier()
+        self.writer.discard(self.todo)
+
+    def _write_settings(self) -> None:
+        output = self.writer.output
+        if not self.images:
+            return write_json(output / "settings.json", self.settings)
+        output.mkdir(parents=True, exist_ok=True)
+        with FileLock(output / ".settings.lock"):
+            if changed_settings(output, self.settings):
+                self.writer.discard(self.images)
+            write_json(output / "settings.json", self.settings)
 
 
 def _loader(paths: list[Path], whole: SegmentationDataset, data: RunData) -> DataLoader[Any]:

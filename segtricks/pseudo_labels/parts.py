@@ -52,18 +52,22 @@ def check_settings(output: Path, settings: dict[str, Any]) -> None:
     Raises:
         UserError: ``settings.json`` differs, or there are masks without one.
     """
-    path = output / "settings.json"
-    before = flat(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    now = flat(settings)
-    changed = [
-        f"{key} {before.get(key)!r}" for key in dict.fromkeys([*now, *before]) if before.get(key) != now.get(key)
-    ]
-    if changed and (before or (output / "soft").exists()):
-        made = f"with {', '.join(changed)}" if before else "by another command"
+    changed = changed_settings(output, settings)
+    known = (output / "settings.json").is_file()
+    if changed and (known or (output / "soft").exists()):
+        made = f"with {', '.join(changed)}" if known else "by another command"
         raise UserError(
             f"{output} holds masks made {made}.\n"
             "Pass the same options, another --output, or --overwrite to make them again."
         )
+
+
+def changed_settings(output: Path, settings: dict[str, Any]) -> list[str]:
+    """Return which settings the masks in a folder have, where they are others than these, as ``name value``."""
+    path = output / "settings.json"
+    before = flat(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    now = flat(settings)
+    return [f"{key} {before.get(key)!r}" for key in dict.fromkeys([*now, *before]) if before.get(key) != now.get(key)]
 
 
 def digest(*parts: object) -> str:
