@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, config_words, run_words
 from segtricks.commands.outputs import export, find_photographs, from_the_first, prepare, write_overlays
+from segtricks.commands.run_loading import made_here
 from segtricks.commands.task import Task
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import RunData
@@ -111,6 +112,18 @@ def write_masks(task: Task, model: Model, title: str) -> None:
         _report(cli, task, dataset, writer, part, settings, _source(cli, model), there, fps)
         if task.page and cli.trainer.is_global_zero and (task.output / "index.json").is_file():
             write_page(Store.open(task.output), dataset.images, task.output / "page.html", dataset.root, task.limit)
+
+
+def begin_again(task: Task, model: Model) -> None:
+    """Remove all masks that are there and write ``settings.json``, for shards that make them again.
+
+    Raises:
+        UserError: there are no photographs, or no such model.
+    """
+    dataset, _ = find_photographs(task.photos, task.output, task.outputs, task.overwrite)
+    cli = made_here(model.words)
+    cli.model.writer_class(dataset.root, task.output, dataset.images).discard(dataset.images)
+    write_json(task.output / "settings.json", _settings(cli, model))
 
 
 def _make_ready(cli: SegtricksCLI, model: Model, paths: list[Path]) -> None:
