@@ -56,9 +56,18 @@ def find_run(path: str | Path) -> Path:
     Raises:
         UserError: there is no such run, or it cannot be fetched.
     """
-    if not str(path).startswith(SCHEME):
-        return existing_run(path)
-    return _fetched(parse_address(str(path)))
+    address = shared_address(path)
+    return existing_run(path) if address is None else _fetched(address)
+
+
+def shared_address(path: str | Path) -> Address | None:
+    """Return the address of a shared run, None of a run of this machine; a ``Path`` has one slash left of the two.
+
+    Raises:
+        UserError: it begins as an address and is not one.
+    """
+    scheme, colon, rest = Path(path).as_posix().partition(":")
+    return parse_address(SCHEME + rest.lstrip("/")) if scheme + colon == "hf:" else None
 
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@ import json
 from dataclasses import asdict
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ from safetensors import safe_open
 
 import segtricks
 from segtricks.cli import main
+from segtricks.commands.earlier_run import with_earlier_run
 from segtricks.commands.hub_runs import portable
 from segtricks.errors import UserError
+from segtricks.methods import Sempart
+from segtricks.methods.earlier_run import load_earlier_run
 from segtricks.packaged import packaged_configs, read_yaml
 from segtricks.pseudo_labels.stages import PseudoLabels
+from segtricks.scoring.results import read_results
 
 from ..hub_server import TOKEN, serving
 
@@ -64,6 +69,31 @@ def test_a_shared_run_predicts_what_the_run_predicts_also_without_network(shared
     assert main(["predict", "--run", RUN, "--images", "photos", "--output", "masks"]) == 0
     written = np.array(Image.open("masks/soft/a.png")) / 255
     np.testing.assert_allclose(written, expected, rtol=0, atol=1 / 255)
+
+
+def test_a_training_starts_from_a_shared_run(shared, trained):
+    configs, words = with_earlier_run(["u2seg_fewshot"], ["--model.from_run", RUN])
+    folder = Path(words[-1])
+    assert words == ["--model.from_run", RUN, "--model.from_run", str(folder)]
+    assert configs == [str(folder / "config.yaml"), "u2seg_fewshot"]
+    expected, module = (segtricks.load_run(trained / "runs/small") for _ in range(2))
+    torch.nn.init.zeros_(module.head.fine.weight)
+    load_earlier_run(module, str(folder), module.identity(), {})
+    assert torch.equal(module.head.fine.weight, expected.head.fine.weight)
+
+
+def test_a_path_is_an_address_too(shared):
+    assert isinstance(segtricks.Predictor(Path(RUN)).model, Sempart)
+
+
+def test_scores_of_a_shared_run_are_in_a_run_folder_of_the_current_one(shared, trained, tmp_path):
+    for name, words in {"test-shapes-1": [], "mine": ["--name", "mine"]}.items():
+        assert main(["test", "--run", RUN, "--data", "synthetic[14:18]", *words]) == 0
+        (result,) = read_results(tmp_path / "runs" / name)[:1]
+        assert result.run == name and result.images == 4
+    (expected,) = read_results(trained / "runs/small")[:1]
+    assert result.metrics == pytest.approx(expected.metrics, abs=1e-6)
+    assert not list((tmp_path / "cache").rglob("*.json"))
 
 
 def test_a_revision_stays_what_it_was(shared, hub, trained, tmp_path):
