@@ -31,7 +31,15 @@ from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.parallel import one_voice, place
 from segtricks.pseudo_labels import Store, write_page
 from segtricks.pseudo_labels.mask_files import warn_one_sided
-from segtricks.pseudo_labels.parts import Share, changed_settings, check_settings, digest, join_boxes, join_indices, publish
+from segtricks.pseudo_labels.parts import (
+    Share,
+    changed_settings,
+    check_settings,
+    digest,
+    join_boxes,
+    join_indices,
+    publish,
+)
 from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint

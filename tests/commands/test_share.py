@@ -246,5 +246,5 @@ def test_no_absolute_path_of_any_option_is_shared(name):
 @pytest.mark.parametrize("part", ["model: some.text", "model: {init_args: [1]}", "data: 3", "provenance: weights"])
 def test_a_config_that_is_not_one_of_a_run_is_called_damaged(part):
     whole = {"model": {"class_path": "segtricks.methods.Sempart"}, "data": {"class_path": "segtricks.data.X"}}
-    with pytest.raises(UserError, match="is damaged: (model|init_args|data|provenance) is"):
+    with pytest.raises(UserError, match=r"is damaged: (model|init_args|data|provenance) is"):
         portable(whole | yaml.safe_load(part))
