@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from segtricks.commands.outputs import find_photographs
 from segtricks.commands.predict import add_launcher_options, main
@@ -70,7 +71,9 @@ def _check_queue(folder: Path) -> None:
     """Refuse to submit again what has not ended (``UserError``); jobs of which Slurm knows nothing have ended."""
     from submitit import SlurmJob
 
-    jobs = [SlurmJob(folder, path.name.removesuffix(_SUBMITTED)) for path in sorted(folder.glob(f"*{_SUBMITTED}"))]
+    jobs: list[Any] = [
+        SlurmJob(folder, path.name.removesuffix(_SUBMITTED)) for path in sorted(folder.glob(f"*{_SUBMITTED}"))
+    ]
     busy = [job.job_id for job in jobs if job.state in _IN_QUEUE]
     if busy:
         raise UserError(

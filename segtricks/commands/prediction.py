@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -226,10 +227,13 @@ class _Begin(Callback):
         if not self.images:
             return write_json(output / "settings.json", self.settings)
         output.mkdir(parents=True, exist_ok=True)
-        with FileLock(output / ".settings.lock"):
+        lock = output / ".settings.lock"
+        with FileLock(lock):
             if changed_settings(output, self.settings):
                 self.writer.discard(self.images)
             write_json(output / "settings.json", self.settings)
+        with suppress(OSError):  # Windows keeps it for a shard that waits; whichever comes next removes no mask of all
+            lock.unlink()
 
 
 def _loader(paths: list[Path], whole: SegmentationDataset, data: RunData) -> DataLoader[Any]:

@@ -92,7 +92,7 @@ def test_a_format_alone_needs_no_pictures_and_overwriting_leaves_none_of_other_o
     predict(*ALL)
     predict("--format", "coco", "--overwrite", "--model.refine_at", "full")
     left = {name.split("/")[0] for name in contents(tmp_path / "out")}
-    assert left == {"entries", "instances.json", "settings.json", ".settings.lock", "yolo"}
+    assert left == {"entries", "instances.json", "settings.json", "yolo"}
     assert not list((tmp_path / "out/yolo/labels").rglob("*.txt"))
 
 
