@@ -1,7 +1,7 @@
 """``segtricks app``: a page in the browser to try a model on photographs."""
 
 import os
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from math import log10
 from pathlib import Path
@@ -29,7 +29,7 @@ def main(words: Sequence[str]) -> None:
     model.add_argument("--run", metavar="runs/NAME", help="the run folder; its best checkpoint is taken")
     model.add_argument("--released", action="store_true", help="the head that ships with segtricks (default)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in")
-    parser.add_argument("--port", type=int, default=7860, help="of the page (default 7860)")
+    parser.add_argument("--port", type=_port, default=7860, help="of the page (default 7860)")
     parser.add_argument("--share", action="store_true", help="a public address too, through servers of gradio")
     add_device_option(parser)
     options = parser.parse_args(words)
@@ -39,6 +39,12 @@ def main(words: Sequence[str]) -> None:
     page = make_page(load_soft(options.run).to(checked_device(options.device)))
     launch(page, options)
     page.block_thread()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 to 65535")
+    return int(text)
 
 
 def make_page(model: Any) -> Any:

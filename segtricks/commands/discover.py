@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> None:
     task = task_of(options, boxes=True)
     from segtricks.commands.prediction import Model, write_masks  # later than the options: Lightning takes seconds
 
-    words = [*_words(options), *rest]
+    words = [*_words(options), *_device_words(options.device, rest), *rest]
     if options.method == _MASKCUT:
         model = Model(words, command="discover")
     else:
@@ -113,14 +113,16 @@ def _words(options: Namespace) -> list[str]:
             words += [f"--data.{full}", str(getattr(options, name))]
     if options.cache_features:
         words += ["--cache_features", *(["--cache_dir", options.cache_dir] if options.cache_dir else [])]
-    return words + _device_words(options.device)
+    return words
 
 
 def _refiner(name: str) -> str:
     return {"crf": "dense_crf"}.get(name, name)
 
 
-def _device_words(device: str | None) -> list[str]:
-    found = checked_device(device)
+def _device_words(device: str | None, rest: Sequence[str]) -> list[str]:
+    """The device as options of ``predict``: the first GPU by its number, which an accelerator cpu does not take."""
+    on_cpu = "--trainer.accelerator cpu" in " ".join(rest).replace("=", " ")
+    found = checked_device("cpu" if device is None and on_cpu else device)
     words = ["--trainer.accelerator", found.type]
     return words if found.index is None else [*words, f"--trainer.devices=[{found.index}]"]

@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from segtricks.commands.hub_runs import find_run, shared_address
 from segtricks.data.coco import reading_coco
 from segtricks.packaged import find_config, read_yaml
-from segtricks.runs import existing_run, flat
+from segtricks.runs import flat
 
 _FROM, _LABELS = "--model.from_run", "--data.masks"
 
@@ -14,17 +15,20 @@ _FROM, _LABELS = "--model.from_run", "--data.masks"
 def with_earlier_run(configs: Sequence[str], words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return configs and words of a new ``fit``, before them the config of the run that it starts from, if it does.
 
-    The categories of labels in a COCO file become ``model.classes``.
+    One that was shared is fetched, and ``model.from_run`` is then the folder that it lies in. The categories of labels
+    in a COCO file become ``model.classes``.
 
     Raises:
-        UserError: there is no such run, or the file is damaged.
+        UserError: there is no such run, it cannot be fetched, or the file is damaged.
     """
     run = _value_of(_FROM, words)
     for config in reversed(configs):
         run = run or flat(read_yaml(find_config(config), "trainer: {max_epochs: 5}")).get(_FROM[2:])
     if run is None:
         return list(configs), list(words)
-    return [str(existing_run(run) / "config.yaml"), *configs], [*_class_words(_value_of(_LABELS, words)), *words]
+    folder = find_run(run)
+    fetched = [] if shared_address(run) is None else [_FROM, str(folder)]
+    return [str(folder / "config.yaml"), *configs], [*_class_words(_value_of(_LABELS, words)), *words, *fetched]
 
 
 def _class_words(labels: str | None) -> list[str]:

@@ -14,13 +14,14 @@ from segtricks.backbones.probing import PROBE_TIMEOUT, within
 from segtricks.backbones.unavailable import Unavailable
 from segtricks.errors import UserError
 from segtricks.packaged import read_yaml
-from segtricks.runs import existing_run, replacing
+from segtricks.runs import existing_run, replacing, without_folders
 
 SCHEME = "hf://"
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "README.md"
 """Files of a shared run."""
 
-_NOT_SHARED = ("optimizer", "lr_scheduler", "compile")  # options of a method that only train
+_NOT_SHARED = ("optimizer", "lr_scheduler", "compile", "from_run", "labels")  # options of a method that only train
+_OWN = ("segtricks.methods.", "segtricks.data.")
 _OF_DATA = ("size", "multiple", "resize")
 _PART = r"[A-Za-z0-9][\w.-]*"
 
@@ -55,22 +56,32 @@ def find_run(path: str | Path) -> Path:
     Raises:
         UserError: there is no such run, or it cannot be fetched.
     """
-    if not str(path).startswith(SCHEME):
-        return existing_run(path)
-    return _fetched(parse_address(str(path)))
+    address = shared_address(path)
+    return existing_run(path) if address is None else _fetched(address)
+
+
+def shared_address(path: str | Path) -> Address | None:
+    """Return the address of a shared run, None of a run of this machine; a ``Path`` has one slash left of the two.
+
+    Raises:
+        UserError: it begins as an address and is not one.
+    """
+    scheme, colon, rest = Path(path).as_posix().partition(":")
+    return parse_address(SCHEME + rest.lstrip("/")) if scheme + colon == "hf:" else None
 
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return of a run's config what a prediction depends on, without paths, and naming no code but segtricks' own.
 
     Raises:
-        UserError: it needs other code.
+        UserError: it needs other code, or is damaged.
     """
-    model, data = config.get("model") or {}, config.get("data") or {}
-    options = {key: value for key, value in (model.get("init_args") or {}).items() if key not in _NOT_SHARED}
+    model, data = _mapping(config, "model"), _mapping(config, "data")
+    options = {key: value for key, value in _mapping(model, "init_args").items() if key not in _NOT_SHARED}
     if isinstance(options.get("backbone_checkpoint"), str):
         options["backbone_checkpoint"] = Path(options["backbone_checkpoint"]).name
-    sizes = data.get("init_args") or {}
+    options = without_folders(options)
+    sizes = _mapping(data, "init_args")
     shared = {
         "seed_everything": 0,
         "model": {"class_path": str(model.get("class_path")), "init_args": options},
@@ -79,27 +90,44 @@ def portable(config: Mapping[str, Any]) -> dict[str, Any]:
             "init_args": {key: sizes[key] for key in _OF_DATA if isinstance(sizes.get(key), int)},
         },
     }
-    for name in _class_paths(shared):
-        if not name.startswith(("segtricks.methods.", "segtricks.data.")):
-            raise UserError(
-                f"{name} is not part of segtricks, and a shared run holds no code.\n"
-                "Next: share the run folder itself, together with that file."
-            )
-    origin = config.get("provenance") or {}
+    for name in _foreign_code(shared):
+        raise UserError(
+            f"{name} is not part of segtricks, and a shared run holds no code.\n"
+            "Next: share the run folder itself, together with that file."
+        )
+    origin = _mapping(config, "provenance")
     known = {key: str(origin[key]) for key in ("weights", "fingerprint") if key in origin}
     return shared | ({"provenance": known} if known else {})
 
 
-def _class_paths(value: Any) -> Iterator[str]:
+def _mapping(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A part of a config, which may be left out.
+
+    Raises:
+        UserError: it is something else.
+    """
+    value = config.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise UserError(
+            f"The config of the run is damaged: {key} is {str(value)[:80]!r}, not a mapping of options.\n"
+            "Next: take another revision of the run, or have it shared again."
+        )
+    return value
+
+
+def _foreign_code(value: Any, key: str = "") -> Iterator[str]:
+    """Yield what a config names that would be imported, and is not a class of segtricks.
+
+    That is a ``class_path``, and a backbone as ``package.module:Name``, alone or in a list with commas.
+    """
     if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key == "class_path":
-                yield str(inner)
-            else:
-                yield from _class_paths(inner)
+        for name, inner in value.items():
+            yield from _foreign_code(inner, str(name))
     elif isinstance(value, list):
         for inner in value:
-            yield from _class_paths(inner)
+            yield from _foreign_code(inner, key)
+    elif (key == "class_path" and not str(value).startswith(_OWN)) or ("backbone" in key and ":" in str(value)):
+        yield str(value)
 
 
 def _fetched(address: Address) -> Path:
@@ -108,8 +136,8 @@ def _fetched(address: Address) -> Path:
     commit = files[CONFIG].parent.name
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "segtricks" / "runs" / address.repository / commit
+    config = portable(read_yaml(files[CONFIG], "model: {class_path: segtricks.methods.Sempart}"))
     if not (folder / CONFIG).is_file():
-        config = portable(read_yaml(files[CONFIG], "model: {class_path: segtricks.methods.Sempart}"))
         _write_checkpoint(files[WEIGHTS], folder / "checkpoints" / "best.ckpt")
         with replacing(folder / CONFIG) as temporary:  # last: from now on it is a run
             temporary.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")

@@ -29,14 +29,15 @@ def main(words: Sequence[str]) -> None:
     options, rest = parser.parse_known_args(others)
     check_words("predict", rest, configs, options.run)
     task = task_of(options, options.boxes)
-    if options.launcher == "slurm":
-        from segtricks.commands.predict_jobs import submit_shards  # what it imports needs a Unix
-
-        return submit_shards(task, words, options)
     # Later than the options: Lightning takes seconds.
     from segtricks.commands.prediction import chosen_model, write_masks
 
-    write_masks(task, chosen_model(options.run, options.ckpt_path, configs, rest), "predict")
+    model = chosen_model(options.run, options.ckpt_path, configs, rest)
+    if options.launcher == "slurm":
+        from segtricks.commands.predict_jobs import submit_shards  # what it imports needs a Unix
+
+        return submit_shards(task, words, options, model)
+    write_masks(task, model, "predict")
 
 
 def add_launcher_options(parser: argparse.ArgumentParser) -> None:

@@ -3,12 +3,14 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, config_words, run_words
 from segtricks.commands.outputs import export, find_photographs, from_the_first, prepare, write_overlays
+from segtricks.commands.run_loading import made_here
 from segtricks.commands.task import Task
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import RunData
@@ -29,7 +32,15 @@ from segtricks.methods.released import WEIGHTS, load_released_weights
 from segtricks.parallel import one_voice, place
 from segtricks.pseudo_labels import Store, write_page
 from segtricks.pseudo_labels.mask_files import warn_one_sided
-from segtricks.pseudo_labels.parts import Share, check_settings, digest, join_boxes, join_indices, publish
+from segtricks.pseudo_labels.parts import (
+    Share,
+    changed_settings,
+    check_settings,
+    digest,
+    join_boxes,
+    join_indices,
+    publish,
+)
 from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.runs import shown_path, write_json
 from segtricks.training.checkpoints import read_checkpoint
@@ -112,6 +123,18 @@ def write_masks(task: Task, model: Model, title: str) -> None:
             write_page(Store.open(task.output), dataset.images, task.output / "page.html", dataset.root, task.limit)
 
 
+def begin_again(task: Task, model: Model) -> None:
+    """Remove all masks that are there and write ``settings.json``, for shards that make them again.
+
+    Raises:
+        UserError: there are no photographs, or no such model.
+    """
+    dataset, _ = find_photographs(task.photos, task.output, task.outputs, task.overwrite)
+    cli = made_here(model.words)
+    cli.model.writer_class(dataset.root, task.output, dataset.images).discard(dataset.images)
+    write_json(task.output / "settings.json", _settings(cli, model))
+
+
 def _make_ready(cli: SegtricksCLI, model: Model, paths: list[Path]) -> None:
     if model.row is not None:
         cli.model.predicted_row = model.row
@@ -164,8 +187,8 @@ def _predict(
     todo = [path for path in chosen if task.overwrite or not writer.exists(path)]
     if writer.steady is not None and todo:
         todo = from_the_first(todo[0], chosen, writer)
-    callbacks = [writer, _Begin(writer, todo if task.overwrite else [], settings)]
-    trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
+    begin = _Begin(writer, settings, todo, dataset.images) if task.overwrite else _Begin(writer, settings)
+    trainer.callbacks.extend([writer, begin])  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
         loader = _loader(todo, dataset, cli.run_data)
         batches = _EqualSizes(loader, cli.run_data.eval_batch_size, in_order=task.outputs.video)
@@ -178,17 +201,39 @@ def _predict(
 class _Begin(Callback):
     """Once the model is ready, and before masks are written: remove old ones, then write ``settings.json``.
 
-    In this order and in all processes, for the settings vouch for all masks that are there.
+    In this order, for the settings vouch for all masks that are there. Of shards that start at once, the first one to
+    find other settings removes the masks of all, and the others find their own settings.
+
+    Args:
+        writer: of the masks.
+        settings: of the masks.
+        todo: photographs whose masks are made again.
+        images: all photographs; none where nothing is made again.
     """
 
-    def __init__(self, writer: MaskWriter, old: list[Path], settings: dict[str, Any]) -> None:
-        self.writer, self.old, self.settings = writer, old, settings
+    def __init__(
+        self, writer: MaskWriter, settings: dict[str, Any], todo: Sequence[Path] = (), images: Sequence[Path] = ()
+    ) -> None:
+        self.writer, self.settings, self.todo, self.images = writer, settings, todo, images
 
     def on_predict_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self.writer.discard(self.old)
-        trainer.strategy.barrier()
         if trainer.is_global_zero:
-            write_json(self.writer.output / "settings.json", self.settings)
+            self._write_settings()
+        trainer.strategy.barrier()
+        self.writer.discard(self.todo)
+
+    def _write_settings(self) -> None:
+        output = self.writer.output
+        if not self.images:
+            return write_json(output / "settings.json", self.settings)
+        output.mkdir(parents=True, exist_ok=True)
+        lock = output / ".settings.lock"
+        with FileLock(lock):
+            if changed_settings(output, self.settings):
+                self.writer.discard(self.images)
+            write_json(output / "settings.json", self.settings)
+        with suppress(OSError):  # Windows keeps it for a shard that waits; whichever comes next removes no mask of all
+            lock.unlink()
 
 
 def _loader(paths: list[Path], whole: SegmentationDataset, data: RunData) -> DataLoader[Any]:

@@ -1,8 +1,11 @@
 """Pseudo-labels as the first stages of ``segtricks fit``, for methods that learn more than ``--data.masks`` has."""
 
 import json
+import re
 import shlex
 from pathlib import Path
+
+import torch
 
 from segtricks.commands.lightning_cli import SegtricksCLI
 from segtricks.commands.stages import finished_words, list_photographs, run_stage
@@ -29,7 +32,7 @@ def make_pseudo_labels(cli: SegtricksCLI, run: Path) -> bool:
     """
     data = cli.datamodule
     given = _given(data, run)
-    stages = cli.model.stages(given, run, cli.config.trainer.accelerator == "cpu")
+    stages = cli.model.stages(given, run)
     if not stages:
         return False
     if not isinstance(data, SaliencyDataModule):
@@ -46,6 +49,7 @@ def make_pseudo_labels(cli: SegtricksCLI, run: Path) -> bool:
         )
     _check_options(run, stages)
     list_photographs(data, run)
+    device = device_words(cli.trainer.strategy.root_device)
     with hold_run(run):
         cli.keep(run)
         write_json(run / _PLAN, {"masks": given})
@@ -53,9 +57,14 @@ def make_pseudo_labels(cli: SegtricksCLI, run: Path) -> bool:
             if finished_words(run, stage.name) is None:
                 which = f"Stage {number} of {len(stages) + 1}: {stage.name}, by segtricks {stage.words[0]}."
                 print(f"{which} {stage.hint}", flush=True)
-            run_stage(run, stage.name, stage.words, stage.hint)
+            run_stage(run, stage.name, [*stage.words, *device], stage.hint)
     print(f"The pseudo-labels are in {labels}: look at {labels}/page.html.", flush=True)
     return True
+
+
+def device_words(device: torch.device) -> list[str]:
+    """Return the words that make a stage use the first device of training; of Metal none, which not all stages can."""
+    return ["--device", str(device)] if device.type in ("cpu", "cuda") else []
 
 
 def _given(data: object, run: Path) -> str | None:
@@ -79,8 +88,13 @@ def _check_options(run: Path, stages: list[LabelStage]) -> None:
     for stage in stages:
         before = finished_words(run, stage.name)
         now = shlex.join(stage.words)
-        if before not in (None, now):
+        if before is not None and _without_device(before) != now:
             raise UserError(
                 f"The stage {stage.name} of {run} was `segtricks {before}`,\nand now it would be `segtricks {now}`.\n"
                 "Next: resume with the same options, or pass another --name, and --data.masks with what can be kept."
             )
+
+
+def _without_device(command: str) -> str:
+    """Leave out where a command computed: a run may go on on another machine."""
+    return re.sub(r" --(device|trainer\.accelerator) \S+", "", command)

@@ -22,6 +22,7 @@ from segtricks.metrics import apply_polarity
 from segtricks.metrics.protocols import fit
 from segtricks.parallel import in_threads
 from segtricks.pseudo_labels.mask_files import KINDS, count_one_sided, warn_one_sided, write_pictures, write_png
+from segtricks.pseudo_labels.parts import check_settings
 from segtricks.refine.registry import create_refiner
 from segtricks.runs import write_json
 from segtricks.scoring.mask_reading import PREDICTION_NOTES, check_turn, read_prediction
@@ -48,9 +49,7 @@ def refine_folder(options: Namespace, given: Mapping[str, str]) -> None:
     """
     refiner = create_refiner(options.method, options.preset, given)
     source = prediction_folder(options.masks)
-    for folder in (options.masks, source, options.images):
-        if options.output.resolve() == folder.resolve():
-            raise UserError(f"--output {options.output} is a folder of the input: pass another one.")
+    _check_output(options.output, options.masks, source, options.images)
     if source == options.masks and is_store(source):
         raise UserError(
             f"{source} holds no soft/: its masks are several a photograph, or were written without them.\n"
@@ -66,6 +65,7 @@ def refine_folder(options: Namespace, given: Mapping[str, str]) -> None:
         print(line)
     settings = {"method": options.method, **dataclasses.asdict(refiner)}
     made = {"refiner": settings, "polarity": options.polarity}
+    check_settings(options.output, made, "Next: pass another --output, or the same options.")
     folders = options.layout == "folders" or (options.layout == "same" and source != options.masks)
     write = _store_writer(options, made) if folders else partial(_write_flat, options.output, source)
 
@@ -90,6 +90,16 @@ def refine_folder(options: Namespace, given: Mapping[str, str]) -> None:
     index = made | {"images": len(written), "skipped": listed}
     write_json(options.output / "index.json", _store_index(written, made) | index if folders else index)
     _report(options.output, settings, len(written), skipped, notes)
+
+
+def _check_output(output: Path, masks: Path, source: Path, images: Path) -> None:
+    """Refuse to write where masks or photographs are read (``UserError``)."""
+    whole = output.resolve()
+    if whole == masks.resolve():
+        raise UserError(f"--output {output} is a folder of the input: pass another one.")
+    for folder in (source, images):
+        if folder.resolve() in (whole, *whole.parents):
+            raise UserError(f"--output {output} is or lies in {folder}, which is read: pass another one.")
 
 
 def _write_flat(output: Path, source: Path, mask: Path, photo: Path, pixels: Tensor, refined: Tensor) -> None:

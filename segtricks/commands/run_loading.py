@@ -1,5 +1,6 @@
 """A trained run, back in Python."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def load_run(run: str | Path, checkpoint: str | Path | None = None) -> Segmentat
         UserError: no such run, no checkpoint, a damaged one, or the backbone's weights cannot be had.
     """
     _, words, path = run_words(str(run), None if checkpoint is None else str(checkpoint), [])
-    cli = _made(words)
+    cli = made_here(words)
     content = read_checkpoint(path)
     find_sign(cli.model, content, partial(cli.sample_images, []))
     cli.model.on_load_checkpoint(content)
@@ -47,12 +48,13 @@ def load_released() -> SegmentationModule:
     Raises:
         UserError: the backbone's weights cannot be had.
     """
-    cli = _made(["--config", str(CONFIG)])
+    cli = made_here(["--config", str(CONFIG)])
     load_released_weights(cli.model)
     return _ready(cli)
 
 
-def _made(words: list[str]) -> SegtricksCLI:
+def made_here(words: Sequence[str]) -> SegtricksCLI:
+    """Return the model of option words on the CPU of this machine, whatever device they name."""
     quiet()
     here = [word for name, value in _HERE.items() for word in (f"--trainer.{name}", value)]
     with isolate_rng():

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from segtricks.commands.hub_runs import shared_address
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import (
     NO_MODEL,
@@ -75,14 +76,20 @@ def _chosen(options: Namespace, configs: list[str]) -> tuple[Path, list[str], Pa
     if configs and options.run is None and options.ckpt_path is None:  # a method without training
         folder = new_run_of_all(options.name, f"test-{Path(configs[0]).stem}", False)
         return folder, config_words(configs), None
-    if options.name is not None:
-        raise UserError("--name is the run folder of a method that is not trained; results of a run stay in its own.")
+    shared = None if options.run is None else shared_address(options.run)
+    if options.name is not None and shared is None:
+        raise UserError(
+            "--name is the run folder of a method that is not trained, or of a shared run; results of a run of yours "
+            "stay in its own."
+        )
     run, model_words, checkpoint = run_words(options.run, options.ckpt_path, configs)
+    if shared is not None:
+        run = new_run_of_all(options.name, f"test-{shared.repository.rpartition('/')[2]}", False)
     return run or checkpoint.parent, model_words, checkpoint
 
 
 def _make_ready(cli: SegtricksCLI, folder: Path, checkpoint: Path | None, released: bool) -> None:
-    """Load the released weights, or find the sign of a checkpoint that lacks it; make the folder of what has no run.
+    """Load the released weights, or find the sign of a checkpoint that lacks it; make the folder if there is none.
 
     Raises:
         UserError: the method needs a checkpoint, or there is nothing to test on.
@@ -94,12 +101,12 @@ def _make_ready(cli: SegtricksCLI, folder: Path, checkpoint: Path | None, releas
     if not cli.run_data.test:
         raise UserError("No test set. Next: add --data ecssd, or the path of a folder of photographs.")
     datasets = cli.run_data.test_datasets  # a missing one is an error before there is a folder
-    if checkpoint is None and place()[0] == 0:
-        folder.mkdir(parents=True)
-        cli.keep(folder)
-    elif checkpoint is not None:
+    if checkpoint is not None:
         paths = [path for dataset in datasets for path in dataset.images]
         find_sign(cli.model, read_checkpoint(checkpoint), partial(cli.sample_images, paths))
+    if place()[0] == 0 and not folder.exists():
+        folder.mkdir(parents=True)
+        cli.keep(folder)
 
 
 def _says(words: Sequence[str], option: str) -> bool:

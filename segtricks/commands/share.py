@@ -31,6 +31,8 @@ def main(words: Sequence[str]) -> None:
         raise UserError(f"--to {options.to} names a revision: leave out @{address.revision}, a new one is made.")
     if options.dry_run is None:
         _check_token()
+    else:
+        _check_free(Path(options.dry_run))
     # Later than the options: Lightning takes seconds.
     from segtricks.commands.run_loading import load_run
     from segtricks.methods.released import write_head
@@ -73,6 +75,15 @@ def _check_token() -> None:
         raise UserError(
             "Sharing needs a token of the Hugging Face Hub that may write.\n"
             "Next: make one at https://huggingface.co/settings/tokens; then `hf auth login`, or set HF_TOKEN."
+        )
+
+
+def _check_free(folder: Path) -> None:
+    there = [name for name in (WEIGHTS, CONFIG, CARD) if (folder / name).exists()]
+    if there:
+        raise UserError(
+            f"--dry_run {folder} holds {', '.join(there)} already, which is not overwritten.\n"
+            "Next: pass a new folder, such as --dry_run share."
         )
 
 

@@ -34,5 +34,5 @@ def _parser() -> OptionParser:
     parser.add_argument("--released", action="store_true", help="test the head that ships with segtricks")
     parser.add_argument("--data", nargs="+", action="extend", metavar="SET", help="test sets: names, folders or lists")
     parser.add_argument("--protocol", metavar="NAME", help="how to score: fullres, two-tricks, sod, …")
-    parser.add_argument("--name", help="run folder of a method that is not trained")
+    parser.add_argument("--name", help="run folder of a shared run, or of a method that is not trained")
     return parser

@@ -105,13 +105,12 @@ class SegmentationModule(lightning.LightningModule):
             "Next: train longer, with another --model.tau (such as share:0.5) or --model.feature; or leave out --run."
         )
 
-    def stages(self, masks: str | None, run: Path, on_cpu: bool) -> list[LabelStage]:
+    def stages(self, masks: str | None, run: Path) -> list[LabelStage]:
         """Return the commands by which ``fit`` makes what training reads, in the folder of the run; often none.
 
         Args:
             masks: the pseudo-labels that are there.
             run: with ``photographs.txt``; the last command leaves a store in ``pseudo_labels``.
-            on_cpu: leave out a GPU.
         """
         return []
 

@@ -150,13 +150,13 @@ class U2Seg(Trainable, SegmentationModule):
         self.predicted_row = PLAIN
         self.use_optimizer(optimizer)
 
-    def stages(self, masks: str | None, run: Path, on_cpu: bool) -> list[LabelStage]:
+    def stages(self, masks: str | None, run: Path) -> list[LabelStage]:
         """Return the commands that find masks, cluster them, and add stuff, as far as ``masks`` lacks these."""
         if self.classes:
             return []
         network = self.network
         options = {"num_things": network.num_things, "num_stuff": network.num_stuff, "seed": self.seed}
-        return label_stages(self.labels, masks, run, on_cpu=on_cpu, **options)
+        return label_stages(self.labels, masks, run, **options)
 
     @property
     def rows(self) -> dict[str, Refine | None]:

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from segtricks.data.label_store import is_store
 from segtricks.errors import UserError
 from segtricks.runs import flat, write_json
 
@@ -46,24 +47,33 @@ def share(shard: str) -> Share:
     return Share(int(first), int(of))
 
 
-def check_settings(output: Path, settings: dict[str, Any]) -> None:
+_WAYS_OUT = "Pass the same options, another --output, or --overwrite to make them again."
+
+
+def check_settings(output: Path, settings: Mapping[str, Any], ways_out: str = _WAYS_OUT) -> None:
     """Keep masks of different origin out of one folder.
+
+    Args:
+        output: the folder.
+        settings: of the masks that are to be written.
+        ways_out: what to type next.
 
     Raises:
         UserError: ``settings.json`` differs, or there are masks without one.
     """
+    changed = changed_settings(output, settings)
+    known = (output / "settings.json").is_file()
+    if changed and (known or (output / "soft").exists() or is_store(output)):
+        made = f"with {', '.join(changed)}" if known else "by another command"
+        raise UserError(f"{output} holds masks made {made}.\n{ways_out}")
+
+
+def changed_settings(output: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Return which settings the masks in a folder have, where they are others than these, as ``name value``."""
     path = output / "settings.json"
     before = flat(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     now = flat(settings)
-    changed = [
-        f"{key} {before.get(key)!r}" for key in dict.fromkeys([*now, *before]) if before.get(key) != now.get(key)
-    ]
-    if changed and (before or (output / "soft").exists()):
-        made = f"with {', '.join(changed)}" if before else "by another command"
-        raise UserError(
-            f"{output} holds masks made {made}.\n"
-            "Pass the same options, another --output, or --overwrite to make them again."
-        )
+    return [f"{key} {before.get(key)!r}" for key in dict.fromkeys([*now, *before]) if before.get(key) != now.get(key)]
 
 
 def digest(*parts: object) -> str:

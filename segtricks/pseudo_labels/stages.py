@@ -46,7 +46,7 @@ class LabelStage:
 
     Args:
         name: of the stage.
-        words: of the command.
+        words: of the command, which takes ``--device`` too.
         hint: what its options are called in ``fit``, in words.
     """
 
@@ -86,7 +86,6 @@ def label_stages(
     num_things: int,
     num_stuff: int,
     seed: int,
-    on_cpu: bool,
 ) -> list[LabelStage]:
     """Return the commands that make what a store lacks, in the run's folder ``home``; none where it lacks nothing.
 
@@ -97,20 +96,18 @@ def label_stages(
         num_things: K.
         num_stuff: S.
         seed: of k-means.
-        on_cpu: leave out a GPU.
     """
     missing = missing_labels(masks, num_stuff)
     network = ["--backbone", options.backbone]
     if options.backbone_checkpoint is not None:
         network += ["--backbone_checkpoint", options.backbone_checkpoint]
-    clustering = [*network, "--seed", str(seed), *(["--device", "cpu"] if on_cpu else [])]
+    clustering = [*network, "--seed", str(seed)]
     images = ["--images", str(home / "photographs.txt")]
     stages = []
     taken, output = str(masks), str(home / LABELS)
     if "masks" in missing:
         taken = str(home / MASKS)
         words = ["discover", *images, "--output", taken, *network, *_masks_words(options)]
-        words += ["--trainer.accelerator", "cpu"] if on_cpu else []
         stages.append(LabelStage("masks", words, "Its options are --model.labels.size, .rounds and .refine here."))
     if "classes" in missing:
         words = ["classes", *images, "--masks", taken, "--output", output, "--k", str(num_things), *clustering]

@@ -26,6 +26,7 @@ from segtricks.words import FORMATS
 
 THREADS = min(4, os.cpu_count() or 1)
 """That encode and write; no more than twice as many photographs wait for them or are written."""
+_ALL_KINDS = (*KINDS, "labels", "panoptic")
 
 Described = tuple[tuple[int, int], list[dict[str, Any]]]
 """Size (H, W) of a photograph, and what its annotations in COCO's form hold."""
@@ -158,9 +159,12 @@ class MaskWriter(Callback):
         self._bar.update()
 
     def discard(self, paths: Iterable[Path]) -> None:
-        """Remove the pictures of photographs that will be made again, so that none of another origin stays behind."""
+        """Remove the pictures of photographs that will be made again, so that none of another origin stays behind.
+
+        Also those that another method has written.
+        """
         for path in paths:
-            for file in (*self._files(path, self.kinds), *self.exported(path).values()):
+            for file in (*self._files(path, _ALL_KINDS), *self.exported(path).values()):
                 file.unlink(missing_ok=True)
 
     def file(self, path: Path, kind: str) -> Path:

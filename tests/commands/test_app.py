@@ -114,6 +114,12 @@ def test_port_that_is_taken_is_reported(address, model, capsys, monkeypatch, tra
     assert f"--port {port} of 127.0.0.1 cannot be used" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("port", ["70000", "0", "-1", "web"])
+def test_what_is_not_a_port_is_refused(port, capsys):
+    assert main(["app", "--port", port]) == 2
+    assert f"--port: {port!r} is not a number from 1 to 65535" in capsys.readouterr().err
+
+
 def test_run_and_released_head_exclude_each_other(capsys):
     assert main(["app", "--run", "small", "--released"]) == 2
     assert "not allowed with" in capsys.readouterr().err

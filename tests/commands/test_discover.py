@@ -9,7 +9,7 @@ from PIL import Image
 
 from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
-from segtricks.commands import prediction
+from segtricks.commands import discover, prediction
 from segtricks.data.label_store import Store
 from segtricks.methods import Discovery
 
@@ -213,6 +213,17 @@ def test_mistakes_are_named(photos, tmp_path, capsys, words, said):
     assert _discover(photos, tmp_path / "out", *words) == 2
     assert said in capsys.readouterr().err
     assert _discover(photos, tmp_path / "out") == 0  # a mistake leaves nothing behind that would stop the next call
+
+
+@pytest.mark.parametrize("words", [[], ["--device", "cpu"], ["--trainer.accelerator", "cpu"],
+                                   ["--trainer.accelerator=cpu"]])  # fmt: skip
+def test_the_first_gpu_is_taken_unless_the_processor_is_asked_for(monkeypatch, words):
+    monkeypatch.setattr(discover, "checked_device", lambda name: torch.device(name or "cuda:0"))
+    made = []
+    monkeypatch.setattr(prediction, "write_masks", lambda task, model, title: made.extend(model.words))
+    assert main(["discover", "--images", "a", "--output", "b", *words]) == 0
+    assert made[made.index("--trainer.accelerator") + 1] == ("cpu" if words else "cuda")
+    assert ("--trainer.devices=[0]" in made) == (not words), "a number of a GPU is not one of processors"
 
 
 @pytest.mark.parametrize(

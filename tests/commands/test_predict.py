@@ -132,6 +132,21 @@ def test_shards_share_the_photographs_and_the_last_one_joins_the_index(predict, 
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_a_part_made_again_with_other_options_leaves_no_mask_of_before_and_the_next_part_keeps_its_masks(
+    predict, tmp_path
+):
+    other = ["--model.refine_at", "full"]
+    predict()
+    predict(*other, output="fresh")
+    predict(*other, "--overwrite", "--shard", "1/2")
+    part = contents(tmp_path / "out")
+    fresh = contents(tmp_path / "fresh")
+    assert 0 < len(part) < len(fresh) and part.items() <= fresh.items()
+    predict(*other, "--overwrite", "--shard", "2/2")
+    assert contents(tmp_path / "out") == fresh
+    assert predict(*other)["already_there"] == 9
+
+
 def test_parts_of_another_list_of_photographs_are_not_joined(predict, photos, tmp_path):
     assert predict("--shard", "1/2") is None
     Image.new("RGB", (40, 30)).save(photos / "added.png")

@@ -58,6 +58,41 @@ def test_requeued_job_makes_the_masks_that_are_missing(predict, drawn, tmp_path)
     assert json.loads((tmp_path / "out/index.json").read_text())["already_there"] == 2
 
 
+def test_masks_that_are_made_again_are_removed_once_and_a_requeued_job_goes_on(predict, drawn, tmp_path, capsys):
+    other = ["--model.refine_at", "full"]
+    predict("out")
+    predict("fresh", *other)
+    old, fresh = masks(tmp_path / "out"), masks(tmp_path / "fresh")
+    assert old != fresh
+    capsys.readouterr()
+    first, second = predict("out", *other, "--launcher", "slurm", "--jobs=2", "--overwrite")
+    assert "type the same command again, without --overwrite" in capsys.readouterr().out
+    assert masks(tmp_path / "out") == {}
+    settings = [json.loads((tmp_path / name / "settings.json").read_text()) for name in ("out", "fresh")]
+    assert settings[0] == settings[1]
+    first.result()
+    part = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    first.submission().function.checkpoint().function()
+    assert part and {path: path.stat().st_mtime_ns for path in part} == part
+    second.result()
+    assert masks(tmp_path / "out") == fresh
+
+
+def test_what_is_in_the_queue_is_not_submitted_again(predict, tmp_path, monkeypatch, capsys):
+    import submitit
+
+    (tmp_path / "out/slurm").mkdir(parents=True)
+    for job in ("41_0", "42_0", "42_1"):
+        (tmp_path / f"out/slurm/{job}_submitted.pkl").touch()
+    states = {"41_0": "FAILED", "42_0": "RUNNING", "42_1": "UNKNOWN"}
+    monkeypatch.setattr(submitit.SlurmJob, "state", property(lambda job: states[job.job_id]))
+    words = ["--launcher", "slurm", "--jobs", "1"]
+    assert predict("out", *words, status=2) == []
+    assert "Next: wait until they have ended, or end them with scancel 42_0." in capsys.readouterr().err
+    states["42_0"] = "TIMEOUT"
+    assert len(predict("out", *words)) == 1
+
+
 def test_no_more_jobs_than_photographs(predict):
     assert len(predict("out", "--launcher", "slurm", "--jobs", "8")) == 3
 

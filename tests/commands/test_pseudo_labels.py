@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from segtricks.cli import main
-from segtricks.commands import stages
+from segtricks.commands import options, pseudo_labels, stages
 from segtricks.data.datasets.scenes import DrawnScenes
 from segtricks.errors import UserError
 from segtricks.pseudo_labels import Store, encode_mask, write_entry, write_labels
@@ -63,7 +64,10 @@ def calls(tmp_path, monkeypatch):
     return made
 
 
-def test_photographs_alone_become_masks_classes_stuff_and_a_trained_network(photos, calls, tmp_path, capsys):
+def test_photographs_alone_become_masks_classes_stuff_and_a_trained_network(
+    photos, calls, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(options, "default_device", lambda: "cuda:0")  # as where there is a GPU, which must not be used
     assert main(_words(photos)) == 0
     assert calls == ["discover", "classes", "stuff"]
     said = capsys.readouterr().out
@@ -83,10 +87,18 @@ def test_photographs_alone_become_masks_classes_stuff_and_a_trained_network(phot
     assert {name: config["provenance"][name] for name in "KSN"} == {"K": 3, "S": 2, "N": 3}
 
     calls.clear()
+    for name, device in {"masks": "--trainer.accelerator cpu", "classes": "--device cuda:1"}.items():
+        marker = tmp_path / f"runs/run/stages/{name}.txt"
+        marker.write_text(marker.read_text().replace("--device cpu", device))
     assert main(["fit", "--resume", "--name", "run", "--trainer.max_epochs", "2"]) == 0
-    assert not calls, "every stage has ended"
+    assert not calls, "every stage has ended, if on another device"
     assert main(["fit", "--resume", "--name", "run", "--model.num_stuff", "3"]) == 2
     assert "resume with the same options" in capsys.readouterr().err
+
+
+def test_a_stage_computes_on_the_first_device_of_training():
+    assert pseudo_labels.device_words(torch.device("cuda", 1)) == ["--device", "cuda:1"]
+    assert pseudo_labels.device_words(torch.device("cpu")) == ["--device", "cpu"]
 
 
 def test_more_classes_than_instances_end_with_the_option_to_pass_and_other_ones_go_on(photos, calls, capsys):
@@ -119,7 +131,7 @@ def _store(folder, label, labels):
 )
 def test_what_a_store_has_is_not_made_again(tmp_path, label, labels, stuff, expected):
     store = _store(tmp_path / "store", label, labels)
-    found = label_stages(LABELS, store, tmp_path / "run", num_things=2, num_stuff=stuff, seed=0, on_cpu=True)
+    found = label_stages(LABELS, store, tmp_path / "run", num_things=2, num_stuff=stuff, seed=0)
     assert [stage.name for stage in found] == expected.split()
     assert all(stage.words[stage.words.index("--output") + 1] == str(tmp_path / "run/pseudo_labels") for stage in found)
     if found:

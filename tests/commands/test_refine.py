@@ -169,6 +169,28 @@ def test_the_layout_is_chosen(folders, predicted, layout, kind):
         assert (out / "overlay").is_dir() == (layout == "folders")
 
 
+def test_what_is_written_is_not_read_the_next_time(folders, predicted, capsys):
+    for source, inside in ((folders, 0), (folders, 1), ((predicted[0] / "soft", *predicted[1:]), 0)):
+        assert _refine((*source[:2], source[inside] / "refined/here")) == 2
+        assert f"lies in {source[inside]}, which is read" in capsys.readouterr().err
+        assert not (source[inside] / "refined").exists()
+    assert _refine((*predicted[:2], predicted[0] / "refined")) == 0, "soft/ alone is read"
+
+
+@pytest.mark.parametrize("layout", ["flat", "folders"])
+def test_masks_of_other_settings_or_of_another_command_stay_as_they_are(predicted, folders, layout, capsys):
+    masks, photos, out = predicted
+    words = ["--layout", layout]
+    assert _refine((folders[0], photos, masks), *words) == 2
+    assert f"{masks} holds masks made by another command" in capsys.readouterr().err
+    assert _refine(predicted, "--radius", "3") == 0
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    assert _refine(predicted, "--radius", "4", *words) == 2
+    assert "made with refiner.radius 3.\nNext: pass another --output, or the same" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
+    assert _refine(predicted, "--radius", "3") == 0
+
+
 def test_masks_that_are_not_one_a_photograph_are_refused(folders, tmp_path, capsys):
     writer = InstanceWriter(folders[1], tmp_path / "several", [folders[1] / "a.jpg"])
     nothing = Instances(torch.zeros(0, 40, 50, dtype=torch.bool), torch.zeros(0), torch.zeros(0))

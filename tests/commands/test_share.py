@@ -1,4 +1,8 @@
 import json
+from dataclasses import asdict
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +13,14 @@ from safetensors import safe_open
 
 import segtricks
 from segtricks.cli import main
+from segtricks.commands.earlier_run import with_earlier_run
 from segtricks.commands.hub_runs import portable
 from segtricks.errors import UserError
+from segtricks.methods import Sempart
+from segtricks.methods.earlier_run import load_earlier_run
+from segtricks.packaged import packaged_configs, read_yaml
+from segtricks.pseudo_labels.stages import PseudoLabels
+from segtricks.scoring.results import read_results
 
 from ..hub_server import TOKEN, serving
 
@@ -61,6 +71,31 @@ def test_a_shared_run_predicts_what_the_run_predicts_also_without_network(shared
     np.testing.assert_allclose(written, expected, rtol=0, atol=1 / 255)
 
 
+def test_a_training_starts_from_a_shared_run(shared, trained):
+    configs, words = with_earlier_run(["u2seg_fewshot"], ["--model.from_run", RUN])
+    folder = Path(words[-1])
+    assert words == ["--model.from_run", RUN, "--model.from_run", str(folder)]
+    assert configs == [str(folder / "config.yaml"), "u2seg_fewshot"]
+    expected, module = (segtricks.load_run(trained / "runs/small") for _ in range(2))
+    torch.nn.init.zeros_(module.head.fine.weight)
+    load_earlier_run(module, str(folder), module.identity(), {})
+    assert torch.equal(module.head.fine.weight, expected.head.fine.weight)
+
+
+def test_a_path_is_an_address_too(shared):
+    assert isinstance(segtricks.Predictor(Path(RUN)).model, Sempart)
+
+
+def test_scores_of_a_shared_run_are_in_a_run_folder_of_the_current_one(shared, trained, tmp_path):
+    for name, words in {"test-shapes-1": [], "mine": ["--name", "mine"]}.items():
+        assert main(["test", "--run", RUN, "--data", "synthetic[14:18]", *words]) == 0
+        (result,) = read_results(tmp_path / "runs" / name)[:1]
+        assert result.run == name and result.images == 4
+    (expected,) = read_results(trained / "runs/small")[:1]
+    assert result.metrics == pytest.approx(expected.metrics, abs=1e-6)
+    assert not list((tmp_path / "cache").rglob("*.json"))
+
+
 def test_a_revision_stays_what_it_was(shared, hub, trained, tmp_path):
     first = hub.revision("someone/shapes", "main")
     module = segtricks.load_run(trained / "runs/small")
@@ -106,6 +141,19 @@ def test_a_folder_of_the_same_files_is_written_without_a_hub(trained, monkeypatc
     assert {path.name for path in (tmp_path / "files").iterdir()} == {"model.safetensors", "config.yaml", "README.md"}
 
 
+def test_a_dry_run_overwrites_no_file_and_no_run(trained, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(trained)
+    (tmp_path / "README.md").write_text("mine")
+    config = (trained / "runs/small/config.yaml").read_bytes()
+    for folder, name in {str(tmp_path): "README.md", "runs/small": "config.yaml"}.items():
+        assert main(["share", "runs/small", "--to", "someone/shapes", "--dry_run", folder]) == 2
+        said = capsys.readouterr().err
+        assert f"{folder} holds {name} already" in said and "Next: pass a new folder" in said
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert (trained / "runs/small/config.yaml").read_bytes() == config
+    assert not (trained / "runs/small/model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("run", "said"),
     [
@@ -148,7 +196,55 @@ def test_no_code_but_segtricks_own_is_named_by_a_shared_config():
     config |= {"data": {"class_path": "segtricks.data.SaliencyDataModule"}, "trainer": {"callbacks": "x"}}
     kept = portable(config)
     assert kept["model"]["init_args"] == {"backbone_checkpoint": "b.pth"} and "trainer" not in kept
-    for options in ({"refiner": {"class_path": "subprocess.Popen"}}, {"parts": [{"class_path": "my.Own"}]}):
+    for options in (
+        {"refiner": {"class_path": "subprocess.Popen"}},
+        {"parts": [{"class_path": "my.Own"}]},
+        {"backbone": "my.nets:Net"},
+        {"backbone": "dino_vits16,my.nets:Net"},
+        {"parts": {"backbone": "my.nets:Net"}},
+    ):
         config["model"]["init_args"] = options
         with pytest.raises(UserError, match="is not part of segtricks"):
             portable(config)
+
+
+def test_code_that_a_config_on_the_hub_names_is_not_imported(shared, hub, tmp_path, monkeypatch):
+    (tmp_path / "traps.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = shared["config.yaml"].replace(b"backbone: descriptor4", b"backbone: traps:Net")
+    assert config != shared["config.yaml"]
+    segtricks.load_run(RUN)
+    hub.commits["someone/shapes"].append(shared | {"config.yaml": config})
+    for _ in range(2):
+        with pytest.raises(UserError, match="traps:Net is not part of segtricks"):
+            segtricks.load_run(RUN)
+    assert not (tmp_path / "sprung").exists()
+
+
+def _as_paths(value):
+    """The same options, where each text is the path of a file."""
+    if isinstance(value, dict):
+        return {key: _as_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_paths(inner) for inner in value]
+    return "/home/someone/file" if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("name", packaged_configs())
+def test_no_absolute_path_of_any_option_is_shared(name):
+    config = read_yaml(packaged_configs()[name], "")
+    model, data = config["model"], config.setdefault("data", {"class_path": "segtricks.data.SaliencyDataModule"})
+    module, _, method = model["class_path"].rpartition(".")
+    options = signature(getattr(import_module(module), method)).parameters
+    model["init_args"] = dict.fromkeys(options, "/home/someone/file") | _as_paths(model.get("init_args", {}))
+    model["init_args"]["labels"] = asdict(PseudoLabels(stuff_maps="~/maps", backbone_checkpoint="/home/someone/b.pth"))
+    data["init_args"] = _as_paths(data.get("init_args", {})) | {"root": "/home/someone"}
+    kept = str(portable(config))
+    assert "/home" not in kept and "~" not in kept
+
+
+@pytest.mark.parametrize("part", ["model: some.text", "model: {init_args: [1]}", "data: 3", "provenance: weights"])
+def test_a_config_that_is_not_one_of_a_run_is_called_damaged(part):
+    whole = {"model": {"class_path": "segtricks.methods.Sempart"}, "data": {"class_path": "segtricks.data.X"}}
+    with pytest.raises(UserError, match=r"is damaged: (model|init_args|data|provenance) is"):
+        portable(whole | yaml.safe_load(part))

@@ -11,6 +11,7 @@ from segtricks.data.images import read_mask
 from segtricks.data.label_store import Store
 from segtricks.errors import UserError
 from segtricks.pseudo_labels import writer as writer_module
+from segtricks.pseudo_labels.instances import InstanceWriter
 from segtricks.pseudo_labels.mask_files import count_one_sided, overlay, warn_one_sided
 from segtricks.pseudo_labels.writer import MaskWriter
 
@@ -110,7 +111,7 @@ def test_discarded_photographs_have_no_files_and_others_keep_theirs(tmp_path):
     writer = MaskWriter(Path("photos"), tmp_path, paths)
     for path in paths:
         writer.write(torch.zeros(1, 2, 2), torch.zeros(3, 2, 2, dtype=torch.uint8), path)
-    writer.discard([paths[0], Path("photos/never.jpg")])
+    InstanceWriter(Path("photos"), tmp_path, paths).discard([paths[0], Path("photos/never.jpg")])
     assert sorted(path.name for path in tmp_path.rglob("*.*g")) == ["1.jpg", "1.png", "1.png"]
 
 
