@@ -65,7 +65,7 @@ def refine_folder(options: Namespace, given: Mapping[str, str]) -> None:
         print(line)
     settings = {"method": options.method, **dataclasses.asdict(refiner)}
     made = {"refiner": settings, "polarity": options.polarity}
-    check_settings(options.output, made, "Next: pass another --output, or the same options.")
+    check_settings(options.output, made, "Next: pass another --output or the same options, or delete the folder.")
     folders = options.layout == "folders" or (options.layout == "same" and source != options.masks)
     write = _store_writer(options, made) if folders else partial(_write_flat, options.output, source)
 
