@@ -61,7 +61,8 @@ class Exporter:
     """Write what a store holds in other formats; the store's own files stay as they are.
 
     ``yolo/`` is a data set for Ultralytics: ``labels/``, ``images/`` with copies of the photographs, since labels are
-    looked for next to them and broken JPEGs are overwritten, and ``data.yaml``. ``labelme/`` holds a JSON file for
+    looked for next to them and broken JPEGs are overwritten, and ``data.yaml``. Where photographs lie in a folder
+    called ``images``, that is the one with ``labels`` next to it. ``labelme/`` holds a JSON file for
     each photograph, ``cutout/`` the photograph with its soft mask as alpha; where it has several masks, with all of
     them.
 

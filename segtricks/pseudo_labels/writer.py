@@ -174,8 +174,10 @@ class MaskWriter(Callback):
     def exported(self, path: Path) -> dict[str, Path]:
         """Return where a photograph's own file of each of the other formats goes."""
         name = self.name(path)
+        # Ultralytics looks for the labels of a/images/b/images/c.jpg at a/images/b/labels/c.txt.
+        before, _, after = f"yolo/images/{name}.txt".rpartition("/images/")
         return {
-            "yolo": self.output / "yolo" / "labels" / f"{name}.txt",
+            "yolo": self.output / before / "labels" / after,
             "labelme": self.output / "labelme" / f"{name}.json",
             "cutout": self.output / "cutout" / f"{name}.png",
         }

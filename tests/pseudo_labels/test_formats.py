@@ -179,6 +179,15 @@ def test_holes_parts_specks_and_odd_names_are_kept(odd, tmp_path):
         assert (labelme_mask(writer.exported(path)["labelme"]) == (mask > 0)).all(), path
 
 
+@pytest.mark.parametrize("folder", ["images", "images/images", "a/images/b", "images/a/images", "my images"])
+def test_yolo_labels_are_found_where_photographs_lie_in_folders_called_images(odd, tmp_path, folder):
+    writer, _, _ = write(tmp_path, {f"{folder}/corner.jpg": odd["corner.jpg"], "full.png": odd["full.gif"]})
+    images = sorted((writer.output / "yolo/images").rglob("*.*g"))
+    found = {image.name: any_of(yolo_masks(image), (40, 60)) for image in images}
+    assert len(found) == 2
+    assert (found["corner.jpg"] == (odd["corner.jpg"] > 0)).all() and found["full.png"].all()
+
+
 def test_objects_below_the_least_area_are_left_out(odd, tmp_path):
     _, _, content = write(tmp_path, odd, min_area=0.01)  # 24 pixels
     assert [item["area"] for item in content["annotations"]] == [500, 36, 200, 36, 200, 2400]
