@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ class Object:
 
     pixels: NDArray[np.bool_]
     mask: Mask
+
+    @cached_property
+    def outlines(self) -> list[Ring]:
+        """See :func:`segtricks.pseudo_labels.outlines.outlines`."""
+        return outlines(self.pixels)
 
 
 def objects_of(entry: Entry, one_mask: bool, min_area: float = MIN_AREA) -> list[Object]:
@@ -161,7 +167,7 @@ class Exporter:
 
     def _shapes(self, found: Object, number: int) -> Iterator[dict[str, Any]]:
         """A polygon for each part of an object; several share a group."""
-        polygons: list[Ring] = outlines(found.pixels)
+        polygons = found.outlines
         score = {} if found.mask.score is None else {"score": found.mask.score}
         for polygon in polygons:
             yield {
@@ -190,7 +196,7 @@ def _annotation(found: Object, entry: Entry) -> dict[str, Any]:
 
 def _yolo_line(found: Object, entry: Entry) -> str:
     """Class and outline, in shares of width and height; parts are joined by lines, as Ultralytics does it."""
-    corners = (join_rings(outlines(found.pixels)) + _QUARTER) / (entry.width, entry.height)
+    corners = (join_rings(found.outlines) + _QUARTER) / (entry.width, entry.height)
     return " ".join([str(found.mask.class_id or 0), *(f"{value:.6f}" for value in corners.ravel())])
 
 
