@@ -49,7 +49,7 @@ def in_order_of_numbers(path: Path) -> list[tuple[int, str]]:
 def unpack_film(film: Path, folder: Path, overwrite: bool = False) -> Film:
     """Write the frames of a film as ``000001.jpg`` and so on, upright, and what they are of to ``film.json``.
 
-    Frames of the same file that are all there are left as they are. One frame at a time is held.
+    Frames of the same file that are there are left as they are. One frame at a time is held.
 
     Args:
         film: file to read.
@@ -67,14 +67,15 @@ def unpack_film(film: Path, folder: Path, overwrite: bool = False) -> Film:
     known = {"name": film.name, "size": film.stat().st_size, "modified": film.stat().st_mtime}
     with FileLock(folder / ".lock"):
         before = _read_known(folder / "film.json")
-        if known.items() <= before.items():
+        same = known.items() <= before.items()
+        if same and all((folder / _frame_name(number)).is_file() for number in range(1, before["frames"] + 1)):
             return Film(Fraction(before["fps"]), before["frames"], before["stated"])
-        if before and not overwrite:
+        if before and not same and not overwrite:
             raise UserError(
                 f"{folder} holds the frames of another film, {before.get('name')}, or of this one before it changed.\n"
                 "Next: pass another --output, or --overwrite."
             )
-        for old in (folder / "film.json", *folder.glob("*.jpg")):
+        for old in (folder / "film.json", *(() if same else folder.glob("*.jpg"))):
             old.unlink(missing_ok=True)
         try:
             found = _write_frames(av, film, folder)
@@ -132,6 +133,10 @@ def _arrays(pictures: Sequence[Path], first: Path, size: tuple[int, int]) -> Ite
         yield np.pad(np.asarray(colours), ((0, size[1] % 2), (0, size[0] % 2), (0, 0)), "edge")
 
 
+def _frame_name(number: int) -> str:
+    return f"{number:06}.jpg"
+
+
 def _write_frames(av: Any, film: Path, folder: Path) -> Film:
     with av.open(str(film)) as container:
         if not container.streams.video:
@@ -145,8 +150,9 @@ def _write_frames(av: Any, film: Path, folder: Path) -> Film:
             for count, frame in enumerate(_decoded(av, container, stream), start=1):
                 if frame.pts is not None:
                     times.append(frame.pts)
-                picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{count:06}.jpg", quality=_QUALITY)
+                if not (path := folder / _frame_name(count)).is_file():
+                    picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                    Image.fromarray(np.ascontiguousarray(picture)).save(path, quality=_QUALITY)
                 bar.update()
         return Film(_mean_rate(stream, times), count, _stated_frames(stream, times))
 

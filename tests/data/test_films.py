@@ -56,6 +56,18 @@ def test_frames_are_written_in_order_and_once(make, tmp_path):
     assert len(list((tmp_path / "frames").glob("*.jpg"))) == 3
 
 
+def test_frames_that_were_deleted_are_decoded_again_and_the_others_stay(make, tmp_path):
+    film = make()
+    unpack_film(film, tmp_path / "frames")
+    files = sorted((tmp_path / "frames").glob("*.jpg"))
+    contents = [file.read_bytes() for file in files]
+    files[0].write_bytes(b"cropped by hand")
+    for file in files[3:6]:
+        file.unlink()
+    assert unpack_film(film, tmp_path / "frames") == Film(NTSC, 8, 8)
+    assert [file.read_bytes() for file in files] == [b"cropped by hand", *contents[1:]]
+
+
 @pytest.mark.parametrize(
     ("matrix", "size", "box"),
     [
