@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, config_words, run_words
-from segtricks.commands.outputs import export, find_photographs, from_the_first, prepare, write_overlays
+from segtricks.commands.outputs import export, find_photographs, frames_gone, from_the_first, prepare, write_overlays
 from segtricks.commands.task import Task
 from segtricks.data import ImageFolder, fit_short_side
 from segtricks.data.datamodule import RunData
@@ -164,7 +164,8 @@ def _predict(
     todo = [path for path in chosen if task.overwrite or not writer.exists(path)]
     if writer.steady is not None and todo:
         todo = from_the_first(todo[0], chosen, writer)
-    callbacks = [writer, _Begin(writer, todo if task.overwrite else [], settings)]
+    old = [*(todo if task.overwrite else []), *frames_gone(writer)]
+    callbacks = [writer, _Begin(writer, old, settings)]
     trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
         loader = _loader(todo, dataset, cli.run_data)

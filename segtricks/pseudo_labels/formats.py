@@ -27,7 +27,6 @@ from segtricks.refine.components import connected_components
 from segtricks.runs import replacing
 from segtricks.words import MIN_AREA
 
-_READ_BY_YOLO = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _LABELME_VERSION = "5.5.0"  # whose fields are written; later ones read the same
 _QUARTER = 0.25  # pixels: the same pixel for readers that round and for those that cut
 
@@ -145,12 +144,12 @@ class Exporter:
 
     def _write_yolo(self, photo: Path, entry: Entry, objects: list[Object], label: Path) -> None:
         _write_text(label, "".join(f"{_yolo_line(each, entry)}\n" for each in objects))
-        image = self.writer.output / "yolo" / "images" / f"{self.writer.name(photo)}{photo.suffix.lower()}"
-        if photo.suffix.lower() in _READ_BY_YOLO:
+        image = self.writer.yolo_image(photo)
+        if image.suffix == photo.suffix.lower():
             _copy(photo, image)
             return
         pixels = read_image(photo, white=self.white)
-        with replacing(image.with_suffix(".png")) as temporary:
+        with replacing(image) as temporary:
             Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(temporary)
 
     def _write_labelme(self, photo: Path, entry: Entry, objects: list[Object], path: Path) -> None:

@@ -24,6 +24,7 @@ from segtricks.pseudo_labels.steady import Steady
 from segtricks.refine.components import connected_components
 from segtricks.words import FORMATS
 
+READ_BY_YOLO = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 THREADS = min(4, os.cpu_count() or 1)
 """That encode and write; no more than twice as many photographs wait for them or are written."""
 
@@ -160,7 +161,7 @@ class MaskWriter(Callback):
     def discard(self, paths: Iterable[Path]) -> None:
         """Remove the pictures of photographs that will be made again, so that none of another origin stays behind."""
         for path in paths:
-            for file in (*self._files(path, self.kinds), *self.exported(path).values()):
+            for file in (*self._files(path, self.kinds), *self.exported(path).values(), self.yolo_image(path)):
                 file.unlink(missing_ok=True)
 
     def file(self, path: Path, kind: str) -> Path:
@@ -181,6 +182,11 @@ class MaskWriter(Callback):
             "labelme": self.output / "labelme" / f"{name}.json",
             "cutout": self.output / "cutout" / f"{name}.png",
         }
+
+    def yolo_image(self, path: Path) -> Path:
+        """Return where the copy of a photograph goes next to which Ultralytics looks for its labels."""
+        suffix = path.suffix.lower()
+        return self.output / "yolo" / "images" / f"{self.name(path)}{suffix if suffix in READ_BY_YOLO else '.png'}"
 
     def index(self, already_there: int) -> dict[str, Any]:
         """Return the content of ``index.json``: what was written, what was skipped, and how many were there before.
