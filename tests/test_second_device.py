@@ -35,6 +35,8 @@ from segtricks.metrics import (
     get_protocol,
     image_scores,
 )
+from segtricks.pseudo_labels import Entry, encode_mask
+from segtricks.pseudo_labels.instance_features import InstanceEncoder
 from segtricks.refine import BILATERAL_PRESETS, guided_filter
 
 from .second_device import DEVICE, FarTensor, SecondDevice
@@ -345,3 +347,16 @@ def test_spectral_voting_finds_what_the_cpu_finds():
     expected = voting(images)
     with SecondDevice():
         assert torch.equal(voting.to(DEVICE)(images.to(DEVICE)).cpu(), expected)
+
+
+@pytest.mark.parametrize(("backbone", "feature"), [("descriptor", "mask"), (BACKBONE, "class_token")])
+def test_vectors_of_masks_are_those_of_the_cpu(backbone, feature):
+    torch.manual_seed(0)
+    encoder = InstanceEncoder(backbone, pretrained=False, feature=feature, size=48, blank=True)
+    photo = torch.randint(256, (3, 60, 100), dtype=torch.uint8)
+    mask = np.zeros((60, 100), bool)
+    mask[10:30, 40:60] = True
+    entry = Entry("a", 60, 100, (encode_mask(mask),))
+    expected = encoder(photo, entry)
+    with SecondDevice():
+        torch.testing.assert_close(copy.deepcopy(encoder).to(DEVICE)(photo, entry), expected)

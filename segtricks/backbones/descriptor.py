@@ -59,7 +59,7 @@ class DescriptorBackbone(Backbone):
         with torch.autocast(images.device.type, enabled=False):
             rgb01 = (images.float() * self.std.float() + self.mean.float()).clamp(0, 1)
             statistics = patch_statistics(rgb01, self.patch_size)
-            phases = torch.einsum("fs,bshw->bfhw", self.frequencies.float(), statistics)
+            phases = (self.frequencies.float() @ statistics.flatten(2)).unflatten(2, statistics.shape[2:])
             features = torch.cat([phases.cos(), phases.sin()], dim=1) * 2**0.5
         return features.to(self.frequencies.dtype)
 

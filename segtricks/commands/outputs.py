@@ -9,6 +9,7 @@ from segtricks.commands.output_options import Outputs
 from segtricks.data import ImageFolder
 from segtricks.data.films import FPS, in_order_of_numbers, is_film, unpack_film, write_film
 from segtricks.data.images import read_image, read_mask
+from segtricks.data.label_store import entry_files, is_store
 from segtricks.errors import UserError
 from segtricks.pseudo_labels.parts import Share, join_boxes, publish
 from segtricks.pseudo_labels.steady import Steady
@@ -66,6 +67,15 @@ def from_the_first(missing: Path, frames: list[Path], writer: MaskWriter) -> lis
         before = frames[start - 1]
         writer.steady(read_mask(writer.file(before, "soft")).float() / 255, read_image(before))
     return frames[start:]
+
+
+def frames_gone(writer: MaskWriter) -> list[Path]:
+    """Return the frames of an earlier, longer film that were removed, but whose masks are in the store."""
+    frames = writer.output / "frames"
+    if writer.photos != frames or not is_store(writer.output):
+        return []
+    known = [frames / f"{name}.jpg" for name in entry_files(writer.output / "entries")]
+    return [path for path in known if not path.is_file()]
 
 
 def export(outputs: Outputs, writer: MaskWriter, dataset: ImageFolder, part: Share, work: str) -> list[str]:

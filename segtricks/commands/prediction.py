@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, config_words, run_words
-from segtricks.commands.outputs import export, find_photographs, from_the_first, prepare, write_overlays
+from segtricks.commands.outputs import export, find_photographs, frames_gone, from_the_first, prepare, write_overlays
 from segtricks.commands.run_loading import made_here
 from segtricks.commands.task import Task
 from segtricks.data import ImageFolder, fit_short_side
@@ -187,7 +187,9 @@ def _predict(
     todo = [path for path in chosen if task.overwrite or not writer.exists(path)]
     if writer.steady is not None and todo:
         todo = from_the_first(todo[0], chosen, writer)
-    begin = _Begin(writer, settings, todo, dataset.images) if task.overwrite else _Begin(writer, settings)
+    again = todo if task.overwrite else []
+    images = dataset.images if task.overwrite else []
+    begin = _Begin(writer, settings, [*again, *frames_gone(writer)], images)
     trainer.callbacks.extend([writer, begin])  # type: ignore[attr-defined]
     if todo or trainer.world_size > 1:  # Lightning starts the other processes of this machine here
         loader = _loader(todo, dataset, cli.run_data)
@@ -207,20 +209,20 @@ class _Begin(Callback):
     Args:
         writer: of the masks.
         settings: of the masks.
-        todo: photographs whose masks are made again.
-        images: all photographs; none where nothing is made again.
+        old: photographs whose masks are removed.
+        images: all photographs, whose masks are removed where they have other settings.
     """
 
     def __init__(
-        self, writer: MaskWriter, settings: dict[str, Any], todo: Sequence[Path] = (), images: Sequence[Path] = ()
+        self, writer: MaskWriter, settings: dict[str, Any], old: Sequence[Path], images: Sequence[Path]
     ) -> None:
-        self.writer, self.settings, self.todo, self.images = writer, settings, todo, images
+        self.writer, self.settings, self.old, self.images = writer, settings, old, images
 
     def on_predict_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero:
             self._write_settings()
         trainer.strategy.barrier()
-        self.writer.discard(self.todo)
+        self.writer.discard(self.old)
 
     def _write_settings(self) -> None:
         output = self.writer.output

@@ -23,11 +23,12 @@ FPS = Fraction(25)
 
 _NEXT = "Next: see whether a player shows it."
 _QUALITY = 95  # of frames, which were compressed more strongly before
+_REORDERED = 4  # frames at the end of a film that was cut, of which some need those that follow
 _CRF = "20"  # of x264, hardly to be told from what went in
 
 
 class Film(NamedTuple):
-    """What was unpacked: frames a second, the number of frames, and how many the film says that it has."""
+    """What was unpacked: frames a second, the number of frames, and how many the film should have, 0 if unknown."""
 
     fps: Fraction
     frames: int
@@ -48,7 +49,7 @@ def in_order_of_numbers(path: Path) -> list[tuple[int, str]]:
 def unpack_film(film: Path, folder: Path, overwrite: bool = False) -> Film:
     """Write the frames of a film as ``000001.jpg`` and so on, upright, and what they are of to ``film.json``.
 
-    Frames of the same file that are all there are left as they are. One frame at a time is held.
+    Frames of the same file that are there are left as they are. One frame at a time is held.
 
     Args:
         film: file to read.
@@ -66,14 +67,15 @@ def unpack_film(film: Path, folder: Path, overwrite: bool = False) -> Film:
     known = {"name": film.name, "size": film.stat().st_size, "modified": film.stat().st_mtime}
     with FileLock(folder / ".lock"):
         before = _read_known(folder / "film.json")
-        if known.items() <= before.items():
+        same = known.items() <= before.items()
+        if same and all((folder / _frame_name(number)).is_file() for number in range(1, before["frames"] + 1)):
             return Film(Fraction(before["fps"]), before["frames"], before["stated"])
-        if before and not overwrite:
+        if before and not same and not overwrite:
             raise UserError(
                 f"{folder} holds the frames of another film, {before.get('name')}, or of this one before it changed.\n"
                 "Next: pass another --output, or --overwrite."
             )
-        for old in (folder / "film.json", *folder.glob("*.jpg")):
+        for old in (folder / "film.json", *(() if same else folder.glob("*.jpg"))):
             old.unlink(missing_ok=True)
         try:
             found = _write_frames(av, film, folder)
@@ -131,22 +133,56 @@ def _arrays(pictures: Sequence[Path], first: Path, size: tuple[int, int]) -> Ite
         yield np.pad(np.asarray(colours), ((0, size[1] % 2), (0, size[0] % 2), (0, 0)), "edge")
 
 
+def _frame_name(number: int) -> str:
+    return f"{number:06}.jpg"
+
+
 def _write_frames(av: Any, film: Path, folder: Path) -> Film:
     with av.open(str(film)) as container:
         if not container.streams.video:
             return Film(FPS, 0, 0)
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        fps = Fraction(stream.average_rate or stream.guessed_rate or FPS)
-        stated = stream.frames or round((container.duration or 0) / av.time_base * fps)
+        times: list[int] = []
         count = 0
-        bar = tqdm(total=stated or None, desc=film.name, unit=" frames", disable=None, leave=False)
+        bar = tqdm(total=stream.frames or None, desc=film.name, unit=" frames", disable=None, leave=False)
         with bar:
             for count, frame in enumerate(_decoded(av, container, stream), start=1):
-                picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{count:06}.jpg", quality=_QUALITY)
+                if frame.pts is not None:
+                    times.append(frame.pts)
+                if not (path := folder / _frame_name(count)).is_file():
+                    picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                    Image.fromarray(np.ascontiguousarray(picture)).save(path, quality=_QUALITY)
                 bar.update()
-    return Film(fps, count, stated)
+        return Film(_mean_rate(stream, times), count, _stated_frames(stream, times))
+
+
+def _mean_rate(stream: Any, times: Sequence[int]) -> Fraction:
+    """Frames a second: what the film says, unless its frames, at these ``times``, come faster or slower than that."""
+    rate = Fraction(stream.average_rate or stream.guessed_rate or FPS)
+    intervals = len(times) - 1
+    lasting = (times[-1] - times[0]) * stream.time_base if times else 0
+    if lasting <= 0 or abs(lasting * rate - intervals) < 0.5:
+        return rate
+    return intervals / Fraction(lasting)
+
+
+def _stated_frames(stream: Any, times: Sequence[int]) -> int:
+    """How many frames the film should have, 0 where nothing reliable says so.
+
+    Some containers count their frames, of which an edit list may show a part; Matroska says how long a stream lasts,
+    which is a number of frames where all last equally long.
+    """
+    if stream.frames:
+        shown = (stream.duration or 0) * stream.time_base * (stream.average_rate or 0)
+        return stream.frames if abs(shown - stream.frames) < 0.5 else 0
+    lasting = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
+    before_the_end = times[:-_REORDERED]
+    if lasting is None or len(before_the_end) < 2 or np.ptp(np.diff(before_the_end)) > 1:  # times are rounded
+        return 0
+    hours, minutes, seconds = map(Fraction, lasting.groups())
+    end = 3600 * hours + 60 * minutes + seconds
+    return round((end - times[0] * stream.time_base) * _mean_rate(stream, before_the_end))
 
 
 def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:

@@ -17,6 +17,16 @@ from segtricks.errors import UserError
 INPUT, OUTPUT = "photographs", "masks"
 _ABOUT = "about.json"
 
+_READING = """\
+    photograph = ImageOps.exif_transpose(Image.open(path))
+    if photograph.mode[0] in "IF":  # 16 bits, or floats up to 1
+        gray = np.asarray(photograph) * (255 if photograph.mode == "F" else 1 / 257)
+        photograph = Image.fromarray(gray.round().astype(np.uint8))
+    photograph = photograph.convert("RGBA")  # what is transparent becomes white
+    photograph = Image.alpha_composite(Image.new("RGBA", photograph.size, "white"), photograph).convert("RGB")
+"""
+"""What :func:`segtricks.data.images.read_image` does, in scripts."""
+
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From photographs uint8 (B, H, W, 3) to masks float32 (B, H, W)."""
 
@@ -91,7 +101,8 @@ class OnnxFile:
 
         return run
 
-    script = '''\
+    script = (
+        '''\
 """The objects of photographs as gray masks: python {name}.py PHOTOGRAPH...  (numpy, pillow, onnxruntime)"""
 import sys
 from pathlib import Path
@@ -101,12 +112,15 @@ from PIL import Image, ImageOps
 
 session = InferenceSession(Path(__file__).with_suffix(".onnx"))
 for path in map(Path, sys.argv[1:]):
-    photograph = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+'''
+        + _READING
+        + """\
     pixels = np.asarray(photograph.resize({size}, Image.Resampling.BILINEAR))
     (masks,) = session.run(None, {{"photographs": pixels[None]}})  # float32 (1, H, W), foreground above 0.5
     mask = Image.fromarray((255 * masks[0]).round().astype(np.uint8))
     mask.resize(photograph.size, Image.Resampling.BILINEAR).save(f"{{path.stem}}_mask.png")
-'''
+"""
+    )
 
 
 class TorchFile:
@@ -137,7 +151,8 @@ class TorchFile:
 
         return run
 
-    script = '''\
+    script = (
+        '''\
 """The objects of photographs as gray masks: python {name}.py PHOTOGRAPH...  (numpy, pillow, torch)"""
 import sys
 from pathlib import Path
@@ -147,12 +162,15 @@ from PIL import Image, ImageOps
 
 model = torch.export.load(Path(__file__).with_suffix(".pt2")).module()
 for path in map(Path, sys.argv[1:]):
-    photograph = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+'''
+        + _READING
+        + """\
     pixels = np.array(photograph.resize({size}, Image.Resampling.BILINEAR))
     masks = model(torch.from_numpy(pixels)[None])  # float32 (1, H, W), foreground above 0.5
     mask = Image.fromarray((255 * masks[0]).round().byte().numpy())
     mask.resize(photograph.size, Image.Resampling.BILINEAR).save(f"{{path.stem}}_mask.png")
-'''
+"""
+    )
 
 
 FORMATS: dict[str, type[OnnxFile] | type[TorchFile]] = {"onnx": OnnxFile, "torch": TorchFile}

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from segtricks.refine.components import connected_components
 from segtricks.runs import replacing
 from segtricks.words import MIN_AREA
 
-_READ_BY_YOLO = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _LABELME_VERSION = "5.5.0"  # whose fields are written; later ones read the same
 _QUARTER = 0.25  # pixels: the same pixel for readers that round and for those that cut
 
@@ -37,6 +37,11 @@ class Object:
 
     pixels: NDArray[np.bool_]
     mask: Mask
+
+    @cached_property
+    def outlines(self) -> list[Ring]:
+        """See :func:`segtricks.pseudo_labels.outlines.outlines`."""
+        return outlines(self.pixels)
 
 
 def objects_of(entry: Entry, one_mask: bool, min_area: float = MIN_AREA) -> list[Object]:
@@ -61,7 +66,8 @@ class Exporter:
     """Write what a store holds in other formats; the store's own files stay as they are.
 
     ``yolo/`` is a data set for Ultralytics: ``labels/``, ``images/`` with copies of the photographs, since labels are
-    looked for next to them and broken JPEGs are overwritten, and ``data.yaml``. ``labelme/`` holds a JSON file for
+    looked for next to them and broken JPEGs are overwritten, and ``data.yaml``. Where photographs lie in a folder
+    called ``images``, that is the one with ``labels`` next to it. ``labelme/`` holds a JSON file for
     each photograph, ``cutout/`` the photograph with its soft mask as alpha; where it has several masks, with all of
     them.
 
@@ -138,12 +144,12 @@ class Exporter:
 
     def _write_yolo(self, photo: Path, entry: Entry, objects: list[Object], label: Path) -> None:
         _write_text(label, "".join(f"{_yolo_line(each, entry)}\n" for each in objects))
-        image = self.writer.output / "yolo" / "images" / f"{self.writer.name(photo)}{photo.suffix.lower()}"
-        if photo.suffix.lower() in _READ_BY_YOLO:
+        image = self.writer.yolo_image(photo)
+        if image.suffix == photo.suffix.lower():
             _copy(photo, image)
             return
         pixels = read_image(photo, white=self.white)
-        with replacing(image.with_suffix(".png")) as temporary:
+        with replacing(image) as temporary:
             Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(temporary)
 
     def _write_labelme(self, photo: Path, entry: Entry, objects: list[Object], path: Path) -> None:
@@ -160,7 +166,7 @@ class Exporter:
 
     def _shapes(self, found: Object, number: int) -> Iterator[dict[str, Any]]:
         """A polygon for each part of an object; several share a group."""
-        polygons: list[Ring] = outlines(found.pixels)
+        polygons = found.outlines
         score = {} if found.mask.score is None else {"score": found.mask.score}
         for polygon in polygons:
             yield {
@@ -189,7 +195,7 @@ def _annotation(found: Object, entry: Entry) -> dict[str, Any]:
 
 def _yolo_line(found: Object, entry: Entry) -> str:
     """Class and outline, in shares of width and height; parts are joined by lines, as Ultralytics does it."""
-    corners = (join_rings(outlines(found.pixels)) + _QUARTER) / (entry.width, entry.height)
+    corners = (join_rings(found.outlines) + _QUARTER) / (entry.width, entry.height)
     return " ".join([str(found.mask.class_id or 0), *(f"{value:.6f}" for value in corners.ravel())])
 
 

@@ -1,5 +1,6 @@
 """One vector for each mask of a photograph: of the part of the photograph that its box cuts out."""
 
+from itertools import chain
 from typing import get_args
 
 import torch
@@ -58,7 +59,7 @@ class InstanceEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, photo: Tensor, entry: Entry) -> Tensor:
         """Return (n, D) float32 of a photograph uint8 (3, H, W) and its n masks."""
-        device = next(self.parameters(), torch.zeros(())).device
+        device = next(chain(self.parameters(), self.buffers())).device  # the descriptor has buffers alone
         vectors = []
         for place in range(len(entry.masks)):
             crop, inside = self.crop(photo, entry, place)

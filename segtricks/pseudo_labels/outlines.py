@@ -1,20 +1,21 @@
 """Outlines of masks as polygons, for tools that know no other masks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
 import contourpy
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
+from scipy.cluster.hierarchy import DisjointSet
+from scipy.spatial import Delaunay
 
 from segtricks.refine.components import connected_components
 
 Ring = NDArray[np.int64]
 
 _TOLERANCE = 1.0  # pixels
-_OF_WIDTH = 0.03  # of an object's area to its border's length: what is small or thin keeps its shape
+_OF_WIDTH = 0.03  # of an object's or hole's area to its border's length: what is small or thin keeps its shape
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[Ring]:
@@ -22,37 +23,27 @@ def outlines(mask: NDArray[np.bool_]) -> list[Ring]:
 
     Its corners are pixels of the border, which a reader fills as well: so do OpenCV's ``fillPoly`` and Pillow's
     ``polygon`` with an outline. A hole is joined to the outline by a cut without width, there and back; readers fill by
-    the even-odd rule. Between corners, the border may be up to a pixel away, of small or thin objects less.
+    the even-odd rule. Between corners, the border may be up to a pixel away, of small or thin objects and holes less.
     """
     components = connected_components(mask)
     polygons = []
     for place, (left, top, right, bottom) in enumerate(components.boxes):
         part = components.labels[top:bottom, left:right] == place + 1
-        walk = join_rings(_rings(part))
-        walk = simplified(walk, min(_TOLERANCE, _OF_WIDTH * float(components.area[place]) / len(walk)))
-        polygons.append(_three_points(walk) + np.array([left, top]))
+        polygon = _outline(_rings(part), float(components.area[place]))
+        polygons.append(_three_points(polygon) + np.array([left, top]))
     return polygons
 
 
 def join_rings(rings: Sequence[Ring]) -> Ring:
-    """Return one closed walk along several rings (n, 2): to each of them from the nearest point, and back."""
-    walk, left = rings[0], list(rings[1:])
-    tree = KDTree(walk)
-    nearest = [_nearest(ring, tree) for ring in left]
-    while left:
-        chosen = min(range(len(left)), key=lambda i: nearest[i][0])
-        ring, (_, start, point) = left.pop(chosen), nearest.pop(chosen)
-        place = int(np.flatnonzero((walk == point).all(axis=1))[0])
-        detour = np.concatenate([ring[start:], ring[: start + 1]])
-        walk = np.concatenate([walk[: place + 1], detour, walk[place:]])
-        tree = KDTree(ring)
-        for i, other in enumerate(left):
-            nearest[i] = min(nearest[i], _nearest(other, tree), key=_distance)
-    return walk
+    """Return one closed walk along several rings (n, 2): to each of them at its nearest point of another, and back.
+
+    The ways between them are a minimum spanning tree of the rings, so no two of them cross.
+    """
+    return np.concatenate(rings)[_walk(rings)]
 
 
-def simplified(ring: Ring, tolerance: float) -> Ring:
-    """Return the corners of a closed ring (n, 2) that keep it within ``tolerance`` pixels.
+def corners_of(ring: Ring, tolerance: float, fixed: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Return which points of a closed ring (n, 2) keep it within ``tolerance`` pixels, the ``fixed`` ones among them.
 
     Source: Douglas and Peucker, "Algorithms for the reduction of the number of points required to represent a digitized
     line or its caricature", Cartographica 1973.
@@ -60,8 +51,10 @@ def simplified(ring: Ring, tolerance: float) -> Ring:
     far = int(((ring - ring[0]) ** 2).sum(axis=1).argmax())
     closed = np.concatenate([ring, ring[:1]])
     kept = np.zeros(len(closed), bool)
-    kept[[0, far]] = True
-    spans = [(0, far), (far, len(ring))]
+    kept[[0, far, len(ring)]] = True
+    if fixed is not None:
+        kept[:-1] |= fixed
+    spans = list(pairwise(np.flatnonzero(kept).tolist()))
     while spans:
         first, last = spans.pop()
         if last - first < 2:
@@ -72,7 +65,22 @@ def simplified(ring: Ring, tolerance: float) -> Ring:
             middle = first + 1 + worst
             kept[middle] = True
             spans += [(first, middle), (middle, last)]
-    return ring[kept[:-1]]
+    return kept[:-1]
+
+
+def _outline(rings: Sequence[Ring], area: float) -> Ring:
+    """The corners of a walk along the rings of one component of an ``area`` in pixels."""
+    order = _walk(rings)
+    owners = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    changes = np.flatnonzero(np.diff(owners[order]))
+    fixed = np.zeros(len(owners), bool)
+    fixed[order[changes]] = fixed[order[changes + 1]] = True  # else ways there and back would differ
+    width = area / len(order)
+    kept = [
+        corners_of(ring, min(_TOLERANCE, _OF_WIDTH * min(width, _area(ring) / len(ring))), own)
+        for ring, own in zip(rings, np.split(fixed, np.flatnonzero(np.diff(owners)) + 1), strict=True)
+    ]
+    return np.concatenate(rings)[order[np.concatenate(kept)[order]]]
 
 
 def _rings(mask: NDArray[np.bool_]) -> list[Ring]:
@@ -91,15 +99,48 @@ def _without_doubles(ring: Ring) -> Ring:
     return ring[:1] if same.all() else ring[~same]
 
 
-def _nearest(ring: Ring, tree: KDTree) -> tuple[float, int, Ring]:
-    """The least distance of a ring to the points of a tree, the place in the ring where it is, and the point."""
-    distances, places = tree.query(ring)
-    start = int(distances.argmin())
-    return float(distances[start]), start, tree.data[places[start]]
+def _walk(rings: Sequence[Ring]) -> NDArray[np.int64]:
+    """The order of all points in one walk: numbers of the points of all rings, one after the other."""
+    lengths = [len(ring) for ring in rings]
+    ends = np.cumsum(lengths)
+    after = np.arange(1, ends[-1] + 1)
+    after[ends - 1] = [0, *ends[:-1]]
+    following, shown = after.tolist(), list(range(len(after)))
+    for one, other in _shortest_ways(np.concatenate(rings), np.repeat(np.arange(len(rings)), lengths)):
+        # From each of the two points to a copy of the other one, which goes on as that did.
+        following += [following[one], following[other]]
+        shown += [one, other]
+        following[one], following[other] = len(shown) - 1, len(shown) - 2
+    walk = [0]
+    while following[walk[-1]] != 0:
+        walk.append(following[walk[-1]])
+    return np.array(shown)[walk]
 
 
-def _distance(found: tuple[float, int, Ring]) -> float:
-    return found[0]
+def _shortest_ways(points: Ring, owners: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Pairs of points (n, 2), by their numbers, that join all rings, the ``owners`` of the points, in the shortest way.
+
+    A minimum spanning tree of points is a part of their Delaunay triangulation, so only that is looked at.
+    """
+    if owners[-1] == 0:
+        return
+    distinct, first, places = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    # Points far around: no triangulation is without them where all points are on one line.
+    far = distinct.min(axis=0) + 4 * (np.ptp(distinct, axis=0).max() + 1) * np.array([[-1, -1], [-1, 2], [2, 0]])
+    sides = Delaunay(np.concatenate([distinct, far])).simplices[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    sides = first[sides[(sides < len(distinct)).all(axis=1)]]
+    pairs = np.concatenate([np.stack([first[places], np.arange(len(points))], axis=1), sides])
+    pairs = pairs[owners[pairs[:, 0]] != owners[pairs[:, 1]]]
+    lengths = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1)
+    joined = DisjointSet(range(owners[-1] + 1))
+    for one, other in pairs[np.argsort(lengths, kind="stable")].tolist():
+        if joined.merge(int(owners[one]), int(owners[other])):
+            yield one, other
+
+
+def _area(ring: Ring) -> float:
+    x, y = ring.T
+    return abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())) / 2
 
 
 def _distances(points: Ring, first: Ring, last: Ring) -> NDArray[np.float64]:

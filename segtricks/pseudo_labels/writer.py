@@ -24,6 +24,7 @@ from segtricks.pseudo_labels.steady import Steady
 from segtricks.refine.components import connected_components
 from segtricks.words import FORMATS
 
+READ_BY_YOLO = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 THREADS = min(4, os.cpu_count() or 1)
 """That encode and write; no more than twice as many photographs wait for them or are written."""
 _ALL_KINDS = (*KINDS, "labels", "panoptic")
@@ -164,7 +165,8 @@ class MaskWriter(Callback):
         Also those that another method has written.
         """
         for path in paths:
-            for file in (*self._files(path, _ALL_KINDS), *self.exported(path).values()):
+            exported = [*self.exported(path).values(), self.yolo_image(path)]
+            for file in (*self._files(path, _ALL_KINDS), *exported):
                 file.unlink(missing_ok=True)
 
     def file(self, path: Path, kind: str) -> Path:
@@ -178,11 +180,18 @@ class MaskWriter(Callback):
     def exported(self, path: Path) -> dict[str, Path]:
         """Return where a photograph's own file of each of the other formats goes."""
         name = self.name(path)
+        # Ultralytics looks for the labels of a/images/b/images/c.jpg at a/images/b/labels/c.txt.
+        before, _, after = f"yolo/images/{name}.txt".rpartition("/images/")
         return {
-            "yolo": self.output / "yolo" / "labels" / f"{name}.txt",
+            "yolo": self.output / before / "labels" / after,
             "labelme": self.output / "labelme" / f"{name}.json",
             "cutout": self.output / "cutout" / f"{name}.png",
         }
+
+    def yolo_image(self, path: Path) -> Path:
+        """Return where the copy of a photograph goes next to which Ultralytics looks for its labels."""
+        suffix = path.suffix.lower()
+        return self.output / "yolo" / "images" / f"{self.name(path)}{suffix if suffix in READ_BY_YOLO else '.png'}"
 
     def index(self, already_there: int) -> dict[str, Any]:
         """Return the content of ``index.json``: what was written, what was skipped, and how many were there before.

@@ -10,6 +10,7 @@ from segtricks.backbones.descriptor import DescriptorBackbone
 from segtricks.cli import main
 from segtricks.commands.output_options import Outputs
 from segtricks.commands.outputs import prepare
+from segtricks.data.films import write_film
 from segtricks.data.label_store import Store
 from segtricks.errors import UserError
 from segtricks.pseudo_labels.label_maps import LabelWriter
@@ -182,6 +183,18 @@ def test_a_film_gives_frames_and_a_film_of_overlays_at_its_pace(predict, frames,
     before = (tmp_path / "again/frames/000001.jpg").stat().st_mtime_ns
     assert predict(images=film, output="again")["already_there"] == 12
     assert (tmp_path / "again/frames/000001.jpg").stat().st_mtime_ns == before
+
+
+def test_of_a_longer_film_that_is_replaced_nothing_is_left(predict, frames, tmp_path):
+    pytest.importorskip("av", reason='films need PyAV: pip install "segtricks[video]"')
+    pictures = [frames / f"{number}.png" for number in range(1, 13)]
+    write_film(pictures, tmp_path / "film.mp4", Fraction(25))
+    predict(*ALL, images=tmp_path / "film.mp4")
+    assert len(list((tmp_path / "out").rglob("000012.*"))) == 9
+    write_film(pictures[:5], tmp_path / "film.mp4", Fraction(25))
+    predict(*ALL, "--overwrite", images=tmp_path / "film.mp4")
+    assert Store.open(tmp_path / "out").names == [f"00000{number}" for number in range(1, 6)]
+    assert not [path for number in range(6, 13) for path in (tmp_path / "out").rglob(f"{number:06}.*")]
 
 
 @pytest.mark.parametrize(

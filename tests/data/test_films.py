@@ -56,6 +56,18 @@ def test_frames_are_written_in_order_and_once(make, tmp_path):
     assert len(list((tmp_path / "frames").glob("*.jpg"))) == 3
 
 
+def test_frames_that_were_deleted_are_decoded_again_and_the_others_stay(make, tmp_path):
+    film = make()
+    unpack_film(film, tmp_path / "frames")
+    files = sorted((tmp_path / "frames").glob("*.jpg"))
+    contents = [file.read_bytes() for file in files]
+    files[0].write_bytes(b"cropped by hand")
+    for file in files[3:6]:
+        file.unlink()
+    assert unpack_film(film, tmp_path / "frames") == Film(NTSC, 8, 8)
+    assert [file.read_bytes() for file in files] == [b"cropped by hand", *contents[1:]]
+
+
 @pytest.mark.parametrize(
     ("matrix", "size", "box"),
     [
@@ -104,6 +116,53 @@ def test_of_a_damaged_film_the_frames_before_the_damage_are_used(make, tmp_path)
     film.write_bytes(content[: len(content) * 3 // 4])
     found = unpack_film(film, tmp_path / "frames")
     assert found.stated == 40 and 0 < found.frames < 40
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "sound"), [("a.mkv", "libx264", "pcm_s16le"), ("a.webm", "libvpx", "libopus")]
+)
+def test_sound_that_outlasts_the_picture_is_not_taken_for_missing_frames(tmp_path, name, codec, sound):
+    with av.open(str(tmp_path / name), "w") as container:
+        stream, heard = container.add_stream(codec, rate=25), container.add_stream(sound, rate=48000, layout="mono")
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+        for start in range(0, 48000 * 2, 960):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 48000, start
+            container.mux(heard.encode(samples))
+        container.mux(heard.encode())
+    assert unpack_film(tmp_path / name, tmp_path / "frames") == Film(Fraction(25), 20, 20)
+
+
+@pytest.mark.parametrize(("name", "stated"), [("varying.mkv", 0), ("varying.mp4", 8)])
+def test_frames_that_come_at_varying_times_have_their_mean_rate_and_none_is_missing(tmp_path, name, stated):
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for time in (0, 33, 66, 500, 1000, 1033, 1066, 3000):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert unpack_film(tmp_path / name, tmp_path / "frames") == Film(Fraction(7, 3), 8, stated)
+    write_film(sorted((tmp_path / "frames").glob("*.jpg")), tmp_path / "out.mp4", Fraction(7, 3))
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times[-1] - times[0] == pytest.approx(3, abs=0.01)
+
+
+def test_of_a_film_that_was_trimmed_without_encoding_it_again_no_frames_are_missing(make, tmp_path):
+    film = make(frames=20)
+    content = bytearray(film.read_bytes())
+    edit = content.index(b"elst") + 12  # one edit: how long it lasts, in ms, and where it starts
+    lasting, start = struct.unpack(">Ii", content[edit : edit + 8])
+    content[edit : edit + 8] = struct.pack(">Ii", lasting - 300, start + 3000)
+    film.write_bytes(content)
+    found = unpack_film(film, tmp_path / "frames")
+    assert found.fps == NTSC and 0 < found.frames < 20 and found.stated == 0
 
 
 def test_a_film_keeps_its_pace_and_an_odd_size_grows_by_one(tmp_path):

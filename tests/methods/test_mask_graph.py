@@ -25,9 +25,9 @@ def _photographs(*shape):
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
-def _own(module, photographs):
+def _own(module, photographs, patch=PATCH):
     """The masks that segtricks predicts of photographs of a size at which nothing is resized."""
-    module.input_size, module.input_multiple = min(photographs.shape[1:3]), PATCH
+    module.input_size, module.input_multiple = min(photographs.shape[1:3]), patch
     return np.stack([module.masks(photograph) for photograph in photographs])
 
 
@@ -53,6 +53,15 @@ def test_one_file_of_onnx_takes_any_number_of_photographs_of_any_sides(tmp_path)
     for shape in ((2, 160, 176), (1, 144, 128), (3, 192, 224)):
         photographs = _photographs(*shape)
         np.testing.assert_allclose(run(photographs), _own(module, photographs), rtol=0, atol=1e-4)
+
+
+def test_a_graph_of_the_descriptor_takes_a_single_photograph_of_any_sides():
+    module = Sempart("descriptor4", pretrained=False, hidden_dim=8).eval()
+    graph = trace(module, GraphInput(64, 4, True)).module()  # torch checks here what it took for granted
+    for shape in ((1, 64, 64), (2, 48, 100)):
+        photographs = _photographs(*shape)
+        masks = graph(torch.from_numpy(photographs)).detach()
+        np.testing.assert_allclose(masks, _own(module, photographs, patch=4), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "options"), [(SelfMask, {"num_layers": 1, "guided_filter": True}), (Found, {})])

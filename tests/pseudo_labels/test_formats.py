@@ -18,8 +18,10 @@ from pycocotools.coco import COCO
 from segtricks.data.images import read_mask
 from segtricks.data.label_entry import encode_mask, write_entry
 from segtricks.data.sample import Instances
+from segtricks.pseudo_labels import formats
 from segtricks.pseudo_labels.formats import Exporter
 from segtricks.pseudo_labels.instances import InstanceWriter, PanopticWriter
+from segtricks.pseudo_labels.outlines import outlines
 from segtricks.pseudo_labels.writer import MaskWriter
 from segtricks.words import FORMATS
 
@@ -177,6 +179,22 @@ def test_holes_parts_specks_and_odd_names_are_kept(odd, tmp_path):
         assert (any_of(found, (40, 60)) == (mask > 0)).all(), name
     for path, mask in zip(paths, odd.values(), strict=True):
         assert (labelme_mask(writer.exported(path)["labelme"]) == (mask > 0)).all(), path
+
+
+@pytest.mark.parametrize("folder", ["images", "images/images", "a/images/b", "images/a/images", "my images"])
+def test_yolo_labels_are_found_where_photographs_lie_in_folders_called_images(odd, tmp_path, folder):
+    writer, _, _ = write(tmp_path, {f"{folder}/corner.jpg": odd["corner.jpg"], "full.png": odd["full.gif"]})
+    images = sorted((writer.output / "yolo/images").rglob("*.*g"))
+    found = {image.name: any_of(yolo_masks(image), (40, 60)) for image in images}
+    assert len(found) == 2
+    assert (found["corner.jpg"] == (odd["corner.jpg"] > 0)).all() and found["full.png"].all()
+
+
+def test_outlines_are_computed_once_for_all_formats(odd, tmp_path, monkeypatch):
+    counted = []
+    monkeypatch.setattr(formats, "outlines", lambda pixels: counted.append(pixels) or outlines(pixels))
+    write(tmp_path, odd)
+    assert len(counted) == 8  # as many as there are objects
 
 
 def test_objects_below_the_least_area_are_left_out(odd, tmp_path):

@@ -1,10 +1,15 @@
+import time
+from itertools import groupby
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.spatial.distance import cdist
 
 from segtricks.data.images import read_mask
-from segtricks.pseudo_labels.outlines import join_rings, outlines, simplified
+from segtricks.pseudo_labels.outlines import corners_of, join_rings, outlines
 
 
 def filled(polygon, shape):
@@ -67,10 +72,38 @@ def test_rings_are_joined_at_their_nearest_points():
     assert {tuple(point) for point in walk.tolist()} == {tuple(point) for point in [*square.tolist(), *hole.tolist()]}
 
 
+def test_ways_between_rings_are_the_shortest_that_join_them_all():
+    rng = np.random.default_rng(0)
+    boxes = [np.array([[0, 0], [3, 0], [3, 2], [0, 2]]) + place for place in rng.integers(0, 40, (30, 2))]
+    apart = [[cdist(one, other).min() for other in boxes] for one in boxes]
+    # scipy takes 0 for no edge: rings that share a point
+    shortest = minimum_spanning_tree(np.array(apart) + 1e-9 * (1 - np.eye(30))).sum()
+    walk = join_rings(boxes)
+    along = np.linalg.norm(walk - np.roll(walk, -1, axis=0), axis=1).sum()
+    assert along == pytest.approx(30 * 10 + 2 * shortest)
+
+
+def test_rings_on_one_line_are_joined():
+    rings = [np.array([[0, place]]) for place in (0, 9, 4, 5)]
+    walk = join_rings(rings)[:, 1].tolist()
+    assert [place for place, _ in groupby(walk)] == [0, 4, 5, 9, 5, 4, 0]
+
+
+@pytest.mark.parametrize("hole", [1, 4])
+def test_thousands_of_holes_are_all_kept_and_take_no_minutes(hole):
+    mask = np.ones((1000, 1000), bool)
+    for row in range(hole):
+        for column in range(hole):
+            mask[10 + row :: 20, 10 + column :: 20] = False
+    started = time.process_time()
+    assert (drawn(mask) == mask).all()
+    assert time.process_time() - started < 20  # about half a second; joined one after the other, over a minute
+
+
 def test_simplified_rings_stay_within_the_tolerance():
     angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
     ring = np.rint(50 * np.stack([np.cos(angles), np.sin(angles)], axis=1)).astype(int)
-    few = simplified(ring, 1.0)
+    few = ring[corners_of(ring, 1.0)]
     assert len(few) < 40
     ends = np.roll(few, -1, axis=0)
     along = ends - few
