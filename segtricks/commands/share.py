@@ -20,7 +20,7 @@ from segtricks.commands.hub_runs import (
 from segtricks.commands.options import OptionParser
 from segtricks.errors import UserError
 
-USAGE = "runs/NAME --to OWNER/NAME [--private] [--license apache-2.0] [--ckpt_path FILE] [--dry_run FOLDER]"
+USAGE = "runs/NAME --to OWNER/NAME [--private] [--license LICENSE] [--ckpt_path FILE] [--dry_run FOLDER]"
 
 
 def main(words: Sequence[str]) -> None:
@@ -62,7 +62,10 @@ def _parser() -> OptionParser:
     add("run", metavar="runs/NAME", help="the run; it is shared without photographs, paths, logs or a frozen backbone")
     add("--to", required=True, metavar="OWNER/NAME", help="repository on the hub, made if it is not there")
     add("--private", action="store_true", help="for a new repository: only you can read it")
-    add("--license", default="apache-2.0", help="of what was trained, in the hub's spelling (default apache-2.0)")
+    add(
+        "--license",
+        help="of what was trained, in the hub's spelling, such as apache-2.0; without it the card names none",
+    )
     add("--ckpt_path", metavar="FILE", help="another checkpoint than the best")
     add("--dry_run", metavar="FOLDER", help="write the three files there and upload nothing")
     return parser

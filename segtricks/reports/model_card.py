@@ -30,14 +30,14 @@ _WITHOUT_LABELS = "Without any mask or label, on photographs alone."
 _WITH_PSEUDO_LABELS = "On photographs and the masks or labels that data.masks names."
 
 
-def model_card(run: Path, module: SegmentationModule, address: str, license: str) -> str:
+def model_card(run: Path, module: SegmentationModule, address: str, license: str | None) -> str:
     """Return the card as Markdown with the header that a hub reads; it names no folder of this machine.
 
     Args:
         run: the run folder.
         module: its model.
         address: of the shared run, ``hf://owner/name``.
-        license: of what was trained, as the hub spells it.
+        license: of what was trained, as the hub spells it; None names none.
 
     Raises:
         UserError: a file of the run is damaged.

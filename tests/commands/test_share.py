@@ -125,7 +125,8 @@ def test_the_files_hold_the_head_the_options_and_the_figures_and_no_folder_of_th
     assert "optimizer" not in config["model"]["init_args"]
     assert set(config["data"]["init_args"]) == {"size", "multiple"}
     card = shared["README.md"].decode()
-    assert yaml.safe_load(card.split("---")[1])["license"] == "apache-2.0"
+    assert "license" not in yaml.safe_load(card.split("---")[1])  # nobody has stated one
+    assert "None was stated" in card
     results = [json.loads(path.read_text()) for path in (trained / "runs/small/test").glob("*.json")]
     scores = [f"{result['metrics']['iou']:.4f}" for result in results]  # other tests may have added theirs
     lines = [line for line in card.splitlines() if "mask + guided filter" in line]
@@ -137,8 +138,11 @@ def test_the_files_hold_the_head_the_options_and_the_figures_and_no_folder_of_th
 def test_a_folder_of_the_same_files_is_written_without_a_hub(trained, monkeypatch, tmp_path):
     monkeypatch.chdir(trained)
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    assert main(["share", "runs/small", "--to", "someone/shapes", "--dry-run", str(tmp_path / "files")]) == 0
+    words = ["share", "runs/small", "--to", "someone/shapes", "--license", "mit"]
+    assert main([*words, "--dry-run", str(tmp_path / "files")]) == 0
     assert {path.name for path in (tmp_path / "files").iterdir()} == {"model.safetensors", "config.yaml", "README.md"}
+    header = (tmp_path / "files" / "README.md").read_text().split("---")[1]
+    assert yaml.safe_load(header)["license"] == "mit"
 
 
 def test_a_dry_run_overwrites_no_file_and_no_run(trained, monkeypatch, tmp_path, capsys):
