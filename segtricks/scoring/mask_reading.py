@@ -81,7 +81,7 @@ def read_pair(
         truth, ignored = crop(truth), crop(ignored.to(torch.uint8) * 255) > 127
         # A prediction that has the crop's size already is taken for the crop's.
         soft = soft if soft.shape == truth.shape else crop(soft)
-    pred = protocol.fit(soft[None].double() / 255, truth.shape[-2:])
+    pred = protocol.fit(soft[None].double().div_(255), truth.shape[-2:])
     if ignored.count_nonzero():
         pred = pred.masked_fill(ignored[None], 0)
     return pred, truth[None], notes

@@ -42,4 +42,5 @@ def binary_target(target: Tensor, threshold: float) -> Tensor:
 def stretch(pred: Tensor) -> Tensor:
     """Return each map (B, 1, H, W) stretched to 0..1 by its own minimum and maximum; a constant map stays as it is."""
     low, high = pred.amin(dim=(1, 2, 3), keepdim=True), pred.amax(dim=(1, 2, 3), keepdim=True)
-    return torch.where(high > low, (pred - low) / (high - low), pred)
+    varies = high > low
+    return (pred - torch.where(varies, low, 0)).div_(torch.where(varies, high - low, 1))

@@ -5,7 +5,8 @@ from torch import Tensor
 
 def pixel_accuracy(foreground: Tensor, truth: Tensor) -> Tensor:
     """Return the share of pixels on which two bool masks (B, 1, H, W) agree, (B,) float64."""
-    return (foreground == truth).double().flatten(1).mean(dim=1)
+    equal = foreground == truth
+    return equal.flatten(1).sum(dim=1).double() / equal[0].numel()
 
 
 def mask_iou(foreground: Tensor, truth: Tensor) -> Tensor:
@@ -19,4 +20,4 @@ def mean_absolute_error(pred: Tensor, truth: Tensor) -> Tensor:
 
     Source: Perazzi et al., "Saliency filters", CVPR 2012.
     """
-    return (pred.double() - truth.double()).abs().flatten(1).mean(dim=1)
+    return (truth.double() - pred).abs_().flatten(1).mean(dim=1)

@@ -44,7 +44,7 @@ def _mean_and_spread(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     weight, flat = inside.reshape(-1), values.reshape(-1)
     count = weight.sum()
     mean = flat.dot(weight) / count
-    return mean, (flat - mean).square().dot(weight).div((count - 1).clamp(min=1)).sqrt()
+    return mean, (flat - mean).square_().dot(weight).div((count - 1).clamp(min=1)).sqrt()
 
 
 def _alike(mean: Tensor, spread: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def _similarity(pred: Tensor, mask: Tensor) -> Tensor:
     dx, dy = (pred - x).flatten(), (mask - y).flatten()
     # Rounding of the mean must not give a constant part a variance.
     varies = dx.dot(dx) > _CONSTANT
-    dx = dx * varies
+    dx *= varies
     above = 4 * x * y * dx.dot(dy) / n
     below = (x.square() + y.square()) * (dx.dot(dx) + dy.dot(dy)) / n
     return torch.where(above != 0, above / (below + _EPS), (below == 0).double())

@@ -43,7 +43,8 @@ def _weighted(pred: NDArray[np.float64], truth: NDArray[np.bool_], beta2: float)
     if not count:
         return 0.0
     squared, row, column = nearest_foreground(truth)
-    error = np.abs(pred - truth)
+    error = pred - truth
+    np.abs(error, out=error)
     # Beyond the Gaussian's reach of the foreground nothing enters the smoothed error.
     window = _window(truth)
     smooth = _smooth(error[row[window], column[window]])
@@ -97,4 +98,8 @@ def nearest_foreground(mask: NDArray[np.bool_]) -> tuple[Whole, Whole, Whole]:
         raise ValueError("an empty mask has no nearest foreground pixel")
     row, column = distance_transform_edt(~mask, return_distances=False, return_indices=True)
     across, along = np.arange(mask.shape[1], dtype=np.int32), np.arange(len(mask), dtype=np.int32)[:, None]
-    return (column - across) ** 2 + (row - along) ** 2, row, column
+    squared, other = column - across, row - along
+    squared *= squared
+    other *= other
+    squared += other
+    return squared, row, column
