@@ -18,6 +18,7 @@ USAGE = """--masks MASKS --images PHOTOS --output OUT [--method NAME] [--preset 
   --preset NAME    a published choice of its options
   --layout NAME    folders: soft/, binary/, overlay/ and an index, as predict writes them; flat: soft masks alone;
                    same (default): folders where MASKS has soft/, else flat
+  --overwrite      remove what refine wrote to OUT with other settings
   --polarity RULE  first turn a mask over if its mean (image), or its mean along the border (border), exceeds 0.5
   --workers N      masks refined at once
 
@@ -44,6 +45,7 @@ def _parser() -> OptionParser:
     parser.add_argument("--method", choices=tuple(REFINERS), default="guided_filter")
     parser.add_argument("--preset")
     parser.add_argument("--layout", choices=("same", "flat", "folders"), default="same")
+    parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--polarity", choices=("none", "image", "border"), default="none")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
     for name in _OPTIONS:

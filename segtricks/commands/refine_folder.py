@@ -1,6 +1,7 @@
 """What ``segtricks refine`` does with its options."""
 
 import dataclasses
+import shutil
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from segtricks.metrics import apply_polarity
 from segtricks.metrics.protocols import fit
 from segtricks.parallel import in_threads
 from segtricks.pseudo_labels.mask_files import KINDS, count_one_sided, warn_one_sided, write_pictures, write_png
-from segtricks.pseudo_labels.parts import check_settings
+from segtricks.pseudo_labels.parts import check_settings, known_settings
 from segtricks.refine.registry import create_refiner
 from segtricks.runs import write_json
 from segtricks.scoring.mask_reading import PREDICTION_NOTES, check_turn, read_prediction
@@ -65,7 +66,9 @@ def refine_folder(options: Namespace, given: Mapping[str, str]) -> None:
         print(line)
     settings = {"method": options.method, **dataclasses.asdict(refiner)}
     made = {"refiner": settings, "polarity": options.polarity}
-    check_settings(options.output, made, "Next: pass another --output or the same options, or delete the folder.")
+    if options.overwrite and "refiner" in known_settings(options.output):
+        _remove_refined(options.output)
+    check_settings(options.output, made, "Next: pass another --output, or the same options, or --overwrite.")
     folders = options.layout == "folders" or (options.layout == "same" and source != options.masks)
     write = _store_writer(options, made) if folders else partial(_write_flat, options.output, source)
 
@@ -100,6 +103,14 @@ def _check_output(output: Path, masks: Path, source: Path, images: Path) -> None
     for folder in (source, images):
         if folder.resolve() in (whole, *whole.parents):
             raise UserError(f"--output {output} is or lies in {folder}, which is read: pass another one.")
+
+
+def _remove_refined(output: Path) -> None:
+    """Remove what :func:`_store_writer` wrote, ``settings.json`` last."""
+    for name in (*KINDS, "entries"):
+        shutil.rmtree(output / name, ignore_errors=True)
+    (output / "index.json").unlink(missing_ok=True)
+    (output / "settings.json").unlink()
 
 
 def _write_flat(output: Path, source: Path, mask: Path, photo: Path, pixels: Tensor, refined: Tensor) -> None:

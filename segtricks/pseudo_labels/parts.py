@@ -68,11 +68,15 @@ def check_settings(output: Path, settings: Mapping[str, Any], ways_out: str = _W
         raise UserError(f"{output} holds masks made {made}.\n{ways_out}")
 
 
+def known_settings(output: Path) -> dict[str, Any]:
+    """Return the settings of the masks in a folder; empty where none are known."""
+    path = output / "settings.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def changed_settings(output: Path, settings: Mapping[str, Any]) -> list[str]:
     """Return which settings the masks in a folder have, where they are others than these, as ``name value``."""
-    path = output / "settings.json"
-    before = flat(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    now = flat(settings)
+    before, now = flat(known_settings(output)), flat(settings)
     return [f"{key} {before.get(key)!r}" for key in dict.fromkeys([*now, *before]) if before.get(key) != now.get(key)]
 
 

@@ -191,6 +191,21 @@ def test_masks_of_other_settings_or_of_another_command_stay_as_they_are(predicte
     assert _refine(predicted, "--radius", "3") == 0
 
 
+def test_overwrite_removes_refined_masks_of_other_settings_and_none_of_another_command(predicted, folders):
+    masks, photos, out = predicted
+    assert _refine(predicted, "--radius", "3") == 0
+    kinds = {"soft": "png", "binary": "png", "overlay": "jpg", "entries": "json"}
+    left = [out / kind / f"gone.{suffix}" for kind, suffix in kinds.items()]  # of a photograph that is no longer there
+    for file in left:
+        file.touch()
+    assert _refine(predicted, "--radius", "4", "--overwrite") == 0
+    assert json.loads((out / "settings.json").read_text())["refiner"]["radius"] == 4
+    assert not any(file.exists() for file in left)
+    assert (out / "soft" / "a.png").is_file()
+    assert _refine((folders[0], photos, masks), "--layout", "folders", "--overwrite") == 2
+    assert (masks / "soft" / "a.png").is_file()
+
+
 def test_masks_that_are_not_one_a_photograph_are_refused(folders, tmp_path, capsys):
     writer = InstanceWriter(folders[1], tmp_path / "several", [folders[1] / "a.jpg"])
     nothing = Instances(torch.zeros(0, 40, 50, dtype=torch.bool), torch.zeros(0), torch.zeros(0))
