@@ -112,7 +112,16 @@ class MaskRule:
 
 @dataclass(frozen=True)
 class MaskLook:
-    """What one file says about how its folder is to be read."""
+    """What one file says about how its folder is to be read.
+
+    Args:
+        raw_white: the largest value that such a file could hold: 255, 65535 or 1.0.
+        kind: gray, colour or palette, see :class:`segtricks.data.images.RawMask`.
+        high: its largest value.
+        values: its different values, None where there are more than classes would have.
+        cut_out: it has an alpha that varies.
+        coloured: its colours are not grays.
+    """
 
     raw_white: float
     kind: str

@@ -178,8 +178,10 @@ def _test(run: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{file} holds no scores.\nNext: segtricks test --run {run} --data ecssd")
     first, checkpoint = results[0], content.get("checkpoint")
     left_out = content.get("skipped", [])
-    skipped = [entry for entry in left_out if "of" not in entry]
-    options = sorted({entry["of"] for entry in left_out if "of" in entry})
+    by_set: dict[str | None, list[Mapping[str, str]]] = {None: []}
+    for entry in left_out:
+        by_set.setdefault(entry.get("of"), []).append(entry)
+    skipped = by_set.pop(None)
     main = main_row(content)
     per_image = _per_image(file.with_name(f"{file.stem}-per-image.csv"), main)
     from segtricks.scoring.floors import find_targets, floors, protocol_of  # torch takes seconds
@@ -191,10 +193,7 @@ def _test(run: Path, file: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         _worst(per_image, main),
         Table(["choice", "value"], protocol, "Every choice of the protocol", words=2),
         _left_out(skipped, "skipped"),
-        *(
-            _left_out([entry for entry in left_out if entry.get("of") == name], f"left out of {name}")
-            for name in options
-        ),
+        *(_left_out(entries, f"left out of {option}") for option, entries in by_set.items()),
     ]
     return {
         "title": f"{first.dataset}, protocol {first.protocol}",
