@@ -11,9 +11,9 @@ from torch import Tensor
 
 from segtricks.backbones.factory import create_backbone
 from segtricks.backbones.registry import DESCRIPTOR_PATCH_SIZES
-from segtricks.commands.hub_runs import find_run
 from segtricks.errors import UserError
 from segtricks.runs import checkpoint_of
+from segtricks.training.hub_runs import find_run
 
 _SIZE = 320
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from segtricks.commands.hub_runs import find_run, shared_address
 from segtricks.data.coco import reading_coco
 from segtricks.packaged import find_config, read_yaml
 from segtricks.runs import flat
+from segtricks.training.hub_runs import find_run, shared_address
 
 _FROM, _LABELS = "--model.from_run", "--data.masks"
 

@@ -9,12 +9,12 @@ from docstring_parser import parse
 from lightning.pytorch import Trainer
 
 from segtricks.commands.feature_options import add_cache_options
-from segtricks.commands.hub_runs import find_run
 from segtricks.commands.options import OptionParser, config_words, take_configs
 from segtricks.commands.parser import chosen_data, chosen_method
 from segtricks.commands.run_options import RUN_OPTIONS
 from segtricks.data import SaliencyDataModule
 from segtricks.methods import Sempart
+from segtricks.training.hub_runs import find_run
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from segtricks.commands.hub_runs import find_run
 from segtricks.commands.run_options import RUN_OPTIONS, check_run_words
 from segtricks.errors import UserError
 from segtricks.packaged import check_config, find_config
 from segtricks.runs import checkpoint_of
+from segtricks.training.hub_runs import find_run
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from segtricks.commands.hub_runs import shared_address
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import (
     NO_MODEL,
@@ -22,6 +21,7 @@ from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanel
 from segtricks.runs import chosen_run, new_run_of_all
 from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoints import read_checkpoint
+from segtricks.training.hub_runs import shared_address
 from segtricks.training.loggers import finish_loggers, start_loggers, wandb_logger
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from segtricks.commands.hub_runs import (
+from segtricks.commands.options import OptionParser
+from segtricks.errors import UserError
+from segtricks.training.hub_runs import (
     CARD,
     CONFIG,
     WEIGHTS,
@@ -17,8 +19,6 @@ from segtricks.commands.hub_runs import (
     parse_address,
     portable,
 )
-from segtricks.commands.options import OptionParser
-from segtricks.errors import UserError
 
 USAGE = "runs/NAME --to OWNER/NAME [--private] [--license LICENSE] [--ckpt_path FILE] [--dry_run FOLDER]"
 
@@ -35,9 +35,9 @@ def main(words: Sequence[str]) -> None:
         _check_free(Path(options.dry_run))
     # Later than the options: Lightning takes seconds.
     from segtricks.commands.run_loading import load_run
-    from segtricks.methods.released import write_head
     from segtricks.reports.model_card import model_card
     from segtricks.scoring.results import read_config
+    from segtricks.training.head_files import write_head
 
     run = find_run(options.run)
     config = portable(read_config(run))

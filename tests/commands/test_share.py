@@ -1,8 +1,5 @@
 import json
 import shutil
-from dataclasses import asdict
-from importlib import import_module
-from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +12,9 @@ from safetensors import safe_open
 import segtricks
 from segtricks.cli import main
 from segtricks.commands.earlier_run import with_earlier_run
-from segtricks.commands.hub_runs import portable
 from segtricks.errors import UserError
 from segtricks.methods import Sempart
 from segtricks.methods.earlier_run import load_earlier_run
-from segtricks.packaged import packaged_configs, read_yaml
-from segtricks.pseudo_labels.stages import PseudoLabels
 from segtricks.scoring.results import read_results
 
 from ..hub_server import TOKEN, serving
@@ -111,7 +105,7 @@ def test_a_revision_stays_what_it_was(shared, hub, trained, tmp_path):
 
 
 def _head_of(module, path):
-    from segtricks.methods.released import write_head
+    from segtricks.training.head_files import write_head
 
     write_head(module, path)
     return path.read_bytes()
@@ -199,23 +193,6 @@ def test_a_private_run_is_read_with_a_token_alone(hub, shared, monkeypatch):
         segtricks.load_run(f"{RUN}@main")
 
 
-def test_no_code_but_segtricks_own_is_named_by_a_shared_config():
-    config = {"model": {"class_path": "segtricks.methods.Sempart", "init_args": {"backbone_checkpoint": "/a/b.pth"}}}
-    config |= {"data": {"class_path": "segtricks.data.SaliencyDataModule"}, "trainer": {"callbacks": "x"}}
-    kept = portable(config)
-    assert kept["model"]["init_args"] == {"backbone_checkpoint": "b.pth"} and "trainer" not in kept
-    for options in (
-        {"refiner": {"class_path": "subprocess.Popen"}},
-        {"parts": [{"class_path": "my.Own"}]},
-        {"backbone": "my.nets:Net"},
-        {"backbone": "dino_vits16,my.nets:Net"},
-        {"parts": {"backbone": "my.nets:Net"}},
-    ):
-        config["model"]["init_args"] = options
-        with pytest.raises(UserError, match="is not part of segtricks"):
-            portable(config)
-
-
 def test_code_that_a_config_on_the_hub_names_is_not_imported(shared, hub, tmp_path, monkeypatch):
     (tmp_path / "traps.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -227,32 +204,3 @@ def test_code_that_a_config_on_the_hub_names_is_not_imported(shared, hub, tmp_pa
         with pytest.raises(UserError, match="traps:Net is not part of segtricks"):
             segtricks.load_run(RUN)
     assert not (tmp_path / "sprung").exists()
-
-
-def _as_paths(value):
-    """The same options, where each text is the path of a file."""
-    if isinstance(value, dict):
-        return {key: _as_paths(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_as_paths(inner) for inner in value]
-    return "/home/someone/file" if isinstance(value, str) else value
-
-
-@pytest.mark.parametrize("name", packaged_configs())
-def test_no_absolute_path_of_any_option_is_shared(name):
-    config = read_yaml(packaged_configs()[name], "")
-    model, data = config["model"], config.setdefault("data", {"class_path": "segtricks.data.SaliencyDataModule"})
-    module, _, method = model["class_path"].rpartition(".")
-    options = signature(getattr(import_module(module), method)).parameters
-    model["init_args"] = dict.fromkeys(options, "/home/someone/file") | _as_paths(model.get("init_args", {}))
-    model["init_args"]["labels"] = asdict(PseudoLabels(stuff_maps="~/maps", backbone_checkpoint="/home/someone/b.pth"))
-    data["init_args"] = _as_paths(data.get("init_args", {})) | {"root": "/home/someone"}
-    kept = str(portable(config))
-    assert "/home" not in kept and "~" not in kept
-
-
-@pytest.mark.parametrize("part", ["model: some.text", "model: {init_args: [1]}", "data: 3", "provenance: weights"])
-def test_a_config_that_is_not_one_of_a_run_is_called_damaged(part):
-    whole = {"model": {"class_path": "segtricks.methods.Sempart"}, "data": {"class_path": "segtricks.data.X"}}
-    with pytest.raises(UserError, match=r"is damaged: (model|init_args|data|provenance) is"):
-        portable(whole | yaml.safe_load(part))

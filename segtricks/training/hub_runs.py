@@ -148,7 +148,7 @@ def _write_checkpoint(head: Path, path: Path) -> None:
     import lightning
     import torch
 
-    from segtricks.methods.released import read_head
+    from segtricks.training.head_files import read_head
 
     content = read_head(head, f"remove {head.parent} and fetch it again")
     lightning_keys = {"global_step": 0, "epoch": 0, "pytorch-lightning_version": lightning.__version__}
