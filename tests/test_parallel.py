@@ -42,18 +42,18 @@ def test_an_error_of_a_job_is_raised_and_jobs_that_wait_are_dropped():
 
 
 @pytest.mark.parametrize(
-    ("variables", "expected"),
+    ("given", "expected"),
     [
         ({}, (0, 1)),
-        ({"RANK": "3", "WORLD_SIZE": "4"}, (3, 4)),
-        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, (1, 2)),
-        ({"SLURM_PROCID": "0"}, (0, 1)),  # a batch script, outside of srun
-        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),
+        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, (3, 4)),  # torchrun
+        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, (2, 4)),  # srun
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, (0, 1)),  # in a batch script, without srun
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),  # Lightning
     ],
 )
-def test_place_is_what_the_launcher_says(monkeypatch, variables, expected):
+def test_the_launchers_variables_are_understood(monkeypatch, given, expected):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert place() == expected

@@ -3,26 +3,7 @@ import json
 import pytest
 
 from segtricks.errors import UserError
-from segtricks.parallel import place
 from segtricks.pseudo_labels.parts import Share, digest, join_boxes, join_indices, publish, share
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, (0, 1)),
-        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, (3, 4)),  # torchrun
-        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, (2, 4)),  # srun
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, (0, 1)),  # in a batch script, without srun
-        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),  # Lightning
-    ],
-)
-def test_the_launchers_variables_are_understood(monkeypatch, given, expected):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    assert place() == expected
 
 
 def test_processes_within_shards_have_every_item_once():
