@@ -32,10 +32,25 @@ def new_run(name: str | None, config_name: str, resumable: bool = True) -> Path:
         taken = [re.fullmatch(rf"{re.escape(config_name)}-(\d+)", path.name) for path in _runs()]
         return RUNS / f"{config_name}-{max((int(match[1]) for match in taken if match), default=0) + 1}"
     check_name(name)
-    if (RUNS / name).exists():
-        resume = "add --resume to continue it, or " if resumable else ""
-        raise UserError(f"The run {RUNS / name} exists and is not overwritten. Next: {resume}pass another --name.")
+    check_unused(RUNS / name, resumable)
     return RUNS / name
+
+
+def is_begun(run: Path) -> bool:
+    """Tell whether a run has written anything into its folder.
+
+    One that was killed before may have left the folder, with hidden files in it: nothing is lost if it begins again.
+    """
+    if not run.is_dir():
+        return run.exists()
+    return any(not path.name.startswith(".") for path in run.iterdir())
+
+
+def check_unused(run: Path, resumable: bool = True) -> None:
+    """Raise a ``UserError`` if a run has begun in this folder; ``resumable`` as of ``new_run``."""
+    if is_begun(run):
+        resume = "add --resume to continue it, or " if resumable else ""
+        raise UserError(f"The run {run} exists and is not overwritten. Next: {resume}pass another --name.")
 
 
 def new_run_of_all(name: str | None, config: str, resumable: bool = True) -> Path:

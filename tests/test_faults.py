@@ -106,6 +106,14 @@ def test_killed_at_random_moments_it_ends_with_the_same_numbers_and_weights(whol
         assert list(pool.map(kill_and_resume, folders)) == [KILLS, KILLS]
 
 
+def test_killed_before_its_first_file_a_run_begins_again(whole, tmp_path):
+    (tmp_path / "runs/x").mkdir(parents=True)
+    (tmp_path / "runs/x/.lock").touch()
+    (tmp_path / "runs/x/.config-a1b2c3d4.yaml").write_text("model:")
+    run(tmp_path, resume())
+    assert_same(tmp_path, whole[0]["shared"])
+
+
 def test_sigterm_ends_a_run_after_its_step_and_nothing_is_done_twice(whole, tmp_path):
     child = start(tmp_path, resume())
     wait_for(lambda: rows(tmp_path) > 2, child)

@@ -2,6 +2,7 @@ import fcntl
 import json
 import os
 import sys
+from pathlib import Path
 
 import filelock  # noqa: F401, before a test hides fcntl from it
 import pytest
@@ -40,6 +41,17 @@ def test_name_is_the_configs_and_the_next_free_number(tmp_path):
 def test_existing_name_is_refused_with_the_two_ways_out(tmp_path):
     make_run("runs/mine", tmp_path)
     with pytest.raises(UserError, match=r"--resume.*another --name"):
+        new_run("mine", "demo")
+
+
+@pytest.mark.parametrize("left", [(), (".lock", ".config-a1b2c3d4.yaml")])
+def test_a_folder_that_a_killed_run_left_empty_may_be_begun_again(tmp_path, left):
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    for name in left:
+        (tmp_path / "runs/mine" / name).touch()
+    assert new_run("mine", "demo") == Path("runs/mine")
+    (tmp_path / "runs/mine/notes.txt").touch()
+    with pytest.raises(UserError, match="not overwritten"):
         new_run("mine", "demo")
 
 

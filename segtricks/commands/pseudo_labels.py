@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from segtricks.commands.lightning_cli import SegtricksCLI
-from segtricks.commands.stages import finished_words, list_photographs, run_stage
+from segtricks.commands.stages import finished_words, list_photographs, run_stage, training_photographs
 from segtricks.data import SaliencyDataModule
 from segtricks.errors import UserError
 from segtricks.parallel import place
@@ -38,9 +38,8 @@ def make_pseudo_labels(cli: SegtricksCLI, run: Path) -> bool:
     if not isinstance(data, SaliencyDataModule):
         raise UserError(f"{type(data).__name__} is not a segtricks.data.SaliencyDataModule, which pseudo-labels need.")
     data.check()  # photographs and test sets, before anything is made of them
-    labels = str(run / LABELS)
-    cli.config.data.init_args.masks = data.masks = labels
     if place()[0] > 0 and _are_finished(run, stages):
+        _learn_from(cli, run)
         return True
     if place()[1] > 1:
         raise UserError(
@@ -48,16 +47,19 @@ def make_pseudo_labels(cli: SegtricksCLI, run: Path) -> bool:
             "them first.\nNext: segtricks discover, classes and stuff, then fit with --data.masks MASKS"
         )
     _check_options(run, stages)
-    list_photographs(data, run)
+    photographs = training_photographs(data)
     device = device_words(cli.trainer.strategy.root_device)
+    run.mkdir(parents=True, exist_ok=True)
     with hold_run(run):
         cli.keep(run)
+        list_photographs(photographs, run)
         write_json(run / _PLAN, {"masks": given})
         for number, stage in enumerate(stages, start=1):
             if finished_words(run, stage.name) is None:
                 which = f"Stage {number} of {len(stages) + 1}: {stage.name}, by segtricks {stage.words[0]}."
                 print(f"{which} {stage.hint}", flush=True)
             run_stage(run, stage.name, [*stage.words, *device], stage.hint)
+    labels = _learn_from(cli, run)
     print(f"The pseudo-labels are in {labels}: look at {labels}/page.html.", flush=True)
     return True
 
@@ -65,6 +67,13 @@ def make_pseudo_labels(cli: SegtricksCLI, run: Path) -> bool:
 def device_words(device: torch.device) -> list[str]:
     """Return the words that make a stage use the first device of training; of Metal none, which not all stages can."""
     return ["--device", str(device)] if device.type in ("cpu", "cuda") else []
+
+
+def _learn_from(cli: SegtricksCLI, run: Path) -> Path:
+    """Let training read the pseudo-labels of the stages, in the config as well; return their folder."""
+    labels = run / LABELS
+    cli.config.data.init_args.masks = cli.datamodule.masks = str(labels)
+    return labels
 
 
 def _given(data: object, run: Path) -> str | None:

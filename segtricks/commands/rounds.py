@@ -13,7 +13,7 @@ import yaml
 from segtricks.commands.fit import SCORES, UNTIL
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import config_name, config_words
-from segtricks.commands.stages import finished_words, list_photographs, run_stage
+from segtricks.commands.stages import finished_words, list_photographs, run_stage, training_photographs
 from segtricks.data import SaliencyDataModule
 from segtricks.errors import UserError
 from segtricks.metrics.measures import HEADLINES, title
@@ -119,10 +119,12 @@ def train_in_rounds(options: Namespace, configs: Sequence[str], words: Sequence[
     home, plan = _begin(options, configs, words)
     cli = _inspect(plan)
     data: SaliencyDataModule = cli.datamodule
-    photographs = list_photographs(data, home)
+    photographs = training_photographs(data)
     first = Round(1, home / "round-1", Path(data.masks) if data.masks else None, cli.model.target_kind == "panoptic")
+    home.mkdir(parents=True, exist_ok=True)
     with hold_run(home):
         write_json(home / _PLAN, asdict(plan))
+        list_photographs(photographs, home)
         _train(plan, home, first, photographs)
 
 

@@ -18,7 +18,7 @@ from segtricks.methods.released import CONFIG as RELEASED
 from segtricks.methods.released import load_released_weights
 from segtricks.parallel import place
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels
-from segtricks.runs import chosen_run, new_run_of_all
+from segtricks.runs import chosen_run, is_begun, new_run_of_all
 from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoints import read_checkpoint
 from segtricks.training.hub_runs import shared_address
@@ -104,8 +104,8 @@ def _make_ready(cli: SegtricksCLI, folder: Path, checkpoint: Path | None, releas
     if checkpoint is not None:
         paths = [path for dataset in datasets for path in dataset.images]
         find_sign(cli.model, read_checkpoint(checkpoint), partial(cli.sample_images, paths))
-    if place()[0] == 0 and not folder.exists():
-        folder.mkdir(parents=True)
+    if place()[0] == 0 and not is_begun(folder):
+        folder.mkdir(parents=True, exist_ok=True)
         cli.keep(folder)
 
 

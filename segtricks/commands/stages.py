@@ -36,8 +36,8 @@ def finished_words(home: Path, name: str) -> str | None:
     return marker.read_text(encoding="utf-8").rstrip("\n") if marker.is_file() else None
 
 
-def list_photographs(data: SaliencyDataModule, home: Path) -> list[Path]:
-    """Return all training photographs, held-out ones included; write them to a list, ``photographs.txt`` in ``home``.
+def training_photographs(data: SaliencyDataModule) -> list[Path]:
+    """Return all training photographs, held-out ones included.
 
     Raises:
         UserError: they are not files.
@@ -45,10 +45,13 @@ def list_photographs(data: SaliencyDataModule, home: Path) -> list[Path]:
     paths = sorted([*data.train_dataset.images, *data.held_out_dataset.images])
     if not paths[0].is_file():
         raise UserError(f"The stages need photographs that are files; {paths[0]} is not one.")
-    home.mkdir(parents=True, exist_ok=True)
+    return paths
+
+
+def list_photographs(paths: Sequence[Path], home: Path) -> None:
+    """Write photographs to the list that stages read, ``photographs.txt`` in ``home``."""
     with replacing(home / "photographs.txt") as temporary:
         temporary.write_text("".join(f"{path.absolute()}\n" for path in paths), encoding="utf-8")
-    return paths
 
 
 def _marker(home: Path, name: str) -> Path:

@@ -26,7 +26,7 @@ from segtricks.errors import Stopped, UserError, worker_death
 from segtricks.parallel import one_voice, place
 from segtricks.reports.figures import curve_figure, save_figure
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
-from segtricks.runs import checkpoint_of, chosen_run, existing_run, flat, hold_run, new_run_of_all, sweep
+from segtricks.runs import check_unused, checkpoint_of, chosen_run, existing_run, flat, hold_run, new_run_of_all, sweep
 from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoint_files import CheckpointFiles, newest_checkpoint
 from segtricks.training.checkpoints import check_identity, read_checkpoint
@@ -99,9 +99,11 @@ def _fit(run: Path, checkpoint: Path | None, words: Sequence[str], resume: bool 
         trainer.strategy.checkpoint_io = CheckpointFiles()
     first = place()[0] == 0
     if first:
-        run.mkdir(parents=True, exist_ok=resume or staged)
+        run.mkdir(parents=True, exist_ok=True)
     with _held(run) if first else nullcontext():
         if first:
+            if not resume and not staged:  # another process may have been quicker
+                check_unused(run)
             _begin(cli, run, config)
         print(f"{run}: {data.describe()}\n{_parameters(cli.model)}", flush=True)
         try:

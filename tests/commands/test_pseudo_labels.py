@@ -154,6 +154,18 @@ def test_a_run_that_is_killed_while_it_makes_masks_and_while_it_trains_goes_on(p
     assert before < read_checkpoint(last)["global_step"] == 5
 
 
+def test_masks_are_known_to_a_run_that_was_killed_before_its_first_stage(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = _store(tmp_path / "store", None, labels=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(pseudo_labels, "write_json", lambda path, content: sys.exit("killed"))
+        assert main(_words(photos, "--data.masks", store)) == 130
+    begun = []
+    monkeypatch.setattr(pseudo_labels, "run_stage", lambda home, name, words, hint: begun.append(words))
+    assert main(["fit", "--resume", "--name", "run"]) == 2  # there are no labels then
+    assert begun[0][begun[0].index("--masks") + 1] == store
+
+
 def _kill_once(words, folder, reached):
     """Run a command until something is there, and kill all its processes."""
     environment = os.environ | {"PYTHONPATH": str(Path(main.__globals__["__file__"]).parents[1])}
