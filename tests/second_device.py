@@ -28,6 +28,7 @@ _WAIT = {
     aten.repeat_interleave,
     aten.bincount,
 }
+_NO_BYTES = {aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa}
 
 
 class FarTensor(Tensor):
@@ -117,6 +118,8 @@ class SecondDevice(TorchDispatchMode):
 
     def _check(self, func: Any, args: Any, tensors: list[Tensor]) -> None:
         near = [tensor for tensor in tensors if not isinstance(tensor, FarTensor) and tensor.ndim > 0]
+        if func.overloadpacket in _NO_BYTES and tensors[0].dtype == torch.uint8:
+            raise NotImplementedError(f"{func} of uint8 is not there on a GPU")
         indexed = func.overloadpacket in (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_)
         if near and not (indexed and isinstance(args[0], FarTensor)):
             raise AssertionError(f"{func}: tensors on two devices, {[tuple(tensor.shape) for tensor in tensors]}")

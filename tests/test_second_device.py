@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from segtricks.cli import main
+from segtricks.commands import stuff_labels
 from segtricks.data import SaliencyDataModule
 from segtricks.data.transforms import denormalize
 from segtricks.discovery.methods import METHODS
@@ -35,7 +36,7 @@ from segtricks.metrics import (
     get_protocol,
     image_scores,
 )
-from segtricks.pseudo_labels import Entry, encode_mask
+from segtricks.pseudo_labels import Entry, encode_mask, write_entry
 from segtricks.pseudo_labels.instance_features import InstanceEncoder
 from segtricks.refine import BILATERAL_PRESETS, guided_filter
 
@@ -88,13 +89,14 @@ def test_the_second_device_tells_waiting_and_mixing_from_work():
 
 @pytest.mark.parametrize("options", [{}, {"teacher": "ema"}, {"crop": False}, {"guided_filter": False}])
 def test_a_training_step_never_waits_for_the_device_and_gives_what_the_cpu_gives(batch, options):
-    here = Sempart(BACKBONE, pretrained=False, tau=0.4, **options)  # a share would be settled by the first batch
+    # A share would be settled by the first batch. In float32 the two devices' memory formats round a gradient apart.
+    here = Sempart(BACKBONE, pretrained=False, tau=0.4, **options).double()
     there = copy.deepcopy(here)
     data = SaliencyDataModule("synthetic", [])
 
     def step(module, batch):
         optimizer = module.configure_optimizers()
-        images = data.on_after_batch_transfer(batch, 0)["image"]
+        images = data.on_after_batch_transfer(batch, 0)["image"].double()
         loss = module.total(module.loss_terms(images, torch.Generator().manual_seed(0))[0])
         loss.backward()
         optimizer.step()
@@ -111,9 +113,9 @@ def test_a_training_step_never_waits_for_the_device_and_gives_what_the_cpu_gives
         device.waits.clear()
         loss = step(there, uploaded)
         assert device.waits == []
-        torch.testing.assert_close(loss.cpu(), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(loss.cpu(), expected, rtol=1e-7, atol=1e-9)
         for ours, theirs in zip(there.head.parameters(), here.head.parameters(), strict=True):
-            assert (ours.grad.cpu() - theirs.grad).norm() <= 1e-3 * theirs.grad.norm() + 1e-7
+            assert (ours.grad.cpu() - theirs.grad).norm() <= 1e-5 * theirs.grad.norm() + 1e-9
 
 
 def test_cut_of_many_patches_never_waits_either():
@@ -360,3 +362,34 @@ def test_vectors_of_masks_are_those_of_the_cpu(backbone, feature):
     expected = encoder(photo, entry)
     with SecondDevice():
         torch.testing.assert_close(copy.deepcopy(encoder).to(DEVICE)(photo, entry), expected)
+
+
+def test_maps_of_stuff_are_those_of_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for name in "abc":
+        mask = np.zeros((60, 100), bool)
+        mask[10:30, 40:60] = True
+        write_entry(tmp_path / "store", name, f"{name}.png", mask.shape, [encode_mask(mask, 1.0, 1)])
+        image = generator.integers(256, size=(*mask.shape, 3), dtype=np.uint8)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / f"photos/{name}.png")
+    words = [
+        "stuff",
+        "--images",
+        "photos",
+        "--masks",
+        "store",
+        "--stuff",
+        "2",
+        "--size",
+        "56",
+        "--backbone",
+        "descriptor",
+    ]
+    assert main([*words, "--output", "near"]) == 0
+    monkeypatch.setattr(stuff_labels, "checked_device", lambda device: DEVICE)
+    with SecondDevice():
+        assert main([*words, "--output", "far"]) == 0
+    for near in sorted((tmp_path / "near/labels").iterdir()):
+        assert near.read_bytes() == (tmp_path / "far/labels" / near.name).read_bytes()

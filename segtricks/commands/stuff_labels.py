@@ -63,7 +63,7 @@ def _cluster(options: Namespace, dataset: ImageFolder, output: Path) -> MakeMap:
 
     @torch.no_grad()
     def encode(photo: Tensor) -> Tensor:
-        image = to_input(fit_short_side(photo.to(device), options.size, backbone.patch_size))
+        image = to_input(fit_short_side(photo, options.size, backbone.patch_size).to(device))
         features: Tensor = backbone(image[None])[0].float().cpu()
         return features
 
