@@ -106,6 +106,7 @@ class SegtricksCLI(LightningCLI):
         super().parse_arguments(parser, args)
         self._moved = _moved_weights(self.config)
         self.config.provenance = None  # of the run whose config this is, not of this one
+        _see_at_size(self.config)
         check_ranges(self.config)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -224,6 +225,17 @@ def _moved_weights(config: Namespace) -> _Moved | None:
         return None
     options.backbone_checkpoint, options.pretrained = None, True
     return _Moved(str(file), known)
+
+
+def _see_at_size(config: Namespace) -> None:
+    """Let a size that is asked for when nothing is trained be that of whole images, whatever the run has for them."""
+    asked = ASKED.get()
+    said = {word.partition("=")[0] for word in asked.words}
+    if asked.command == "fit" or "--data.size" not in said or "--data.test_size" in said:
+        return
+    options = config.data.get("init_args")
+    if options is not None and "test_size" in options:
+        options.test_size = None
 
 
 def quiet() -> None:

@@ -33,6 +33,7 @@ _RANGES: dict[str, tuple[float, float, Any]] = {  # lowest, highest, example
     "save_every": (0, 10**9, 200),
     "max_bad_share": (0, 1, 0.01),
     "data.size": (1, _LARGEST_SIDE, 320),
+    "data.test_size": (1, _LARGEST_SIDE, 320),
     "data.resize": (1, _LARGEST_SIDE, 335),
     "data.num_workers": (0, 1024, 4),
     "model.hidden_dim": (1, 4096, 64),

@@ -21,7 +21,7 @@ from segtricks.commands.outputs import export, find_photographs, frames_gone, fr
 from segtricks.commands.run_loading import made_here
 from segtricks.commands.task import Task
 from segtricks.data import ImageFolder, fit_short_side
-from segtricks.data.datamodule import RunData
+from segtricks.data.datamodule import RunData, whole_size
 from segtricks.data.loading import OnHost, WholeItems, collate_lists, finished, make_loader
 from segtricks.data.sample import SegmentationDataset
 from segtricks.errors import UserError
@@ -158,7 +158,7 @@ def _settings(cli: SegtricksCLI, model: Model) -> dict[str, Any]:
     if model.checkpoint is not None or model.released:
         with (model.checkpoint or WEIGHTS).open("rb") as file:
             hashed = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    settings = {"checkpoint": hashed, "model": cli.plain_config()["model"], "size": data.size}
+    settings = {"checkpoint": hashed, "model": cli.plain_config()["model"], "size": whole_size(data)}
     settings |= {"multiple": data.multiple}
     if model.row is not None:
         settings |= {"row": model.row, "polarity": model.polarity}
@@ -239,7 +239,7 @@ class _Begin(Callback):
 
 
 def _loader(paths: list[Path], whole: SegmentationDataset, data: RunData) -> DataLoader[Any]:
-    transform = partial(fit_short_side, size=data.size, multiple=data.multiple)
+    transform = partial(fit_short_side, size=whole_size(data), multiple=data.multiple)
     part = SegmentationDataset("photographs", paths)
     part.reading = whole.reading
     items = WholeItems(part, transform)

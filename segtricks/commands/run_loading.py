@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import run_words
+from segtricks.data.datamodule import whole_size
 from segtricks.methods import SegmentationModule
 from segtricks.methods.foreground import find_sign
 from segtricks.methods.released import CONFIG, load_released_weights
@@ -63,5 +64,5 @@ def made_here(words: Sequence[str]) -> SegtricksCLI:
 
 def _ready(cli: SegtricksCLI) -> SegmentationModule:
     module: SegmentationModule = cli.model
-    module.input_size, module.input_multiple = cli.run_data.size, cli.run_data.multiple
+    module.input_size, module.input_multiple = whole_size(cli.run_data), cli.run_data.multiple
     return module.eval()

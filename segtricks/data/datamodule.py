@@ -89,6 +89,11 @@ class RunData(Protocol):
         """Up to ``count`` training photographs (n, 3, size, size), normalised."""
 
 
+def whole_size(data: RunData) -> int:
+    """Short side in pixels at which test and prediction see whole images: ``test_size``, or else ``size``."""
+    return getattr(data, "test_size", None) or data.size
+
+
 class SaliencyDataModule(lightning.LightningDataModule):
     """Data of one run.
 
@@ -154,6 +159,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         keep_aspect: Train on photographs in their proportions; false squeezes them to squares, as SelfMask does.
         mapping: Set whose truth decides, in ``test``, which class a cluster stands for, in place of that of the test
             set; for methods that find clusters without labels.
+        test_size: Short side of whole images in test and prediction; null is ``size``.
     """
 
     def __init__(
@@ -193,6 +199,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         ignore: list[int] | int | None = None,
         orientation: Orientation = "exif",
         mapping: str | None = None,
+        test_size: int | None = None,
     ) -> None:
         super().__init__()
         self.targets: TargetKind | None = None
@@ -206,6 +213,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         self.test = [test] if isinstance(test, str) else list(test)
         self.root = root
         self.size = size
+        self.test_size = test_size if test_size is None else _at_least(1, "test_size", test_size)
         self.batch_size = _at_least(1, "batch_size", batch_size)
         self.eval_batch_size = _at_least(1, "eval_batch_size", eval_batch_size)
         self.multiple = _at_least(1, "multiple", multiple)
@@ -524,7 +532,7 @@ class SaliencyDataModule(lightning.LightningDataModule):
         return partial(collate_stacked, names=names, size=self.size, targets=self.targets)
 
     def _whole(self, dataset: SegmentationDataset, crop: CenterCropTransform | None) -> DataLoader[Any]:
-        items = WholeItems(dataset, partial(fit_short_side, size=self.size, multiple=self.multiple), crop)
+        items = WholeItems(dataset, partial(fit_short_side, size=whole_size(self), multiple=self.multiple), crop)
         target = {"labels": "labels", "panoptic": "target"}.get(dataset.target_kind or "", "mask")
         ignored = dataset.reading.masks.ignore if dataset.target_kind == "mask" else ()
         present = ((target, dataset.masks), ("boxes", dataset.annotations), ("ignored", ignored or None))

@@ -42,7 +42,8 @@ class SelfMask(Trainable, SegmentationModule):
             is reversed.
         schedule: poly lowers the learning rate by (1 - t / T) ** 0.9 over all T steps; constant comes closest to what
             the released code does.
-        longest_side: photographs above this many pixels are shrunk to it in test and predict; 0 takes data.size.
+        longest_side: photographs above this many pixels are shrunk to it in test and predict; 0 takes the data's own
+            size (``data.test_size``, or else ``data.size``).
         refiner: window and borders of the guided filter in ``test`` and ``predict``.
         guided_filter: filter predictions.
         bilateral_preset: also test the mask refined by the bilateral solver, with these cell sizes: two-tricks 24/4/4,

@@ -15,7 +15,7 @@ from segtricks.reports.tables import figure
 from segtricks.scoring.results import Result, flat_config, is_before, read_config, read_file, result_files
 
 _OPTIONS = (
-    *("data.train", "data.masks", "data.size", "data.batch_size", "seed_everything"),
+    *("data.train", "data.masks", "data.size", "data.test_size", "data.batch_size", "seed_everything"),
     *(
         "trainer.max_epochs",
         "trainer.max_steps",

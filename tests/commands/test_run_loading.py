@@ -1,3 +1,4 @@
+import json
 import random
 
 import numpy as np
@@ -70,3 +71,29 @@ def test_a_run_finds_the_weights_of_its_backbone_where_their_file_moved_and_take
     _write_weights(cached, 2)
     with pytest.raises(UserError, match=r"weights\.safetensors of the run are gone.*\n.*--model\.backbone_checkpoint"):
         segtricks.load_run("x")
+
+
+def test_photographs_are_seen_at_the_test_size_unless_another_size_is_asked_for(tmp_path, monkeypatch, drawn):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", *SMALL, "--data.test_size", "64", "--trainer.accelerator", "cpu"]) == 0
+
+    def masks(name, *words):
+        assert main(["predict", "--run", "runs/x", "--images", str(drawn), "--output", name, *words]) == 0
+        return [path.read_bytes() for path in sorted((tmp_path / name / "soft").glob("*.png"))]
+
+    def scores(*words):
+        assert main(["test", "--run", "runs/x", "--data", "synthetic[14:18]", *words]) == 0
+        return json.loads((tmp_path / "runs/x/test/synthetic-14-18.json").read_text())["metrics"]
+
+    at_test_size, at_size = masks("a"), masks("b", "--data.size", "32")
+    assert at_test_size == masks("c", "--data.size", "64") == masks("d", "--data.test_size", "64")
+    assert at_size == masks("e", "--data.test_size", "32") != at_test_size
+    assert scores() == scores("--data.size", "64") != scores("--data.size", "32")
+    assert segtricks.load_run("x").input_size == 64
+    assert main(["predict", "--run", "runs/x", "--images", str(drawn), "--output", "a", "--data.size", "32"]) == 2
+
+
+def test_a_test_size_below_one_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", *SMALL, "--data.test_size", "0"]) == 2
+    assert "data.test_size is 0" in capsys.readouterr().err
