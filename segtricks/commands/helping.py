@@ -30,11 +30,11 @@ class _Used:
 
 
 _USED = {
-    "predict": _Used((), ("size", "multiple", "eval_batch_size", "num_workers")),
+    "predict": _Used((), ("size", "test_size", "multiple", "eval_batch_size", "num_workers")),
     "test": _Used(
         ("wandb", "panels", "max_bad_share"),
         (
-            *("root", "size", "resize", "multiple", "eval_batch_size", "test_limit", "num_workers"),
+            *("root", "size", "test_size", "resize", "multiple", "eval_batch_size", "test_limit", "num_workers"),
             *("masks", "boxes", "hard", "center_crop", "foreground", "ignore", "orientation"),
             *("labels", "bank", "probe"),
         ),

@@ -22,7 +22,7 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "README.md"
 
 _NOT_SHARED = ("optimizer", "lr_scheduler", "compile", "from_run", "labels")  # options of a method that only train
 _OWN = ("segtricks.methods.", "segtricks.data.")
-_OF_DATA = ("size", "multiple", "resize")
+_OF_DATA = ("size", "test_size", "multiple", "resize")
 _PART = r"[A-Za-z0-9][\w.-]*"
 
 

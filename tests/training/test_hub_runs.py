@@ -28,6 +28,12 @@ def test_no_code_but_segtricks_own_is_named_by_a_shared_config():
             portable(config)
 
 
+def test_a_shared_run_sees_photographs_at_its_sizes():
+    config = read_yaml(packaged_configs()["quick"], "")
+    sizes = config["data"]["init_args"]
+    assert portable(config)["data"]["init_args"] == {name: sizes[name] for name in ("size", "test_size")}
+
+
 def _as_paths(value):
     """The same options, where each text is the path of a file."""
     if isinstance(value, dict):
