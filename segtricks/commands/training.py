@@ -23,13 +23,14 @@ from segtricks.commands.options import (
 from segtricks.commands.pseudo_labels import make_pseudo_labels
 from segtricks.commands.scoring import Stage, print_scores, score
 from segtricks.errors import Stopped, UserError, worker_death
+from segtricks.methods.trainable import Trainable
 from segtricks.parallel import one_voice, place
 from segtricks.reports.figures import curve_figure, save_figure
 from segtricks.reports.test_images import TestDashboard, TestExamples, TestPanels, ValidationPanels
 from segtricks.runs import check_unused, checkpoint_of, chosen_run, existing_run, flat, hold_run, new_run_of_all, sweep
 from segtricks.training.bad_files import BadFiles
 from segtricks.training.checkpoint_files import CheckpointFiles, newest_checkpoint
-from segtricks.training.checkpoints import check_identity, read_checkpoint
+from segtricks.training.checkpoints import check_groups, check_identity, read_checkpoint
 from segtricks.training.health import Health
 from segtricks.training.loggers import asked_loggers, finish_loggers, start_loggers, wandb_logger
 from segtricks.training.metrics_file import MetricsFile
@@ -128,6 +129,8 @@ def _earlier(run: Path, checkpoint: Path | None, cli: SegtricksCLI) -> tuple[int
         return 0, yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     content = read_checkpoint(checkpoint)
     check_identity(content, cli.model.identity())
+    if isinstance(cli.model, Trainable):
+        check_groups(content, cli.model.new_optimizer())
     StopAtStep.instead_of_max_steps(cli.trainer, content)
     return int(content["global_step"]), content.get("config", cli.plain_config())
 

@@ -9,7 +9,7 @@ from lightning.pytorch.cli import OptimizerCallable, instantiate_class
 from torch import Tensor
 
 from segtricks.errors import UserError
-from segtricks.training.checkpoints import prefer_options
+from segtricks.training.checkpoints import optimizer_options, prefer_options
 from segtricks.training.finite import FiniteLosses
 
 
@@ -86,12 +86,12 @@ class Trainable(LightningModule):
         """Refuse to save what a loss has spoilt; add the optimiser's options, to see on resume which were changed."""
         self._losses.read()
         super().on_save_checkpoint(checkpoint)
-        checkpoint["optimizer_options"] = self.new_optimizer().defaults
+        checkpoint |= optimizer_options(self.new_optimizer())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let changed optimiser options beat the checkpoint's."""
         super().on_load_checkpoint(checkpoint)
-        prefer_options(checkpoint, self.new_optimizer().defaults)
+        prefer_options(checkpoint, self.new_optimizer())
 
     def no_loss(self) -> Tensor | None:
         """Return what a batch of which nothing could be read gives: None, and the step is left out.

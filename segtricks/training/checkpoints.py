@@ -1,5 +1,6 @@
 """What a checkpoint holds: everything that was trained, and the name of what was frozen."""
 
+import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from segtricks.errors import UserError
 
@@ -86,31 +88,63 @@ def check_identity(checkpoint: dict[str, Any], identity: dict[str, Any]) -> None
         )
 
 
-def prefer_options(checkpoint: dict[str, Any], options: dict[str, Any]) -> None:
+def optimizer_options(optimizer: Optimizer) -> dict[str, Any]:
+    """Return what :func:`prefer_options` compares of an optimiser as it was configured."""
+    return {
+        "optimizer_options": optimizer.defaults,
+        "optimizer_rates": [group["lr"] for group in optimizer.param_groups],
+    }
+
+
+def check_groups(checkpoint: dict[str, Any], optimizer: Optimizer) -> None:
+    """Raise a ``UserError`` unless an optimiser has groups of as many parameters as the one that was saved."""
+    saved = [len(group["params"]) for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
+    now = [len(group["params"]) for group in optimizer.param_groups]
+    if saved != now:
+        raise UserError(
+            "These options train other parameters than the checkpoint's, or others at a rate of their own: groups of "
+            f"{_counted(now)} instead of {_counted(saved)}.\n"
+            "Next: resume with the run's options, above all those of the model, or pass another --name."
+        )
+
+
+def _counted(counts: list[int]) -> str:
+    return ", ".join(map(str, counts)) or "none"
+
+
+def prefer_options(checkpoint: dict[str, Any], optimizer: Optimizer) -> None:
     """Let the optimiser options of today beat those that the checkpoint remembers, where they were changed.
 
     Args:
-        checkpoint: a Lightning checkpoint that was saved with ``optimizer_options``; changed in place.
-        options: the ``defaults`` of the optimiser as configured now. A group of parameters with a value of its own
-            keeps it. A new learning rate scales the current one, so that a schedule goes on from where it was.
+        checkpoint: a Lightning checkpoint that was saved with :func:`optimizer_options`; changed in place.
+        optimizer: as configured now. A group of parameters with a value of its own keeps it. A new learning rate, of
+            all or of one group, scales the current one, so that a schedule goes on from where it was.
     """
-    saved = checkpoint.get("optimizer_options", options)
-    changed = {key: value for key, value in options.items() if key in saved and saved[key] != value}
+    saved = checkpoint.get("optimizer_options", optimizer.defaults)
     groups = [group for state in checkpoint["optimizer_states"] for group in state["param_groups"]]
+    changed = {key: value for key, value in optimizer.defaults.items() if key in saved and saved[key] != value}
     for group in groups:
         plain = {key for key in changed if key != "lr" and group[key] == saved[key]}
         group.update({key: changed[key] for key in plain})
-    if "lr" in changed:
-        factor = changed["lr"] / saved["lr"] if saved["lr"] else 1.0
-        for group in groups:
-            group["lr"] *= factor
-            if "initial_lr" in group:
-                group["initial_lr"] = _like(group["initial_lr"], saved["lr"], changed["lr"])
+    rates = checkpoint.get("optimizer_rates") or _rates_of_before(groups, optimizer, saved["lr"])
+    reached = next((group["lr"] / rate for group, rate in zip(groups, rates, strict=True) if rate), 1.0)
+    for place, (group, rate, now) in enumerate(zip(groups, rates, optimizer.param_groups, strict=False)):
+        if math.isclose(rate, now["lr"]):
+            continue
+        group["lr"] = now["lr"] * (group["lr"] / rate if rate else reached)
+        if "initial_lr" in group:
+            group["initial_lr"] = now["lr"]
         for schedule in checkpoint["lr_schedulers"]:
-            base = schedule.get("base_lrs", [])
-            schedule["base_lrs"] = [_like(rate, saved["lr"], changed["lr"]) for rate in base]
+            if "base_lrs" in schedule:
+                schedule["base_lrs"][place] = now["lr"]
 
 
-def _like(rate: float, before: float, now: float) -> float:
-    """The learning rate of a group of parameters, after the optimiser's has changed."""
-    return now * (rate / before) if before else now
+def _rates_of_before(groups: list[dict[str, Any]], optimizer: Optimizer, common: float) -> list[float]:
+    """The rate that each group began with, where an older checkpoint does not tell and no schedule has kept it.
+
+    Then the factors of the groups are taken as those of today.
+    """
+    today = optimizer.defaults["lr"]
+    factors = [group["lr"] / today if today else 1.0 for group in optimizer.param_groups]
+    factors += [1.0] * (len(groups) - len(factors))
+    return [group.get("initial_lr", common * factor) for group, factor in zip(groups, factors, strict=False)]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from segtricks.errors import UserError
-from segtricks.training.checkpoints import freeze_out, prefer_options, thaw_in
+from segtricks.training.checkpoints import check_groups, freeze_out, optimizer_options, prefer_options, thaw_in
 
 HERE = {"method": "Sempart", "backbone": "dino_vits8", "patch_size": 8}
 
@@ -50,7 +50,7 @@ def test_changed_optimiser_options_beat_the_checkpoint_and_the_schedule_goes_on(
         "lr_schedulers": [schedule.state_dict()],
         "optimizer_options": optimizer.defaults,
     }
-    prefer_options(checkpoint, torch.optim.AdamW([weight], lr=0.1, betas=(0.9, 0.99), weight_decay=0.5).defaults)
+    prefer_options(checkpoint, torch.optim.AdamW([weight], lr=0.1, betas=(0.9, 0.99), weight_decay=0.5))
     (group,) = checkpoint["optimizer_states"][0]["param_groups"]
     assert group["lr"] == pytest.approx(0.05)
     assert group["weight_decay"] == 0.5
@@ -58,20 +58,46 @@ def test_changed_optimiser_options_beat_the_checkpoint_and_the_schedule_goes_on(
     assert checkpoint["lr_schedulers"][0]["base_lrs"] == [0.1]
 
 
-def test_a_new_learning_rate_keeps_the_factors_of_groups():
-    groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": rate} for rate in (0.2, 0.02)]
-    optimizer = torch.optim.SGD(groups, lr=0.2)
+def _halved(rates, lr):
+    """A checkpoint of two groups, whose schedule has halved their rates."""
+    optimizer = _optimizer(rates, lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
-    checkpoint = {
-        "optimizer_states": [optimizer.state_dict()],
-        "lr_schedulers": [schedule.state_dict()],
-        "optimizer_options": optimizer.defaults,
-    }
-    prefer_options(checkpoint, optimizer.defaults | {"lr": 0.4})
+    states = {"optimizer_states": [optimizer.state_dict()], "lr_schedulers": [schedule.state_dict()]}
+    return states | optimizer_options(_optimizer(rates, lr))
+
+
+def _optimizer(rates, lr):
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": rate} for rate in rates]
+    return torch.optim.SGD(groups, lr=lr)
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ((0.2, 0.02), (0.4, 0.04)),  # another rate of all
+        ((0.2, 0.02), (0.2, 0.06)),  # another factor of one group
+        ((0.2, 0.02), (0.4, 0.02)),
+        ((0.2, 0.0), (0.2, 0.02)),
+        ((0.2, 0.02), (0.2, 0.0)),
+    ],
+)
+def test_new_rates_of_all_or_of_one_group_go_on_from_where_the_schedule_was(before, now, older):
+    checkpoint = _halved(before, before[0])
+    if older:
+        del checkpoint["optimizer_rates"]
+    prefer_options(checkpoint, _optimizer(now, now[0]))
     after = checkpoint["optimizer_states"][0]["param_groups"]
-    assert [group["lr"] for group in after] == pytest.approx([0.2, 0.02])
-    assert [group["initial_lr"] for group in after] == pytest.approx([0.4, 0.04])
-    assert checkpoint["lr_schedulers"][0]["base_lrs"] == pytest.approx([0.4, 0.04])
+    assert [group["lr"] for group in after] == pytest.approx([rate / 2 for rate in now])
+    assert [group["initial_lr"] for group in after] == pytest.approx(now)
+    assert checkpoint["lr_schedulers"][0]["base_lrs"] == pytest.approx(now)
+
+
+def test_an_optimiser_of_other_groups_is_refused_in_words():
+    checkpoint = _halved((0.2, 0.02), 0.2)
+    check_groups(checkpoint, _optimizer((0.4, 0.1), 0.4))
+    with pytest.raises(UserError, match=r"groups of 1 instead of 1, 1\.\nNext: resume with the run's options"):
+        check_groups(checkpoint, _optimizer((0.2,), 0.2))
 
 
 def test_a_new_weight_decay_leaves_groups_alone_that_have_their_own():
@@ -83,7 +109,7 @@ def test_a_new_weight_decay_leaves_groups_alone_that_have_their_own():
         "lr_schedulers": [],
         "optimizer_options": optimizer.defaults,
     }
-    prefer_options(checkpoint, optimizer.defaults | {"weight_decay": 1e-4})
+    prefer_options(checkpoint, torch.optim.SGD(optimizer.param_groups, lr=0.01, weight_decay=1e-4))
     after = checkpoint["optimizer_states"][0]["param_groups"]
     assert [group["weight_decay"] for group in after] == [1e-4, 0]
 
@@ -97,5 +123,5 @@ def test_unchanged_options_leave_the_checkpoint_as_it_is():
     }
     optimizer.param_groups[0]["lr"] = 0.3  # as a schedule left it
     checkpoint["optimizer_states"] = [optimizer.state_dict()]
-    prefer_options(checkpoint, optimizer.defaults)
+    prefer_options(checkpoint, torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], lr=1.0))
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.3
