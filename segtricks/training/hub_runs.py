@@ -172,10 +172,10 @@ def _download(address: Address) -> dict[str, Path]:
             if not all(isinstance(path, str) for path in cached.values()):
                 raise
             return {name: Path(str(path)) for name, path in cached.items()}
-        return {
-            name: Path(api.hf_hub_download(address.repository, name, revision=address.revision))
-            for name in (WEIGHTS, CONFIG)
-        }
+        config = Path(api.hf_hub_download(address.repository, CONFIG, revision=address.revision))
+        commit = config.parent.name  # the branch may move before the second file is asked for
+        weights = Path(api.hf_hub_download(address.repository, WEIGHTS, revision=commit))
+        return {WEIGHTS: weights, CONFIG: config}
 
 
 def answer(call: Callable[[], Any]) -> None:

@@ -104,6 +104,20 @@ def test_a_revision_stays_what_it_was(shared, hub, trained, tmp_path):
     assert segtricks.load_run(f"{RUN}@{first}").head.fine.weight.any()
 
 
+def test_both_files_are_of_one_commit_though_the_branch_moves_between_them(shared, hub, monkeypatch):
+    from huggingface_hub import HfApi
+
+    ours = HfApi.hf_hub_download
+
+    def slow(api, repository, name, **options):
+        path = ours(api, repository, name, **options)
+        hub.commits[repository].append(dict.fromkeys(shared, b"a run of another size"))
+        return path
+
+    monkeypatch.setattr(HfApi, "hf_hub_download", slow)
+    assert segtricks.load_run(RUN).head.fine.weight.any()
+
+
 def _head_of(module, path):
     from segtricks.training.head_files import write_head
 
