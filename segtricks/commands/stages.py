@@ -60,10 +60,14 @@ def _marker(home: Path, name: str) -> Path:
 
 def _call(words: Sequence[str], home: Path, hint: str) -> None:
     again = f"Next, to go on: segtricks fit --resume --name {home.relative_to(RUNS)}"
-    try:
-        status = subprocess.run([*PROGRAM, *words], check=False).returncode
-    except KeyboardInterrupt:
-        raise Stopped(f"Stopped. {again}") from None
+    with subprocess.Popen([*PROGRAM, *words]) as child:
+        try:
+            status = child.wait()
+        except (KeyboardInterrupt, SystemExit) as stop:
+            if isinstance(stop, SystemExit):  # SIGTERM is for this process alone; the terminal sends Ctrl-C to both
+                child.terminate()
+            child.wait()  # it may have to save what it has
+            raise Stopped(f"Stopped. {again}") from None
     if status == Stopped.status:
         raise Stopped(f"Stopped. {again}")
     if status:
