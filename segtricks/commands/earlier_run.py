@@ -16,19 +16,22 @@ def with_earlier_run(configs: Sequence[str], words: Sequence[str]) -> tuple[list
     """Return configs and words of a new ``fit``, before them the config of the run that it starts from, if it does.
 
     One that was shared is fetched, and ``model.from_run`` is then the folder that it lies in. The categories of labels
-    in a COCO file become ``model.classes``.
+    in a COCO file become ``model.classes``; of a file that a config names, unless that config has classes of its own.
 
     Raises:
         UserError: there is no such run, it cannot be fetched, or the file is damaged.
     """
-    run = _value_of(_FROM, words)
+    run, labels = _value_of(_FROM, words), _value_of(_LABELS, words)
     for config in reversed(configs):
-        run = run or flat(read_yaml(find_config(config), "trainer: {max_epochs: 5}")).get(_FROM[2:])
+        options = flat(read_yaml(find_config(config), "trainer: {max_epochs: 5}"))
+        run = run or options.get(_FROM[2:])
+        if labels is None and options.get(_LABELS[2:]) is not None:
+            labels = "" if any(name.startswith("model.classes") for name in options) else options[_LABELS[2:]]
     if run is None:
         return list(configs), list(words)
     folder = find_run(run)
     fetched = [] if shared_address(run) is None else [_FROM, str(folder)]
-    return [str(folder / "config.yaml"), *configs], [*_class_words(_value_of(_LABELS, words)), *words, *fetched]
+    return [str(folder / "config.yaml"), *configs], [*_class_words(labels), *words, *fetched]
 
 
 def _class_words(labels: str | None) -> list[str]:

@@ -39,6 +39,11 @@ def test_categories_of_a_coco_file_become_classes_in_the_order_of_their_ids(run,
     found = with_earlier_run([], words)[1]
     assert found[:4] == ["--model.num_things", "3", "--model.classes", '{"1": "person", "4": "4", "17": "cat"}']
     assert found[4:] == words, "what was typed comes last, and counts"
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"model: {{init_args: {{from_run: {run}}}}}\ndata: {{init_args: {{masks: {file}}}}}\n")
+    assert with_earlier_run([str(config)], [])[1] == found[:4], "also of a file that a config names"
+    config.write_text(config.read_text().replace(run, f"{run}, classes: {{1: one}}"))
+    assert with_earlier_run([str(config)], [])[1] == [], "but not above that config's own"
     file.write_text("[1]")
     with pytest.raises(UserError, match="not a COCO annotation file"):
         with_earlier_run([], words)
