@@ -19,6 +19,7 @@ from segtricks.losses import RankingOrder, SelfMaskLoss, selfmask_loss
 from segtricks.methods.base import PLAIN, REFINED, SegmentationModule
 from segtricks.methods.trainable import Trainable
 from segtricks.refine import GuidedFilter
+from segtricks.training.resuming import total_steps
 
 _HEAD_WIDTH = 64  # channels of an attention head
 log = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ class SelfMask(Trainable, SegmentationModule):
 
     def _factor(self, step: int) -> float:
         # The number of steps is known once the loaders are there, which a resumed run must not make before its state.
-        return poly_factor(step, self.trainer.estimated_stepping_batches) if step else 1.0
+        return poly_factor(step, total_steps(self.trainer)) if step else 1.0
 
     def _masks_at(self, batch: dict[str, Any], *args: Any, **options: Any) -> dict[str, list[Tensor]]:
         if self.longest_side:

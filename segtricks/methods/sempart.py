@@ -32,6 +32,7 @@ from segtricks.methods.foreground import ForegroundSign
 from segtricks.methods.trainable import Trainable
 from segtricks.refine import GuidedFilter
 from segtricks.training.moving_average import MovingAverage
+from segtricks.training.resuming import total_steps
 
 Networks = tuple[
     Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Tensor, Tensor]], Callable[[Tensor, Tensor], Tensor]
@@ -324,7 +325,7 @@ class Sempart(Trainable, SegmentationModule):
         Raises:
             UserError: it has no end.
         """
-        steps = self.trainer.estimated_stepping_batches
+        steps = total_steps(self.trainer)
         if steps == math.inf:
             raise UserError(
                 "model.schedule cosine falls to 0 at the last step, and this training has none.\n"

@@ -36,6 +36,7 @@ from segtricks.scoring.evaluator import Target
 from segtricks.scoring.label_maps import LabelMapEvaluator, LabelMapProtocol, Segmented
 from segtricks.scoring.panoptic import PanopticEvaluator
 from segtricks.scoring.panoptic_protocol import get_panoptic_protocol
+from segtricks.training.resuming import total_steps
 
 Schedule = Literal["steps", "few_shot", "cosine", "constant"]
 
@@ -248,7 +249,7 @@ class U2Seg(Trainable, SegmentationModule):
         warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
         rising = _FIRST_FACTOR + (1 - _FIRST_FACTOR) * warm
         # The number of steps is known once the loaders are there, which a resumed run must not make before its state.
-        return rising * decay(self.schedule, step / self.trainer.estimated_stepping_batches) if step else rising
+        return rising * decay(self.schedule, step / total_steps(self.trainer)) if step else rising
 
     def soft_masks(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to (B, 1, H, W): the highest score of an object at each pixel, else 0."""

@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from tqdm import tqdm
 
+from segtricks.training.resuming import total_steps
+
 
 class TrainingBar(TQDMProgressBar):
     """Lightning's bar, which reads ``train/loss`` when the loggers do (``log_every_n_steps``) and shows it until then.
@@ -56,7 +58,7 @@ class TrainingBar(TQDMProgressBar):
 
     def _left(self, trainer: Trainer) -> str | None:
         """The time that all epochs together will still take, None before anything is known of it."""
-        done, steps = trainer.global_step - self._first, trainer.estimated_stepping_batches
+        done, steps = trainer.global_step - self._first, total_steps(trainer)
         if done < 1 or steps == math.inf:
             return None
         seconds = (time.monotonic() - self._began) / done * max(0, steps - trainer.global_step)

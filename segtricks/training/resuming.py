@@ -39,6 +39,12 @@ class StepSeeds(Callback):
         random.seed(seed)
 
 
+def total_steps(trainer: Trainer) -> int | float:
+    """Return the steps of the whole training, infinite without an end; also where :class:`StopAtStep` ends it."""
+    ends = [callback.step for callback in trainer.callbacks if isinstance(callback, StopAtStep)]  # type: ignore[attr-defined]
+    return min([trainer.estimated_stepping_batches, *ends])
+
+
 class StopAtStep(Callback):
     """End a training after so many steps, without ``Trainer(max_steps=…)``.
 
@@ -54,11 +60,13 @@ class StopAtStep(Callback):
 
     @classmethod
     def instead_of_max_steps(cls, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-        """Let a trainer that goes on from the end of an epoch stop by this callback."""
+        """Let a trainer that goes on from the end of an epoch stop by this callback; one at its last step is left."""
         epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
-        if trainer.max_steps > 0 and epochs["started"] == epochs["processed"]:
+        if checkpoint["global_step"] < trainer.max_steps and epochs["started"] == epochs["processed"]:
             trainer.callbacks.insert(0, cls(trainer.max_steps))  # type: ignore[attr-defined]
             trainer.fit_loop.epoch_loop.max_steps = -1
+            if trainer.max_epochs is None:  # without either limit, Lightning takes 1,000 epochs
+                trainer.fit_loop.max_epochs = -1
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from segtricks.cli import main
+from segtricks.training.checkpoints import read_checkpoint
 from segtricks.training.run_checkpoint import RunCheckpoint
 
 WORDS = [
@@ -63,3 +64,15 @@ def test_data_without_a_length_has_checkpoints_too(tmp_path):
     )
     trainer.fit(Line(), torch.utils.data.DataLoader(Endless()))
     assert (tmp_path / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("steps", ["4", "6"])
+def test_a_training_that_is_at_its_end_is_not_trained_on(tmp_path, monkeypatch, capsys, steps):
+    monkeypatch.chdir(tmp_path)
+    assert main([*WORDS, "--name", "a", "--trainer.max_steps", steps]) == 0
+    before = read_checkpoint(tmp_path / "runs/a/checkpoints/last.ckpt")
+    assert main(["fit", "--resume", "--name", "a"]) == 0
+    after = read_checkpoint(tmp_path / "runs/a/checkpoints/last.ckpt")
+    assert before["global_step"] == after["global_step"] == int(steps)
+    assert all(torch.equal(value, after["state_dict"][name]) for name, value in before["state_dict"].items())
+    assert f"Trained to step {steps}" in capsys.readouterr().out.rpartition("goes on from")[2]
