@@ -61,6 +61,8 @@ def export_model(options: Namespace, output: Path, script: Path) -> None:
         f"Checked against segtricks on photographs of {photographs.name}: "
         f"the largest difference is {largest:.1e}{sides}."
     )
+    if not taken.dynamic:
+        print("Photographs are squeezed to a square; with --dynamic they keep their proportions, as in predict.")
     print(f"Next: python {script} PHOTOGRAPH, which needs {kind.needs}, not segtricks")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segtricks.commands.lightning_cli import SegtricksCLI
+from segtricks.data.datamodule import RunData, whole_size
 from segtricks.methods.base import PLAIN
 from segtricks.methods.provenance import provenance
 from segtricks.metrics.measures import HEADLINES, title
@@ -40,7 +41,7 @@ def _content(cli: SegtricksCLI, evaluation: Evaluation, checkpoint: Path | None)
     content = evaluation.as_dict(
         main,
         model.refine_at,
-        source={"test": data.test, "root": data.root, "masks": data.masks, **getattr(data, "choices", {})},
+        source=_source(data),
         checkpoint=None if checkpoint is None else str(checkpoint),
         provenance=provenance(model),
     )
@@ -49,6 +50,12 @@ def _content(cli: SegtricksCLI, evaluation: Evaluation, checkpoint: Path | None)
     if reading := getattr(model, "reading", {}):
         content["reading"] = content.get("reading", {}) | reading
     return content | ({"corloc": {"hard": data.hard, "hits": hits}} if hits else {})
+
+
+def _source(data: RunData) -> dict[str, Any]:
+    """What was tested, and the short side in pixels at which it was seen, where neither protocol nor model has one."""
+    named = {"test": data.test, "root": data.root, "masks": data.masks, "size": whole_size(data)}
+    return named | getattr(data, "choices", {})
 
 
 def print_scores(stages: Sequence[Stage]) -> None:

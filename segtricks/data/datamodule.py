@@ -258,11 +258,13 @@ class SaliencyDataModule(lightning.LightningDataModule):
 
     def fit_patches(self, patch: int) -> None:
         """Make sides of whole images multiples of the backbone's patch; a ``UserError`` where ``size`` is not one."""
-        if self.size % patch:
-            nearest = max(1, round(self.size / patch)) * patch
-            raise UserError(
-                f"data.size {self.size} is not a multiple of {patch}, the backbone's patch: pass --data.size {nearest}."
-            )
+        for name, size in (("size", self.size), ("test_size", whole_size(self))):
+            if size % patch:
+                nearest = max(1, round(size / patch)) * patch
+                raise UserError(
+                    f"data.{name} {size} is not a multiple of {patch}, the backbone's patch: "
+                    f"pass --data.{name} {nearest}."
+                )
         if self.multiple % patch:
             self.multiple = patch
 

@@ -42,7 +42,7 @@ _FIRST = (
     *("model.guided_filter", "model.teacher", "model.refiner.radius", "model.refiner.eps", "model.refine_at"),
     *("model.tau", "model.optimizer.class_path", "model.optimizer.lr", "model.lr_scheduler.class_path"),
     *("trainer.max_epochs", "trainer.max_steps", "trainer.precision", "data.train", "data.train_limit", "data.size"),
-    *("data.batch_size", "seed_everything"),
+    *("data.test_size", "data.batch_size", "seed_everything"),
 )
 
 

@@ -1,6 +1,7 @@
 """Files that cannot be read: one warning each, and an end to a run that has too many."""
 
 import logging
+import math
 from typing import Any
 
 from lightning.pytorch import Callback
@@ -8,6 +9,7 @@ from lightning.pytorch import Callback
 from segtricks.errors import UserError
 
 log = logging.getLogger(__name__)
+_AGAIN = ", and --resume"
 
 
 class BadFiles(Callback):
@@ -25,13 +27,13 @@ class BadFiles(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the batch's bad files."""
-        self._count(batch, trainer.datamodule.counts["train"])
+        self._count(batch, trainer.datamodule.counts["train"], _AGAIN)
 
     def on_validation_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Count the batch's bad files."""
-        self._count(batch, trainer.datamodule.counts["train"])
+        self._count(batch, trainer.datamodule.counts["train"], _AGAIN)
 
     def on_test_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -40,15 +42,16 @@ class BadFiles(Callback):
         name = trainer.datamodule.test_names[dataloader_idx]
         self._count(batch, trainer.datamodule.counts[name])
 
-    def _count(self, batch: dict[str, Any], images: int) -> None:
+    def _count(self, batch: dict[str, Any], images: int, again: str = "") -> None:
         for path, reason in batch["skipped"]:
             if path not in self._seen:
                 self._seen[path] = reason
                 log.warning("skipped %s: %s", path, reason)
         allowed = max(1, int(self.share * images))
         if len(self._seen) > allowed:
+            enough = math.ceil(100 * len(self._seen) / images) / 100
             raise UserError(
                 f"{len(self._seen)} of {images} files could not be used, more than the {allowed} allowed; the last: "
                 f"{next(reversed(self._seen))}.\n"
-                "Next: repair or remove them, or allow more with --max_bad_share 0.1 (with --resume after fit)."
+                f"Next: repair or remove them, or allow more with --max_bad_share {enough:g} or above{again}."
             )

@@ -83,7 +83,8 @@ def test_photographs_are_seen_at_the_test_size_unless_another_size_is_asked_for(
 
     def scores(*words):
         assert main(["test", "--run", "runs/x", "--data", "synthetic[14:18]", *words]) == 0
-        return json.loads((tmp_path / "runs/x/test/synthetic-14-18.json").read_text())["metrics"]
+        result = json.loads((tmp_path / "runs/x/test/synthetic-14-18.json").read_text())
+        return result["metrics"] | {"size": result["source"]["size"]}
 
     at_test_size, at_size = masks("a"), masks("b", "--data.size", "32")
     assert at_test_size == masks("c", "--data.size", "64") == masks("d", "--data.test_size", "64")
@@ -93,7 +94,14 @@ def test_photographs_are_seen_at_the_test_size_unless_another_size_is_asked_for(
     assert main(["predict", "--run", "runs/x", "--images", str(drawn), "--output", "a", "--data.size", "32"]) == 2
 
 
-def test_a_test_size_below_one_is_refused(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("0", "data.test_size is 0"),
+        ("62", "data.test_size 62 is not a multiple of"),
+    ],
+)
+def test_a_test_size_that_cannot_be_is_refused_before_training(tmp_path, monkeypatch, capsys, size, said):
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", *SMALL, "--data.test_size", "0"]) == 2
-    assert "data.test_size is 0" in capsys.readouterr().err
+    assert main(["fit", *SMALL, "--data.test_size", size]) == 2
+    assert said in capsys.readouterr().err

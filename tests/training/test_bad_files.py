@@ -29,4 +29,7 @@ def test_past_the_share_the_run_stops_and_names_file_and_option():
     callback.on_train_batch_end(trainer(200), None, None, batch("a.jpg", "b.jpg"), 0)
     with pytest.raises(UserError, match=r"3 of 200 .* more than the 2 allowed; the last: c\.jpg") as error:
         callback.on_train_batch_end(trainer(200), None, None, batch("c.jpg"), 1)
-    assert "--max_bad_share" in str(error.value)
+    assert "allow more with --max_bad_share 0.02 or above, and --resume." in str(error.value)
+    with pytest.raises(UserError, match=r"--max_bad_share 0\.43 or above"):
+        BadFiles(0.4).on_train_batch_end(trainer(7), None, None, batch("a.jpg", "b.jpg", "c.jpg"), 0)
+    BadFiles(0.43).on_train_batch_end(trainer(7), None, None, batch("a.jpg", "b.jpg", "c.jpg"), 0)
