@@ -56,7 +56,7 @@ class StopAtStep(Callback):
     def instead_of_max_steps(cls, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         """Let a trainer that goes on from the end of an epoch stop by this callback."""
         epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
-        if trainer.max_steps > 0 and epochs["started"] == epochs["processed"]:
+        if trainer.max_steps > checkpoint["global_step"] and epochs["started"] == epochs["processed"]:
             trainer.callbacks.insert(0, cls(trainer.max_steps))  # type: ignore[attr-defined]
             trainer.fit_loop.epoch_loop.max_steps = -1
 
