@@ -188,6 +188,7 @@ def _names(clusters: Clusters, output: Path, key: str) -> dict[int, str]:
                 f"{path} names the clusters of --k {before['k']} --seed {before['seed']}, and these are others.\n"
                 "Next: pass the same options, photographs and masks, or move the file away to begin with new names."
             )
+    index.unlink(missing_ok=True)  # of other clusters: killed before the new one is there, the names are nobody's
     cluster_names.write_names(path, clusters.sizes())
     return cluster_names.read_names(path, clusters.count)
 

@@ -187,6 +187,8 @@ def _predict(
     todo = [path for path in chosen if task.overwrite or not writer.exists(path)]
     if writer.steady is not None and todo:
         todo = from_the_first(todo[0], chosen, writer)
+    made_now = set(todo)
+    writer.recall(path for path in chosen if path not in made_now)
     again = todo if task.overwrite else []
     images = dataset.images if task.overwrite else []
     begin = _Begin(writer, settings, [*again, *frames_gone(writer)], images)

@@ -75,8 +75,8 @@ class Round:
 
     @property
     def masks(self) -> Path:
-        """What it predicts of the training photographs."""
-        return self.run / "masks"
+        """What it predicts of the training photographs; ``masks`` of U2Seg's first round are what it learned."""
+        return self.run / ("detections" if self.instances else "masks")
 
     @property
     def next_labels(self) -> Path:

@@ -188,6 +188,8 @@ def _train(
     started = time.perf_counter()
     trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
     seconds = round(time.perf_counter() - started)
+    if trainer.is_global_zero:  # here too, for a run that was killed after its last step trains no more
+        cli.keep(run)
     print(f"Trained to step {trainer.global_step:,} in {seconds // 60} min {seconds % 60} s.", flush=True)
     if trainer.is_global_zero and (curves := curve_figure(metrics.rows())) is not None:
         save_figure(curves, run / "figures" / "losses.png")

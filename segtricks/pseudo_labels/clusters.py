@@ -92,8 +92,9 @@ def write_labelled(
     """
     current = {names[member.photograph][0] for member in clusters.members}
     for name in set(entry_files(output / "entries")) - current:
-        (output / "entries" / f"{name}.json").unlink()
+        # In this order: what is left when this is killed in between is found by its entry, and removed next time.
         (output / "labels" / f"{name}.png").unlink(missing_ok=True)
+        (output / "entries" / f"{name}.json").unlink()
     labelled = zip(clusters.members, clusters.labels.tolist(), strict=True)
     for photograph, group in groupby(labelled, key=lambda item: item[0].photograph):
         items = list(group)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from segtricks.data.images import read_labels
 from segtricks.data.label_entry import write_entry, write_labels
 from segtricks.errors import UserError
 from segtricks.pseudo_labels.pictures import painted_labels
@@ -35,6 +36,11 @@ class LabelWriter(MaskWriter):
         array = labels.numpy()
         self.count(path, empty=False, full=bool((array == array.flat[0]).all()))
         self.submit(array, photo, path)
+
+    def one_sided(self, path: Path) -> tuple[bool, bool]:
+        """Return whether a photograph is empty, which none is, and whether it is of a single cluster."""
+        labels = read_labels(self.file(path, "labels"))
+        return False, bool((labels == labels.flatten()[0]).all())
 
     def write_files(self, prediction: Any, photo: NDArray[np.uint8], path: Path) -> None:
         """Write the pictures of one photograph (H, W, 3), and then its entry, which has no masks."""

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -138,6 +138,19 @@ class MaskWriter(Callback):
         elif full:
             self.full.append(name)
 
+    def recall(self, paths: Iterable[Path]) -> None:
+        """Note those of the photographs written by an earlier call of which nothing is foreground, or everything."""
+        for path in paths:
+            with suppress(UnreadableImage):
+                empty, full = self.one_sided(path)
+                self.count(path, empty, full)
+
+    def one_sided(self, path: Path) -> tuple[bool, bool]:
+        """Return whether a photograph that was written is empty, and whether full; raises an ``UnreadableImage``."""
+        entry = read_entry(self.output, self.name(path))
+        areas = entry.areas()
+        return not areas, entry.height * entry.width in areas
+
     def submit(self, prediction: Any, photo: Tensor, path: Path) -> None:
         """Write the files of one photograph now, or in a thread while :meth:`at_work`.
 
@@ -196,14 +209,15 @@ class MaskWriter(Callback):
     def index(self, already_there: int) -> dict[str, Any]:
         """Return the content of ``index.json``: what was written, what was skipped, and how many were there before.
 
-        ``empty`` and ``full`` name those of the written masks that have no foreground or nothing else.
+        ``empty`` and ``full`` name the photographs whose mask has no foreground or nothing else, and ``masks`` counts
+        all others, those that were there included: see :meth:`recall`.
         All lists are in the order of the photographs.
         """
         skipped = sorted(self.skipped, key=lambda entry: self._place(str(self.relative(Path(entry[0])))))
         return {
             "format": FORMAT,
             "images": len(self.written),
-            "masks": len(self.written) - len(self.empty),
+            "masks": len(self.written) + already_there - len(self.empty),
             "written": sorted(self.written, key=self._place),
             "already_there": already_there,
             "empty": sorted(self.empty, key=self._place),

@@ -254,8 +254,8 @@ def _worst(per_image: Sequence[Mapping[str, str]], main: str) -> Table:
 
 def _files(run: Path, output: Path) -> Iterator[tuple[str, str | None]]:
     """Name and link of the run's files; from elsewhere a link would name folders of this machine, so there is none."""
-    found = [run / "config.yaml", run / "metrics.csv", *sorted((run / "test").glob("*.*"))]
-    found += sorted((run / "figures").glob("*.png")) + sorted((run / "checkpoints").glob("*.ckpt"))
+    found = [run / "config.yaml", run / "metrics.csv", *sorted((run / "test").glob("[!.]*.*"))]
+    found += sorted((run / "figures").glob("[!.]*.png")) + sorted((run / "checkpoints").glob("[!.]*.ckpt"))
     for path in found:
         if path.is_file():
             place, here = path.resolve(), output.resolve().parent

@@ -129,8 +129,8 @@ def read_file(path: Path, run: str, options: dict[str, str]) -> Iterator[Result]
 
 
 def result_files(run: Path) -> list[Path]:
-    """Return the result files of a run, those of before the training too."""
-    return sorted((run / "test").glob("*.json"))
+    """Return the result files of a run, those of before the training too; hidden files are temporary ones."""
+    return sorted((run / "test").glob("[!.]*.json"))
 
 
 def is_before(file: Path) -> bool:

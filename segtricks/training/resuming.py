@@ -71,9 +71,9 @@ class StopAtStep(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after the last step."""
+        """Stop after the last step as ``max_steps`` does: ``should_stop`` would log and validate there as well."""
         if trainer.global_step >= self.step:
-            trainer.should_stop = True
+            trainer.fit_loop.epoch_loop.max_steps = self.step
 
 
 class KeepConfig(Callback):

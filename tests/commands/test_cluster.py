@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -119,6 +120,15 @@ def test_names_of_other_clusters_are_not_lost(photos, capsys):
     assert _cluster(photos, k=3) == 2
     assert "names the clusters of --k 2 --seed 0" in capsys.readouterr().err
     assert yaml.safe_load(names.read_text()) == {1: "dog", 2: "cat"}
+
+
+def test_a_call_that_is_killed_before_its_index_leaves_no_names_that_stop_the_next_one(photos, monkeypatch):
+    _cluster(photos)
+    with monkeypatch.context() as patch:
+        patch.setattr("segtricks.commands.cluster_masks.write_labelled", lambda *_: sys.exit("killed"))
+        assert _cluster(photos, k=2) == 130
+    assert _cluster(photos, k=2) == 0
+    assert len(yaml.safe_load((photos.parent / "labels/names.yaml").read_text())) == 2
 
 
 @pytest.mark.parametrize(

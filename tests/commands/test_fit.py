@@ -156,6 +156,14 @@ def test_damaged_checkpoint_is_named_and_the_one_before_is_taken(trained, copied
     assert torch.load(last, weights_only=True)["global_step"] == 6
 
 
+def test_a_run_that_was_killed_after_its_last_step_knows_its_sign_in_the_end(copied):
+    path = copied / "config.yaml"
+    before = yaml.safe_load(path.read_text())["provenance"]
+    assert before["inverted"] is not None
+    assert main(["fit", "--resume", "--name", "small", "--test", "none"]) == 0
+    assert yaml.safe_load(path.read_text())["provenance"] == before
+
+
 def test_where_all_checkpoints_are_damaged_nothing_is_touched(copied, capsys):
     for path in (copied / "checkpoints").iterdir():
         path.write_bytes(b"")

@@ -73,12 +73,14 @@ def contents(folder):
 
 
 def test_a_second_call_makes_what_is_missing_and_overwrite_makes_all(predict, tmp_path):
-    predict()
+    index = predict()
     before = contents(tmp_path / "out")
+    of_all = {key: index[key] for key in ("masks", "empty", "full")}
     (tmp_path / "out/soft/gray.png").unlink()
     (tmp_path / "out/binary/cmyk.png").write_bytes((tmp_path / "out/binary/gray.png").read_bytes())
     index = predict()
     assert (index["written"], index["already_there"]) == (["gray.png"], 8)
+    assert {key: index[key] for key in of_all} == of_all, "those that were there count too"
     assert contents(tmp_path / "out").keys() == before.keys()
     assert predict("--overwrite")["images"] == 9
     assert contents(tmp_path / "out") == before

@@ -128,6 +128,8 @@ def test_rounds_of_instances_learn_sure_detections_from_the_weights_before(data,
     assert main(["fit", *_u2seg_words(data), "--rounds", "2", "--until", "1", "--keep", "0.6"]) == 0
     assert [words[0] for words in detections] == ["fit", "predict"] * 2
     first, second = detections[0], detections[2]
+    predict = detections[1]  # not to masks/, which are the first round's own pseudo-labels where it makes them
+    assert predict[predict.index("--output") + 1] == "runs/run/round-1/detections"
     assert "--model.from_run" not in first and first[first.index("--model.drop_loss") + 1] == "true"
     options = {word: second[place + 1] for place, word in enumerate(second) if word.startswith("--")}
     assert options["--data.masks"] == "runs/run/round-1/next_labels"

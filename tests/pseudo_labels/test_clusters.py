@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from segtricks.data import read_labels
-from segtricks.pseudo_labels import Entry, encode_mask
-from segtricks.pseudo_labels.clusters import Member, cluster_masks, label_map, write_palette
+from segtricks.pseudo_labels import Entry, encode_mask, write_entry
+from segtricks.pseudo_labels.clusters import Clusters, Member, cluster_masks, label_map, write_labelled, write_palette
 
 SIZE = (6, 8)
 
@@ -40,3 +40,11 @@ def test_members_of_a_cluster_come_from_its_middle_to_its_edge():
     clusters = cluster_masks(members, vectors, 2, seed=0)
     assert clusters.sizes() == [6, 6]
     assert clusters.of(int(clusters.labels[0]))[-1].photograph.name == "5.jpg"
+
+
+def test_a_photograph_that_is_gone_is_found_by_its_entry_until_its_label_map_is_removed(tmp_path):
+    write_entry(tmp_path, "gone", "gone.jpg", SIZE, [])
+    (tmp_path / "labels/gone.png").mkdir(parents=True)  # where a call ends, as if it were killed
+    with pytest.raises(OSError):
+        write_labelled(tmp_path, Clusters([], np.zeros(0, np.int64), np.zeros(0, np.float32), 0), {}, {})
+    assert (tmp_path / "entries/gone.json").is_file()

@@ -23,6 +23,9 @@ def test_maps_are_kept_as_they_are_and_those_of_a_single_cluster_are_listed(tmp_
     index = writer.index(0)
     assert index["full"] == ["two.png"] and index["masks"] == 0
     assert writer.summary(index) == "1 photographs of a single cluster"
+    later = LabelWriter(Path("photos"), tmp_path, photos)
+    later.recall(photos)
+    assert later.index(2)["full"] == ["two.png"]
     with pytest.raises(UserError, match="without --boxes"):
         writer.coco(photos, photos)
 

@@ -54,13 +54,23 @@ def test_index_lists_what_was_written_and_what_was_skipped(tmp_path):
     assert writer.index(already_there=3) == {
         "format": "segtricks pseudo-labels 1",
         "images": 1,
-        "masks": 0,
+        "masks": 3,
         "written": ["a.jpg"],
         "already_there": 3,
         "empty": ["a.jpg"],
         "full": [],
         "skipped": [{"path": "photos/x.jpg", "reason": "truncated"}],
     }
+
+
+def test_photographs_of_an_earlier_call_are_listed_too_where_nothing_or_everything_is_foreground(tmp_path):
+    paths = [Path(f"photos/{name}.jpg") for name in ("part", "none", "all", "damaged")]
+    before, now = (MaskWriter(Path("photos"), tmp_path, paths) for _ in range(2))
+    for path, values in zip(paths, ([0, 1], [0, 0], [1, 1], [0, 0]), strict=True):
+        before.write(torch.tensor([[values]]), torch.zeros(3, 1, 2, dtype=torch.uint8), path)
+    (tmp_path / "entries/damaged.json").write_text("{")
+    now.recall(paths)
+    assert now.index(0)["empty"] == ["none.jpg"] and now.index(0)["full"] == ["all.jpg"]
 
 
 def _photos(count):

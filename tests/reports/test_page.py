@@ -226,6 +226,13 @@ def test_links_lead_to_files_next_to_the_page_and_nowhere_from_elsewhere(run, tm
     assert links(tmp_path / "elsewhere" / "report.html") == []
 
 
+def test_files_that_a_killed_process_has_left_half_written_are_not_listed(run):
+    for folder, suffix in (("test", "csv"), ("figures", "png"), ("checkpoints", "ckpt")):
+        (run / folder).mkdir(exist_ok=True)
+        (run / folder / f".half-a1b2c3d4.{suffix}").touch()
+    assert ".half-" not in run_page(run, run / "report.html")
+
+
 def test_floors_are_left_out_in_one_line_where_the_targets_are_gone(run, tmp_path):
     (tmp_path / "photos").rename(tmp_path / "moved")
     drawn = run_page(run, run / "report.html")

@@ -30,6 +30,12 @@ def test_scores_before_training_are_left_out_whatever_the_set_is_called(make_run
     assert [file for file in sorted((run / "test").iterdir()) if is_before(file)] == expected
 
 
+def test_a_file_that_a_killed_test_has_left_half_written_is_not_a_result(make_run):
+    run = make_run("a", {"ecssd": result(mask={"iou": 0.5}), ".ecssd-a1b2c3d4": result(mask={"iou": 0.25})})
+    (run / "test/.ecssd-before-a1b2c3d4.json").write_text("{")
+    assert [each.metrics for each in read_results(run)] == [{"iou": 0.5}]
+
+
 def test_config_is_flat_in_the_names_of_the_command_line_without_folders(make_run):
     config = {
         "model": {

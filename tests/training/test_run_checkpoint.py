@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from segtricks.cli import main
+from segtricks.runs import logged_rows
 from segtricks.training.checkpoints import read_checkpoint
 from segtricks.training.run_checkpoint import RunCheckpoint
 
@@ -27,6 +28,22 @@ def test_training_that_max_steps_ended_goes_on_from_that_very_step(tmp_path, mon
     assert all(torch.equal(tensor, stopped["state_dict"][name]) for name, tensor in whole["state_dict"].items())
     steps = [line.split(",")[:2] for line in (tmp_path / "runs/stopped/metrics.csv").read_text().splitlines()]
     assert steps == [line.split(",")[:2] for line in (tmp_path / "runs/whole/metrics.csv").read_text().splitlines()]
+
+
+def test_a_run_that_goes_on_ends_at_max_steps_as_a_whole_one_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [*WORDS, "--data.train", "synthetic[:13]", "--trainer.log_every_n_steps", "2", "--trainer.max_steps"]
+    assert main([*words, "3", "--name", "whole"]) == 0
+    assert main([*words, "2", "--name", "stopped"]) == 0
+    assert main([*words, "2", "--name", "stopped", "--resume"]) == 0  # as where it was killed after its last step
+    assert torch.load("runs/stopped/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+    assert main(["fit", "--resume", "--name", "stopped", "--trainer.max_steps", "3"]) == 0
+    whole, stopped = (_numbers(tmp_path / "runs" / name) for name in ("whole", "stopped"))
+    assert stopped == whole
+
+
+def _numbers(run):
+    return [{key: value for key, value in row.items() if "health/" not in key} for row in logged_rows(run)]
 
 
 def test_bar_of_an_epoch_that_goes_on_has_a_total_and_the_time_left(tmp_path, monkeypatch, capfd):
