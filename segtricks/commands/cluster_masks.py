@@ -179,7 +179,8 @@ def _names(clusters: Clusters, output: Path, key: str) -> dict[int, str]:
     """
     path, index = output / cluster_names.FILE, output / "index.json"
     before: dict[str, Any] = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
-    if path.is_file() and before.get("clusters_key") == key:
+    same = before.get("clusters_key") == key and before["k"] == clusters.count  # an empty cluster may have come
+    if path.is_file() and same:
         return cluster_names.read_names(path, clusters.count)
     if path.is_file() and "clusters_key" in before:
         names = cluster_names.read_names(path, before["k"])

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from segtricks.cli import main
+from segtricks.commands import cluster_masks
 from segtricks.data import read_labels
 from segtricks.pseudo_labels import Store, encode_mask, write_entry
 
@@ -120,6 +122,19 @@ def test_names_of_other_clusters_are_not_lost(photos, capsys):
     assert _cluster(photos, k=3) == 2
     assert "names the clusters of --k 2 --seed 0" in capsys.readouterr().err
     assert yaml.safe_load(names.read_text()) == {1: "dog", 2: "cat"}
+
+
+def test_one_more_cluster_that_stays_empty_gets_a_line_of_its_own(photos, monkeypatch):
+    _cluster(photos, k=2)
+    ours = cluster_masks._clusters
+
+    def with_an_empty_one(found, output, options):
+        options.k = 2
+        return replace(ours(found, output, options), count=3)
+
+    monkeypatch.setattr(cluster_masks, "_clusters", with_an_empty_one)
+    assert _cluster(photos, k=3) == 0
+    assert len(yaml.safe_load((photos.parent / "labels/names.yaml").read_text())) == 3
 
 
 def test_a_call_that_is_killed_before_its_index_leaves_no_names_that_stop_the_next_one(photos, monkeypatch):
