@@ -127,7 +127,7 @@ def prefer_options(checkpoint: dict[str, Any], optimizer: Optimizer) -> None:
         plain = {key for key in changed if key != "lr" and group[key] == saved[key]}
         group.update({key: changed[key] for key in plain})
     rates = checkpoint.get("optimizer_rates") or _rates_of_before(groups, optimizer, saved["lr"])
-    reached = next((group["lr"] / rate for group, rate in zip(groups, rates, strict=True) if rate), 1.0)
+    reached = next((group["lr"] / rate for group, rate in zip(groups, rates, strict=False) if rate), 1.0)
     for place, (group, rate, now) in enumerate(zip(groups, rates, optimizer.param_groups, strict=False)):
         if math.isclose(rate, now["lr"]):
             continue

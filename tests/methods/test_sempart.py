@@ -255,7 +255,7 @@ def test_a_checkpoint_with_a_fine_part_and_a_head_without_refuse_each_other():
 
 def test_cosine_reaches_zero_at_the_last_step_of_the_training(monkeypatch):
     module = make(schedule="cosine")
-    monkeypatch.setattr(Sempart, "trainer", SimpleNamespace(estimated_stepping_batches=5), raising=False)
+    monkeypatch.setattr(Sempart, "trainer", SimpleNamespace(estimated_stepping_batches=5, callbacks=[]), raising=False)
     plan = module.configure_optimizers()
     rates = []
     for _ in range(5):
@@ -267,7 +267,9 @@ def test_cosine_reaches_zero_at_the_last_step_of_the_training(monkeypatch):
 
 
 def test_cosine_needs_an_end_and_no_other_schedule(monkeypatch):
-    monkeypatch.setattr(Sempart, "trainer", SimpleNamespace(estimated_stepping_batches=math.inf), raising=False)
+    monkeypatch.setattr(
+        Sempart, "trainer", SimpleNamespace(estimated_stepping_batches=math.inf, callbacks=[]), raising=False
+    )
     with pytest.raises(UserError, match=r"--trainer\.max_epochs or"):
         make(schedule="cosine").configure_optimizers()
     with pytest.raises(UserError, match="leave out one"):
