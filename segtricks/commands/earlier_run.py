@@ -25,8 +25,9 @@ def with_earlier_run(configs: Sequence[str], words: Sequence[str]) -> tuple[list
     for config in reversed(configs):
         options = flat(read_yaml(find_config(config), "trainer: {max_epochs: 5}"))
         run = run or options.get(_FROM[2:])
-        if labels is None and options.get(_LABELS[2:]) is not None:
-            labels = "" if any(name.startswith("model.classes") for name in options) else options[_LABELS[2:]]
+        if labels is None and (named := options.get(_LABELS[2:])) is not None:
+            has_classes = any(name.startswith("model.classes") for name in options)
+            labels = "" if has_classes else named
     if run is None:
         return list(configs), list(words)
     folder = find_run(run)

@@ -14,6 +14,7 @@ from filelock import FileLock
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from segtricks.commands.lightning_cli import SegtricksCLI, quiet
 from segtricks.commands.options import NO_MODEL, config_words, run_words
@@ -188,7 +189,8 @@ def _predict(
     if writer.steady is not None and todo:
         todo = from_the_first(todo[0], chosen, writer)
     made_now = set(todo)
-    writer.recall(path for path in chosen if path not in made_now)
+    earlier = [path for path in chosen if path not in made_now]
+    writer.recall(tqdm(earlier, "masks of before", unit=" images", disable=None, leave=False, delay=2))
     again = todo if task.overwrite else []
     images = dataset.images if task.overwrite else []
     begin = _Begin(writer, settings, [*again, *frames_gone(writer)], images)
